@@ -1,0 +1,78 @@
+//! Questions about an object's records, and the one way to shorten them.
+
+use crate::{JobRecord, JobType};
+
+/// Gives every record of an older operator (attempt zero) its place in the order: after the
+/// records before it in the list, which is how those operators appended.
+pub fn number(records: &mut [JobRecord]) {
+    let mut last = 0;
+    for record in records {
+        if record.attempt == 0 && record.defect.is_none() {
+            record.attempt = last + 1;
+        }
+        last = last.max(record.attempt);
+    }
+}
+
+/// The attempt number for the next record: greater than every number in use.
+#[must_use]
+pub fn next_attempt(records: &[JobRecord]) -> u64 {
+    records
+        .iter()
+        .map(|record| record.attempt)
+        .max()
+        .unwrap_or(0)
+        .saturating_add(1)
+}
+
+/// The newest attempt of a type for a target, by attempt number; time stamps play no part.
+#[must_use]
+pub fn newest<'a>(
+    records: &'a [JobRecord],
+    job_type: JobType,
+    target: Option<&str>,
+) -> Option<&'a JobRecord> {
+    records
+        .iter()
+        .filter(|record| record.job_type == job_type && record.target.as_deref() == target)
+        .max_by_key(|record| record.attempt)
+}
+
+/// Replaces the record of the same attempt, or appends.
+pub fn put(records: &mut Vec<JobRecord>, record: JobRecord) {
+    match records
+        .iter_mut()
+        .find(|known| known.attempt == record.attempt)
+    {
+        Some(known) => *known = record,
+        None => records.push(record),
+    }
+}
+
+/// Shortens the history to `keep` records of each type and target, oldest out first.
+///
+/// Never dropped, whatever `keep` says: a record of a job that may be live or cannot be read,
+/// the newest of its type and target, and the newest of its type and target that may have
+/// reached the backend (it is the evidence that there is something to deprovision).
+pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
+    let drop: Vec<u64> = records
+        .iter()
+        .filter(|record| !record.may_be_live())
+        .filter(|record| {
+            let newer = || {
+                records.iter().filter(|other| {
+                    other.defect.is_none()
+                        && other.job_type == record.job_type
+                        && other.target == record.target
+                        && other.attempt > record.attempt
+                })
+            };
+            let replaced = !record.may_have_run() || newer().any(JobRecord::may_have_run);
+            newer().count() >= keep.max(1) && replaced
+        })
+        .map(|record| record.attempt)
+        .collect();
+    if !drop.is_empty() {
+        records.retain(|record| record.may_be_live() || !drop.contains(&record.attempt));
+    }
+}

@@ -1,0 +1,235 @@
+//! The contract between a controller's engine and a backend.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use crate::{
+    CancelResult, ConfigVersion, DeprovisionResult, ExtraVars, JobRecord, JobStatus, JobType,
+    OperationToken, Preflight, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
+};
+
+/// Automation outside the cluster that creates and deletes resources by jobs.
+///
+/// Controllers do not call this themselves: the lifecycle engine does, in the right order.
+///
+/// # For implementors
+/// - Every method may be called at any time, from several tasks at once, and again after the
+///   calling future was dropped at any await point.
+/// - No method retries a request whose effect is doubtful. Reads may be retried.
+/// - Every text that is returned is bounded, on one line, and holds no secret and no body.
+#[cfg_attr(any(test, feature = "mock"), mockall::automock)]
+#[async_trait]
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// The name under which records find their owner, and logs name it; unique in a registry.
+    ///
+    /// *Behaviour*: the same text for ever. A record written under a name that no registered
+    /// provider has is held for a person.
+    fn name(&self) -> &str;
+
+    /// What this provider can do and how it wants to be treated.
+    ///
+    /// *Behaviour*: constant for the life of the provider.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Starts a job that brings the resource to its desired configuration.
+    ///
+    /// *Behaviour*: sends one launch request at most. Not idempotent: called twice it starts
+    /// two jobs. The token of the request is carried to the backend.
+    ///
+    /// *Errors*: [`TriggerError::NotLaunched`] when nothing was started for sure,
+    /// [`TriggerError::Ambiguous`] in every other case.
+    async fn trigger_provision(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError>;
+
+    /// Where a provision job stands.
+    ///
+    /// *Behaviour*: reads only. A backend may learn completion from the resource itself.
+    ///
+    /// *Errors*: [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when the backend does not
+    /// know the job (any more); no other failure is reported so.
+    async fn provision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError>;
+
+    /// Starts a job that removes the resource, unless a provision job is in the way.
+    ///
+    /// *Behaviour*: while a provision job of `history` is not settled, it is cancelled and the
+    /// answer is [`DeprovisionResult::Waiting`]; nothing is started then. May be called again
+    /// after `Waiting` with the same token. After `Triggered` it must not be called again.
+    ///
+    /// *Errors*: as for [`trigger_provision`](Self::trigger_provision).
+    async fn trigger_deprovision(
+        &self,
+        request: &LaunchRequest,
+        history: &[JobRecord],
+    ) -> Result<DeprovisionResult, TriggerError>;
+
+    /// Where a deprovision job stands. As [`provision_status`](Self::provision_status).
+    async fn deprovision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError>;
+
+    /// Asks the backend to end a job.
+    ///
+    /// *Requires*: [`Capabilities::cancel`]; without it the answer is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// *Behaviour*: a request that may lose. Idempotent: a job that has ended answers
+    /// [`CancelResult::Finished`], one that is gone [`CancelResult::Gone`].
+    async fn cancel(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError>;
+
+    /// All jobs that were launched with this token and are visible at the backend, in the
+    /// order of their launch; in whatever state.
+    ///
+    /// *Requires*: [`Capabilities::find_launched`]; without it the answer is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// *Behaviour*: reads only. An empty answer proves that the launch was not carried out only
+    /// once [`Capabilities::visibility_window`] has passed since the request was sent. Jobs
+    /// that a person started as a copy of ours are not listed.
+    async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError>;
+
+    /// Checks what can be checked without starting anything: reachable, authenticated, the
+    /// automation for these kinds exists and can be launched.
+    ///
+    /// *Behaviour*: reads only, never fails: what is wrong is a finding with its advice.
+    async fn preflight(&self, kinds: &[String]) -> Preflight;
+}
+
+/// What a provider can do and how it wants to be treated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Capabilities {
+    /// Jobs can be cancelled.
+    pub cancel: bool,
+    /// Jobs can be found by the token of their launch.
+    pub find_launched: bool,
+    /// How long an accepted launch may stay invisible to
+    /// [`find_launched`](Provider::find_launched), counted from the sending of the request.
+    pub visibility_window: Duration,
+    /// How often a live job should be asked about.
+    pub poll_interval: Duration,
+    /// What to do about a launch in doubt where jobs cannot be found by token.
+    pub on_ambiguity: OnAmbiguity,
+    /// Whether a deprovision job that fails keeps the object. The answer to
+    /// [`trigger_deprovision`](Provider::trigger_deprovision) overrides this.
+    pub block_deletion_on_failure: bool,
+}
+
+impl Capabilities {
+    /// The careful ones: nothing optional, doubts are held for a person, failures block.
+    #[must_use]
+    pub const fn none() -> Self {
+        Self {
+            cancel: false,
+            find_launched: false,
+            visibility_window: Duration::from_secs(180),
+            poll_interval: Duration::from_secs(30),
+            on_ambiguity: OnAmbiguity::Hold,
+            block_deletion_on_failure: true,
+        }
+    }
+}
+
+/// What to do about a launch in doubt where jobs cannot be found by token.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnAmbiguity {
+    /// Start nothing until a person has looked.
+    Hold,
+    /// Take it as sent. The job is then named by its token, with this kind; the provider's
+    /// status methods must be able to answer for such a job.
+    AssumeSent {
+        /// [`JobRef::kind`](crate::JobRef::kind) of the assumed job.
+        kind: Cow<'static, str>,
+    },
+}
+
+/// One launch.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct LaunchRequest {
+    /// The object.
+    pub resource: Resource,
+    /// The name of this launch, to be carried to the backend.
+    pub token: OperationToken,
+    /// The configuration that is wanted.
+    pub config_version: Option<ConfigVersion>,
+    /// What the caller adds.
+    pub extra_vars: ExtraVars,
+}
+
+impl LaunchRequest {
+    /// A launch for an object under a fresh token.
+    #[must_use]
+    pub fn new(resource: Resource, token: OperationToken) -> Self {
+        Self {
+            resource,
+            token,
+            config_version: None,
+            extra_vars: ExtraVars::new(),
+        }
+    }
+
+    /// The same launch for a configuration.
+    #[must_use]
+    pub fn with_config_version(mut self, version: ConfigVersion) -> Self {
+        self.config_version = Some(version);
+        self
+    }
+
+    /// The same launch with variables of the caller.
+    #[must_use]
+    pub fn with_extra_vars(mut self, extra_vars: ExtraVars) -> Self {
+        self.extra_vars = extra_vars;
+        self
+    }
+}
+
+/// A search for the jobs of one launch.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct FindRequest {
+    /// The object that it was for.
+    pub resource: Resource,
+    /// What the launch was for.
+    pub job_type: JobType,
+    /// The name of the launch.
+    pub token: OperationToken,
+    /// A moment before the launch, by our clock: backends may search from there on, with slack
+    /// for clocks that differ. None searches everything.
+    pub not_before: Option<Timestamp>,
+}
+
+impl FindRequest {
+    /// A search for the jobs of one launch, however old.
+    #[must_use]
+    pub fn new(resource: Resource, job_type: JobType, token: OperationToken) -> Self {
+        Self {
+            resource,
+            job_type,
+            token,
+            not_before: None,
+        }
+    }
+
+    /// The same search from a moment on.
+    #[must_use]
+    pub fn not_before(mut self, moment: Timestamp) -> Self {
+        self.not_before = Some(moment);
+        self
+    }
+}

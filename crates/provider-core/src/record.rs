@@ -1,0 +1,465 @@
+//! The persisted memory of one attempt.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+use crate::{ConfigVersion, JobRef, JobState, JobType, OperationToken, TrackedJob, text};
+
+/// One attempt to provision or deprovision, as it is stored in the object's status.
+///
+/// JSON names are camelCase. The shape that existing operators have stored (`jobID`, `type`,
+/// `timestamp`, `state`, `message`, `blockDeletionOnFailure`, `configVersion`, `target`) reads
+/// back, and members that this version does not know are kept and written again.
+///
+/// Reading never fails for a JSON object, and never guesses: a record whose `type` cannot be
+/// told, or with a member of a wrong kind, is kept as it was and marked
+/// [`defect`](Self::defect); the engine starts nothing while such a record is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRecord {
+    /// Orders the records of one object. Grows with every attempt, of either type and any
+    /// target; never reused. Zero in records of older operators, whose order is their position.
+    pub attempt: u64,
+    /// What the job is for.
+    pub job_type: JobType,
+    /// Where it stands, as last seen.
+    pub state: JobState,
+    /// Which of several backends of one object it belongs to; none where there is one only.
+    pub target: Option<String>,
+    /// The provider that owns it. None in records of older operators.
+    pub provider: Option<String>,
+    /// What the backend calls this sort of job.
+    pub kind: Option<String>,
+    /// The backend's identifier; none while the launch is intended or in doubt.
+    pub job_id: Option<String>,
+    /// Where a program reads the job.
+    pub url: Option<String>,
+    /// The token that the launch carries.
+    pub token: Option<OperationToken>,
+    /// The configuration that it brings about.
+    pub config_version: Option<ConfigVersion>,
+    /// When the intent was written. Display and deadlines, never order.
+    pub timestamp: Option<Timestamp>,
+    /// When the launch was last handed to the backend; the visibility window counts from here.
+    pub sent_at: Option<Timestamp>,
+    /// How many times the launch was handed to the backend (under the same token).
+    pub sends: u32,
+    /// When the present state was first seen: phase deadlines count from here.
+    pub state_since: Option<Timestamp>,
+    /// When the backend started it.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// When we last asked the backend to cancel it.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// How many times we asked.
+    pub cancel_requests: u32,
+    /// Why it is in this state, in one word for programs.
+    pub reason: Option<Reason>,
+    /// What the backend said, for people. Bounded.
+    pub message: String,
+    /// Whether a failed deprovision keeps the object.
+    pub block_deletion_on_failure: Option<bool>,
+    /// The state is terminal and the backend cannot take it back. A terminal state that is not
+    /// settled is asked about again before anything relies on it.
+    pub settled: bool,
+    /// How many attempts in a row have failed for this configuration, with this one.
+    pub failures: u32,
+    /// Nothing new is launched before this moment: the back-off, with its jitter.
+    pub retry_at: Option<Timestamp>,
+    /// The retry request (an annotation's value, say) that this attempt answers.
+    pub retry_request: Option<String>,
+    /// Members that this version does not know; written back unchanged.
+    pub unknown: BTreeMap<String, Value>,
+    /// Why the stored record could not be read; the original is in
+    /// [`unknown`](Self::unknown) then, and is what is written back.
+    pub defect: Option<String>,
+}
+
+/// Why a record is in its state, for programs and for the engine itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The launch was written down and may be on its way.
+    Intended,
+    /// The launch may have been carried out; it is being looked for.
+    Ambiguous,
+    /// The provider asked to wait before launching; nothing was launched.
+    HeldBack,
+    /// The launch did not reach the backend.
+    NotSent,
+    /// The backend refused the launch.
+    Rejected,
+    /// The launch was never sent, because it was no longer wanted.
+    Withdrawn,
+    /// The job was found by its token after its answer was lost.
+    Adopted,
+    /// The launch is taken as carried out, because the provider cannot tell.
+    Assumed,
+    /// The backend no longer knows the job; its result will never be known.
+    Purged,
+    /// Cancelled because the object is being deleted, or to make room.
+    CanceledByUs,
+    /// Cancelled by someone else.
+    CanceledByOthers,
+    /// Cancelled because a newer configuration is wanted.
+    Superseded,
+    /// Cancelled because a deadline passed.
+    DeadlineExceeded,
+    /// A second job of the same launch was found.
+    Duplicate,
+    /// A word of a newer version.
+    Other(String),
+}
+
+impl Reason {
+    const WORDS: [(Self, &'static str); 14] = [
+        (Self::Intended, "Intended"),
+        (Self::Ambiguous, "Ambiguous"),
+        (Self::HeldBack, "HeldBack"),
+        (Self::NotSent, "NotSent"),
+        (Self::Rejected, "Rejected"),
+        (Self::Withdrawn, "Withdrawn"),
+        (Self::Adopted, "Adopted"),
+        (Self::Assumed, "Assumed"),
+        (Self::Purged, "Purged"),
+        (Self::CanceledByUs, "CanceledByUs"),
+        (Self::CanceledByOthers, "CanceledByOthers"),
+        (Self::Superseded, "Superseded"),
+        (Self::DeadlineExceeded, "DeadlineExceeded"),
+        (Self::Duplicate, "Duplicate"),
+    ];
+
+    /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        match self {
+            Self::Other(word) => word,
+            known => Self::WORDS
+                .iter()
+                .find(|(reason, _)| reason == known)
+                .map_or("Unknown", |(_, word)| word),
+        }
+    }
+
+    fn from_word(word: &str) -> Self {
+        Self::WORDS
+            .iter()
+            .find(|(_, known)| *known == word)
+            .map_or_else(
+                || Self::Other(text::bounded(word, 128)),
+                |(reason, _)| reason.clone(),
+            )
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl JobRecord {
+    /// An empty record of an attempt. The engine fills the rest.
+    #[must_use]
+    pub fn new(attempt: u64, job_type: JobType) -> Self {
+        Self {
+            attempt,
+            job_type,
+            state: JobState::Pending,
+            target: None,
+            provider: None,
+            kind: None,
+            job_id: None,
+            url: None,
+            token: None,
+            config_version: None,
+            timestamp: None,
+            sent_at: None,
+            sends: 0,
+            state_since: None,
+            started_at: None,
+            finished_at: None,
+            cancel_requested_at: None,
+            cancel_requests: 0,
+            reason: None,
+            message: String::new(),
+            block_deletion_on_failure: None,
+            settled: false,
+            failures: 0,
+            retry_at: None,
+            retry_request: None,
+            unknown: BTreeMap::new(),
+            defect: None,
+        }
+    }
+
+    /// The job's name at its backend, once it has one.
+    ///
+    /// A record of an older operator names no provider and no kind; both are empty then, and
+    /// the registry decides who owns it.
+    #[must_use]
+    pub fn job_ref(&self) -> Option<JobRef> {
+        Some(JobRef {
+            provider: self.provider.clone().unwrap_or_default(),
+            kind: self.kind.clone().unwrap_or_default(),
+            id: self.job_id.clone()?,
+            url: self.url.clone(),
+        })
+    }
+
+    /// What a provider is asked about, once the job has a name.
+    #[must_use]
+    pub fn tracked(&self) -> Option<TrackedJob> {
+        Some(TrackedJob {
+            job: self.job_ref()?,
+            token: self.token.clone(),
+            config_version: self.config_version.clone(),
+            launched_at: self.sent_at.or(self.timestamp),
+        })
+    }
+
+    /// Writes the job's name into the record.
+    pub fn set_job_ref(&mut self, job: JobRef) {
+        self.provider = Some(job.provider);
+        self.kind = Some(job.kind);
+        self.job_id = Some(job.id);
+        self.url = job.url;
+    }
+
+    /// Whether a job of this attempt may have existed at the backend, now or in the past.
+    #[must_use]
+    pub fn may_have_run(&self) -> bool {
+        self.job_id.is_some() || self.is_unresolved()
+    }
+
+    /// Whether nobody knows yet if the launch was carried out: the intent is on record, the
+    /// job's name is not.
+    #[must_use]
+    pub fn is_unresolved(&self) -> bool {
+        self.job_id.is_none() && !self.state.is_terminal() && !self.is_held_back()
+    }
+
+    /// Whether the provider asked to wait: known not to be launched, still wanted.
+    #[must_use]
+    pub fn is_held_back(&self) -> bool {
+        self.job_id.is_none()
+            && self.state == JobState::Waiting
+            && self.reason == Some(Reason::HeldBack)
+    }
+
+    /// Whether a job of this attempt may be running at this moment, as far as the record knows.
+    #[must_use]
+    pub fn may_be_live(&self) -> bool {
+        self.defect.is_some()
+            || self.is_unresolved()
+            || (self.job_id.is_some() && !(self.state.is_terminal() && self.settled))
+    }
+
+    /// Sets the message, bounded.
+    pub fn set_message(&mut self, message: &str) {
+        self.message = text::bounded(message, text::MAX_TEXT);
+    }
+}
+
+/// The stored shape. Each member is read by hand below, so that one bad member does not take
+/// the record with it.
+impl Serialize for JobRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use serde::ser::SerializeMap;
+        if self.defect.is_some() {
+            return self.unknown.serialize(serializer);
+        }
+        let mut map = serializer.serialize_map(None)?;
+        macro_rules! put {
+            ($name:literal, $value:expr) => {
+                if let Some(value) = $value {
+                    map.serialize_entry($name, value)?;
+                }
+            };
+        }
+        // Older operators always wrote these five, and their readers expect them.
+        map.serialize_entry("jobID", self.job_id.as_deref().unwrap_or_default())?;
+        map.serialize_entry("type", &self.job_type)?;
+        put!("timestamp", &self.timestamp);
+        map.serialize_entry("state", &self.state)?;
+        map.serialize_entry("message", &self.message)?;
+        put!("attempt", Some(&self.attempt).filter(|n| **n > 0));
+        put!("target", &self.target);
+        put!("provider", &self.provider);
+        put!("kind", &self.kind);
+        put!("url", &self.url);
+        put!("token", &self.token);
+        put!("configVersion", &self.config_version);
+        put!("sentAt", &self.sent_at);
+        put!("sends", Some(&self.sends).filter(|n| **n > 0));
+        put!("stateSince", &self.state_since);
+        put!("startedAt", &self.started_at);
+        put!("finishedAt", &self.finished_at);
+        put!("cancelRequestedAt", &self.cancel_requested_at);
+        put!(
+            "cancelRequests",
+            Some(&self.cancel_requests).filter(|n| **n > 0)
+        );
+        put!("reason", self.reason.as_ref().map(Reason::as_str).as_ref());
+        put!("blockDeletionOnFailure", &self.block_deletion_on_failure);
+        put!("settled", Some(&self.settled).filter(|yes| **yes));
+        put!("failures", Some(&self.failures).filter(|n| **n > 0));
+        put!("retryAt", &self.retry_at);
+        put!("retryRequest", &self.retry_request);
+        for (name, value) in &self.unknown {
+            map.serialize_entry(name, value)?;
+        }
+        map.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for JobRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let members = BTreeMap::<String, Value>::deserialize(deserializer)?;
+        Ok(Self::from_members(members))
+    }
+}
+
+impl JobRecord {
+    fn from_members(members: BTreeMap<String, Value>) -> Self {
+        let mut reader = Reader {
+            members: members.clone(),
+            defect: None,
+        };
+        let job_type = reader.take::<JobType>("type");
+        if job_type.is_none() {
+            reader
+                .defect
+                .get_or_insert_with(|| "member \"type\" is missing".to_owned());
+        }
+        let mut record = Self::new(0, job_type.unwrap_or(JobType::Provision));
+        record.attempt = reader.take("attempt").unwrap_or(0);
+        record.state = reader.take("state").unwrap_or(JobState::Unknown);
+        record.target = reader.text("target");
+        record.provider = reader.text("provider");
+        record.kind = reader.text("kind");
+        record.job_id = reader.id("jobID");
+        record.url = reader.text("url");
+        record.token = reader
+            .text("token")
+            .map(|text| OperationToken::from_text(&text));
+        record.config_version = reader.text("configVersion").map(ConfigVersion::from_text);
+        record.timestamp = reader.take("timestamp");
+        record.sent_at = reader.take("sentAt");
+        record.sends = reader.take("sends").unwrap_or(0);
+        record.state_since = reader.take("stateSince");
+        record.started_at = reader.take("startedAt");
+        record.finished_at = reader.take("finishedAt");
+        record.cancel_requested_at = reader.take("cancelRequestedAt");
+        record.cancel_requests = reader.take("cancelRequests").unwrap_or(0);
+        record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
+        record.set_message(&reader.text("message").unwrap_or_default());
+        record.block_deletion_on_failure = reader.take("blockDeletionOnFailure");
+        record.settled = reader.take("settled").unwrap_or(false);
+        record.failures = reader.take("failures").unwrap_or(0);
+        record.retry_at = reader.take("retryAt");
+        record.retry_request = reader.text("retryRequest");
+        match reader.defect {
+            None => record.unknown = reader.members,
+            Some(defect) => {
+                record.defect = Some(defect);
+                record.unknown = members;
+            }
+        }
+        record
+    }
+}
+
+struct Reader {
+    members: BTreeMap<String, Value>,
+    defect: Option<String>,
+}
+
+impl Reader {
+    /// Takes a member; absent and null are the same.
+    fn take<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
+        let value = self.members.remove(name).filter(|value| !value.is_null())?;
+        match serde_json::from_value(value) {
+            Ok(value) => Some(value),
+            Err(_) => {
+                self.defect
+                    .get_or_insert_with(|| format!("member \"{name}\" is not readable"));
+                None
+            }
+        }
+    }
+
+    /// Takes a text; empty and absent are the same, as in the Go types that wrote them.
+    fn text(&mut self, name: &str) -> Option<String> {
+        self.take::<String>(name).filter(|text| !text.is_empty())
+    }
+
+    /// Takes an id, which older writers stored as text or as a number.
+    fn id(&mut self, name: &str) -> Option<String> {
+        match self.members.get(name) {
+            Some(Value::Number(number)) => {
+                let id = number.to_string();
+                self.members.remove(name);
+                Some(id)
+            }
+            _ => self.text(name),
+        }
+    }
+}
+
+#[cfg(feature = "schema")]
+mod schema {
+    use super::{JobRecord, Reason};
+    use crate::{ConfigVersion, JobState, JobType, OperationToken};
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    /// What is written; reading accepts more (see [`JobRecord`]).
+    impl JsonSchema for JobRecord {
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "JobRecord".into()
+        }
+
+        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+            let time = || json_schema!({"type": "string", "format": "date-time"});
+            let text = |max: u32| json_schema!({"type": "string", "maxLength": max});
+            let count = || json_schema!({"type": "integer", "minimum": 0});
+            let reasons: Vec<&str> = Reason::WORDS.iter().map(|(_, word)| *word).collect();
+            json_schema!({
+                "type": "object",
+                "description": "One attempt to provision or deprovision.",
+                "required": ["jobID", "type", "state"],
+                "properties": {
+                    "jobID": text(256),
+                    "type": generator.subschema_for::<JobType>(),
+                    "timestamp": time(),
+                    "state": generator.subschema_for::<JobState>(),
+                    "message": text(1024),
+                    "attempt": count(),
+                    "target": text(253),
+                    "provider": text(253),
+                    "kind": text(253),
+                    "url": text(2048),
+                    "token": generator.subschema_for::<OperationToken>(),
+                    "configVersion": generator.subschema_for::<ConfigVersion>(),
+                    "sentAt": time(),
+                    "sends": count(),
+                    "stateSince": time(),
+                    "startedAt": time(),
+                    "finishedAt": time(),
+                    "cancelRequestedAt": time(),
+                    "cancelRequests": count(),
+                    "reason": {"type": "string", "maxLength": 128, "examples": reasons},
+                    "blockDeletionOnFailure": {"type": "boolean"},
+                    "settled": {"type": "boolean"},
+                    "failures": count(),
+                    "retryAt": time(),
+                    "retryRequest": text(1024),
+                },
+            })
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What providers answer.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{ConfigVersion, JobRef, JobState, text};
+
+/// A provision job was started.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct ProvisionResult {
+    /// The job.
+    pub job: JobRef,
+    /// Its state right after the launch.
+    pub initial_state: JobState,
+    /// What the backend said, for people.
+    pub message: String,
+}
+
+impl ProvisionResult {
+    /// A started job.
+    #[must_use]
+    pub fn new(job: JobRef, initial_state: JobState, message: &str) -> Self {
+        Self {
+            job,
+            initial_state,
+            message: text::bounded(message, text::MAX_TEXT),
+        }
+    }
+}
+
+/// What became of the wish to deprovision.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum DeprovisionResult {
+    /// A deprovision job was started.
+    Triggered {
+        /// The job.
+        job: JobRef,
+        /// Its state right after the launch.
+        initial_state: JobState,
+        /// Whether the object must stay when this job fails.
+        block_deletion_on_failure: bool,
+        /// What became of the newest provision job, so that its record can be brought up to date.
+        provision_job: Option<JobStatus>,
+    },
+    /// Not yet: something must end first. Nothing was started; ask again after the delay.
+    Waiting {
+        /// What is waited for, for people.
+        reason: String,
+        /// When to ask again.
+        retry_after: Duration,
+        /// Whether the object must stay while this lasts.
+        block_deletion_on_failure: bool,
+        /// The provision job that is in the way, as just seen.
+        provision_job: Option<JobStatus>,
+    },
+    /// The provider knows that there is nothing to remove. Nothing was started, nothing will be.
+    Skipped {
+        /// How it knows, for people.
+        reason: String,
+    },
+}
+
+/// A job, as the backend just told it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub struct JobStatus {
+    /// The job. It may name another place than was asked for, when the backend has moved it.
+    pub job: JobRef,
+    /// Where it stands.
+    pub state: JobState,
+    /// The state is terminal and the backend will not take it back. AWX, for one, can report
+    /// `canceled` for a playbook that runs on and later ends `successful`.
+    pub settled: bool,
+    /// The most telling short sentence about it. Bounded, one line.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// More, when it was asked for: the end of the output, say. Bounded by the provider.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<String>,
+    /// How far it is, in percent, where the backend knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<u8>,
+    /// When the backend created it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created_at: Option<Timestamp>,
+    /// When it started to execute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// How long it has executed, as the backend counts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub elapsed: Option<Duration>,
+    /// The version that is now applied: filled when, and only when, this is a provision job
+    /// that carried this version and succeeded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reconciled_version: Option<ConfigVersion>,
+    /// What the job left for its caller.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub outputs: Map<String, Value>,
+}
+
+impl JobStatus {
+    /// A status with nothing but its state; a terminal one is settled.
+    #[must_use]
+    pub fn new(job: JobRef, state: JobState) -> Self {
+        Self {
+            job,
+            state,
+            settled: state.is_terminal(),
+            message: String::new(),
+            details: None,
+            progress: None,
+            created_at: None,
+            started_at: None,
+            finished_at: None,
+            elapsed: None,
+            reconciled_version: None,
+            outputs: Map::new(),
+        }
+    }
+
+    /// The same status with a message, bounded.
+    #[must_use]
+    pub fn with_message(mut self, message: &str) -> Self {
+        self.message = text::bounded(message, text::MAX_TEXT);
+        self
+    }
+}
+
+/// What became of the wish to cancel a job. Cancelling is a request that may lose.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub enum CancelResult {
+    /// The backend took the request. The job may run on for a while, and may end otherwise.
+    Requested,
+    /// There was nothing to cancel: the job had ended, as told here.
+    Finished(Box<JobStatus>),
+    /// The backend does not know the job (any more).
+    Gone,
+}
