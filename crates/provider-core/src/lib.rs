@@ -6,6 +6,7 @@ mod error;
 mod extra_vars;
 pub mod history;
 mod job;
+pub mod lifecycle;
 mod preflight;
 mod provider;
 mod record;

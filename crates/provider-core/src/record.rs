@@ -53,9 +53,9 @@ pub struct JobRecord {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// When we last asked the backend to cancel it.
+    /// When we first decided to ask the backend to cancel it; written before asking.
     pub cancel_requested_at: Option<Timestamp>,
-    /// How many times we asked.
+    /// How many times we decided to ask.
     pub cancel_requests: u32,
     /// Why it is in this state, in one word for programs.
     pub reason: Option<Reason>,
@@ -63,9 +63,9 @@ pub struct JobRecord {
     pub message: String,
     /// Whether a failed deprovision keeps the object.
     pub block_deletion_on_failure: Option<bool>,
-    /// The state is terminal and the backend cannot take it back. A terminal state that is not
-    /// settled is asked about again before anything relies on it.
-    pub settled: bool,
+    /// The state is terminal and the backend can still take it back: it is asked about again
+    /// before anything relies on it. Absent in records of older operators, whose ends count.
+    pub doubtful: bool,
     /// How many attempts in a row have failed for this configuration, with this one.
     pub failures: u32,
     /// Nothing new is launched before this moment: the back-off, with its jitter.
@@ -111,12 +111,16 @@ pub enum Reason {
     DeadlineExceeded,
     /// A second job of the same launch was found.
     Duplicate,
+    /// The backend does not know the job; it is being verified that it is gone.
+    PurgeSuspected,
+    /// The provider proved that there was nothing to remove.
+    Skipped,
     /// A word of a newer version.
     Other(String),
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 14] = [
+    const WORDS: [(Self, &'static str); 16] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
         (Self::HeldBack, "HeldBack"),
@@ -131,6 +135,8 @@ impl Reason {
         (Self::Superseded, "Superseded"),
         (Self::DeadlineExceeded, "DeadlineExceeded"),
         (Self::Duplicate, "Duplicate"),
+        (Self::PurgeSuspected, "PurgeSuspected"),
+        (Self::Skipped, "Skipped"),
     ];
 
     /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.
@@ -188,7 +194,7 @@ impl JobRecord {
             reason: None,
             message: String::new(),
             block_deletion_on_failure: None,
-            settled: false,
+            doubtful: false,
             failures: 0,
             retry_at: None,
             retry_request: None,
@@ -230,10 +236,15 @@ impl JobRecord {
         self.url = job.url;
     }
 
-    /// Whether a job of this attempt may have existed at the backend, now or in the past.
+    /// Whether a job of this attempt may have existed at the backend, now or in the past. Only
+    /// proof to the contrary makes it false.
     #[must_use]
     pub fn may_have_run(&self) -> bool {
-        self.job_id.is_some() || self.is_unresolved()
+        let proof = matches!(
+            self.reason,
+            Some(Reason::NotSent | Reason::Rejected | Reason::Withdrawn | Reason::HeldBack)
+        );
+        self.job_id.is_some() || !proof
     }
 
     /// Whether nobody knows yet if the launch was carried out: the intent is on record, the
@@ -256,7 +267,7 @@ impl JobRecord {
     pub fn may_be_live(&self) -> bool {
         self.defect.is_some()
             || self.is_unresolved()
-            || (self.job_id.is_some() && !(self.state.is_terminal() && self.settled))
+            || (self.job_id.is_some() && (self.doubtful || !self.state.is_terminal()))
     }
 
     /// Sets the message, bounded.
@@ -306,7 +317,7 @@ impl Serialize for JobRecord {
         );
         put!("reason", self.reason.as_ref().map(Reason::as_str).as_ref());
         put!("blockDeletionOnFailure", &self.block_deletion_on_failure);
-        put!("settled", Some(&self.settled).filter(|yes| **yes));
+        put!("doubtful", Some(&self.doubtful).filter(|yes| **yes));
         put!("failures", Some(&self.failures).filter(|n| **n > 0));
         put!("retryAt", &self.retry_at);
         put!("retryRequest", &self.retry_request);
@@ -359,7 +370,7 @@ impl JobRecord {
         record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
         record.set_message(&reader.text("message").unwrap_or_default());
         record.block_deletion_on_failure = reader.take("blockDeletionOnFailure");
-        record.settled = reader.take("settled").unwrap_or(false);
+        record.doubtful = reader.take("doubtful").unwrap_or(false);
         record.failures = reader.take("failures").unwrap_or(0);
         record.retry_at = reader.take("retryAt");
         record.retry_request = reader.text("retryRequest");
@@ -454,7 +465,7 @@ mod schema {
                     "cancelRequests": count(),
                     "reason": {"type": "string", "maxLength": 128, "examples": reasons},
                     "blockDeletionOnFailure": {"type": "boolean"},
-                    "settled": {"type": "boolean"},
+                    "doubtful": {"type": "boolean"},
                     "failures": count(),
                     "retryAt": time(),
                     "retryRequest": text(1024),

@@ -1,0 +1,416 @@
+//! What an observation does to the records. Pure.
+
+use jiff::Timestamp;
+
+use super::{Policy, backoff, entropy::mix, live};
+use crate::clock::add;
+use crate::{
+    CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, JobRecord, JobState,
+    JobStatus, ProviderError, ProvisionResult, Reason, TriggerError, clock, history,
+};
+
+/// What a call of a provider gave.
+#[derive(Debug, Clone)]
+pub enum Observation {
+    /// Of `trigger_provision`.
+    Provisioned(Result<ProvisionResult, TriggerError>),
+    /// Of `trigger_deprovision`.
+    Deprovisioned(Result<DeprovisionResult, TriggerError>),
+    /// Of `provision_status` or `deprovision_status`.
+    Status(Result<JobStatus, ProviderError>),
+    /// Of `cancel`.
+    Canceled(Result<CancelResult, ProviderError>),
+    /// Of `find_launched`.
+    Found(Result<Vec<JobStatus>, ProviderError>),
+}
+
+impl Observation {
+    /// The error that the call ended in, if it did.
+    #[must_use]
+    pub fn error(&self) -> Option<&ProviderError> {
+        match self {
+            Self::Provisioned(Err(error)) | Self::Deprovisioned(Err(error)) => Some(error.error()),
+            Self::Status(Err(error)) | Self::Canceled(Err(error)) | Self::Found(Err(error)) => {
+                Some(error)
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it tells how a job with a name stands, as opposed to how a launch went.
+    const fn is_about_a_job(&self) -> bool {
+        matches!(self, Self::Status(_) | Self::Canceled(_))
+    }
+}
+
+/// The circumstances of an observation.
+#[derive(Debug, Clone, Copy)]
+pub struct Context<'a> {
+    /// The user's choices.
+    pub policy: &'a Policy,
+    /// What the called provider can do.
+    pub capabilities: &'a Capabilities,
+    /// The present moment.
+    pub now: Timestamp,
+    /// Randomness for jitter.
+    pub seed: u128,
+}
+
+/// The records that change because of an observation about the attempt `asked`, which is the
+/// record as it was when the call was made. Empty when nothing changes.
+///
+/// `records` may have been read again since: the observation is applied to what is there now. An
+/// attempt that has vanished meanwhile (somebody else wrote the status) is put back rather
+/// than lost, because its job may be alive.
+#[must_use]
+pub fn absorb(
+    records: &[JobRecord],
+    asked: &JobRecord,
+    observation: &Observation,
+    context: &Context<'_>,
+) -> Vec<JobRecord> {
+    let there = records
+        .iter()
+        .find(|record| record.attempt == asked.attempt && record.token == asked.token);
+    let mut record = match there {
+        Some(record) => record.clone(),
+        None => put_back(records, asked),
+    };
+    let mut others = Vec::new();
+    if observation.is_about_a_job() && (record.job_id != asked.job_id || !record.may_be_live()) {
+        return others; // another process knows better by now
+    }
+    match observation {
+        Observation::Provisioned(Ok(result)) => {
+            launched(
+                &mut record,
+                result.job.clone(),
+                result.initial_state,
+                context,
+            );
+            record.set_message(&result.message);
+        }
+        Observation::Deprovisioned(Ok(result)) => {
+            deprovisioned(records, &mut record, &mut others, result, context);
+        }
+        Observation::Provisioned(Err(error)) | Observation::Deprovisioned(Err(error)) => {
+            not_launched(&mut record, error, context);
+        }
+        Observation::Status(Ok(status)) => apply(&mut record, status, context),
+        Observation::Canceled(Ok(CancelResult::Finished(status))) => {
+            apply(&mut record, status, context);
+        }
+        Observation::Canceled(Ok(CancelResult::Gone)) => unknown_to_backend(&mut record, context),
+        Observation::Status(Err(error)) | Observation::Canceled(Err(error))
+            if error.kind() == ErrorKind::NotFound =>
+        {
+            unknown_to_backend(&mut record, context);
+        }
+        Observation::Found(Ok(found)) => {
+            adopt(records, &mut record, &mut others, found, context);
+        }
+        Observation::Canceled(Ok(CancelResult::Requested))
+        | Observation::Status(Err(_))
+        | Observation::Canceled(Err(_))
+        | Observation::Found(Err(_)) => {}
+    }
+    if there != Some(&record) {
+        others.push(record);
+    }
+    others
+}
+
+fn put_back(records: &[JobRecord], asked: &JobRecord) -> JobRecord {
+    let mut record = asked.clone();
+    if records.iter().any(|other| other.attempt == asked.attempt) {
+        record.attempt = history::next_attempt(records);
+    }
+    record
+}
+
+// ---- launches ----
+
+fn launched(record: &mut JobRecord, job: crate::JobRef, state: JobState, context: &Context<'_>) {
+    if record.job_id.is_some() {
+        return; // adopted meanwhile by another process; what it saw is at least as new
+    }
+    name(record, job);
+    record.reason = None;
+    move_to(record, state, context.now);
+    // A launch answer says how the job began. Its end is believed when it is asked for.
+    record.doubtful = state.is_terminal();
+}
+
+fn deprovisioned(
+    records: &[JobRecord],
+    record: &mut JobRecord,
+    others: &mut Vec<JobRecord>,
+    result: &DeprovisionResult,
+    context: &Context<'_>,
+) {
+    match result {
+        DeprovisionResult::Triggered {
+            job,
+            initial_state,
+            block_deletion_on_failure,
+            provision_job,
+        } => {
+            launched(record, job.clone(), *initial_state, context);
+            record.block_deletion_on_failure = Some(*block_deletion_on_failure);
+            others.extend(provision_record(records, provision_job.as_ref(), context));
+        }
+        DeprovisionResult::Waiting {
+            reason,
+            retry_after,
+            block_deletion_on_failure,
+            provision_job,
+        } => {
+            move_to(record, JobState::Waiting, context.now);
+            record.reason = Some(Reason::HeldBack);
+            record.set_message(reason);
+            record.block_deletion_on_failure = Some(*block_deletion_on_failure);
+            // A provider that says "at once" is still not asked in a hot loop.
+            let delay = (*retry_after).max(context.policy.cancel_poll_interval);
+            record.retry_at = Some(add(context.now, delay));
+            others.extend(provision_record(records, provision_job.as_ref(), context));
+        }
+        DeprovisionResult::Skipped { reason } => {
+            move_to(record, JobState::Succeeded, context.now);
+            record.finished_at = Some(context.now);
+            record.reason = Some(Reason::Skipped);
+            record.set_message(reason);
+        }
+    }
+}
+
+/// The provision record that a deprovision answer brings news of.
+fn provision_record(
+    records: &[JobRecord],
+    status: Option<&JobStatus>,
+    context: &Context<'_>,
+) -> Option<JobRecord> {
+    let status = status?;
+    let known = records.iter().find(|record| {
+        record.job_id.as_deref() == Some(&status.job.id)
+            && record.job_type == crate::JobType::Provision
+            && record
+                .provider
+                .as_deref()
+                .is_none_or(|name| name == status.job.provider)
+    })?;
+    let mut record = known.clone();
+    apply(&mut record, status, context);
+    (record != *known).then_some(record)
+}
+
+fn not_launched(record: &mut JobRecord, error: &TriggerError, context: &Context<'_>) {
+    if record.job_id.is_some() {
+        return;
+    }
+    record.set_message(&error.error().to_string());
+    match error {
+        TriggerError::Ambiguous(_) => {
+            record.reason = Some(Reason::Ambiguous);
+            move_to(record, JobState::Pending, context.now);
+        }
+        TriggerError::NotLaunched(error) => {
+            record.reason = Some(match error.effect() {
+                Effect::NotSent => Reason::NotSent,
+                _ => Reason::Rejected,
+            });
+            move_to(record, JobState::Failed, context.now);
+            record.finished_at = Some(context.now);
+            failed(record, context);
+            let asked_for = error.retry_after().map(|delay| add(context.now, delay));
+            record.retry_at = record.retry_at.max(asked_for);
+        }
+    }
+}
+
+/// Takes over the jobs that were found under the token of an attempt. One token should have
+/// one job; where a backend made several, the last is the attempt's and the others are put on
+/// record under numbers of their own, so that they are watched and ended like any other.
+fn adopt(
+    records: &[JobRecord],
+    record: &mut JobRecord,
+    others: &mut Vec<JobRecord>,
+    found: &[JobStatus],
+    context: &Context<'_>,
+) {
+    let (this, job_type) = (record.attempt, record.job_type);
+    let known = |status: &JobStatus| {
+        records.iter().any(|other| {
+            other.attempt != this
+                && other.job_id.as_deref() == Some(&status.job.id)
+                && other.job_type == job_type
+        })
+    };
+    let mut found = found.iter().filter(|status| !known(status));
+    let Some(first) = found.next() else { return };
+    let verified = record.job_id.is_some();
+    name(record, first.job.clone());
+    record.reason = Some(Reason::Adopted);
+    record.message.clear();
+    if verified {
+        // It was taken for purged, at a place where it never was.
+        record.state_since = Some(context.now);
+    }
+    let template = record.clone();
+    apply(record, first, context);
+    let mut attempt = history::next_attempt(records).max(record.attempt.saturating_add(1));
+    for status in found {
+        let mut other = template.clone();
+        other.attempt = attempt;
+        attempt = attempt.saturating_add(1);
+        name(&mut other, status.job.clone());
+        other.reason = Some(Reason::Duplicate);
+        apply(&mut other, status, context);
+        others.push(other);
+    }
+}
+
+// ---- statuses ----
+
+/// Brings a record up to date with what the backend just said.
+fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
+    let was_live = record.may_be_live();
+    name(record, status.job.clone());
+    if record.reason == Some(Reason::PurgeSuspected) {
+        record.reason = None;
+    }
+    move_to(record, status.state, context.now);
+    record.doubtful = status.state.is_terminal() && !status.settled;
+    record.started_at = status.started_at.or(record.started_at);
+    record.finished_at = if status.state.is_terminal() {
+        status.finished_at
+    } else {
+        None
+    };
+    if !status.message.is_empty() || status.state.is_terminal() {
+        record.set_message(&status.message);
+    }
+    if was_live && !record.may_be_live() {
+        ended(record, status, context);
+    }
+}
+
+fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
+    let now = context.now;
+    // The backend's clock is another clock: an end outside the job's life is not believed.
+    let begin = record
+        .sent_at
+        .or(record.timestamp)
+        .unwrap_or(Timestamp::MIN);
+    record.finished_at = Some(
+        record
+            .finished_at
+            .filter(|end| (begin..=now).contains(end))
+            .unwrap_or(now),
+    );
+    record.retry_at = None;
+    match record.state {
+        JobState::Succeeded => {
+            record.failures = 0;
+            if let Some(version) = &status.reconciled_version {
+                record.config_version = Some(version.clone());
+            }
+            if record.reason != Some(Reason::Adopted) {
+                record.reason = None;
+            }
+        }
+        JobState::Canceled if record.cancel_requested_at.is_none() => {
+            record.reason = Some(Reason::CanceledByOthers);
+        }
+        // Ended because we wanted it: no failure, unless it was for taking too long.
+        _ if matches!(
+            record.reason,
+            Some(Reason::Superseded | Reason::CanceledByUs | Reason::Duplicate)
+        ) => {}
+        _ => failed(record, context),
+    }
+}
+
+/// Counts a failure and sets when the next attempt is due, from the end of this one.
+fn failed(record: &mut JobRecord, context: &Context<'_>) {
+    record.failures = record.failures.saturating_add(1);
+    let random = jitter(context.seed, record.attempt);
+    let delay = backoff::after_failures(context.policy, record.failures, random);
+    record.retry_at = Some(add(record.finished_at.unwrap_or(context.now), delay));
+}
+
+/// The backend says that it does not know the job.
+fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
+    if !record.may_be_live() {
+        return;
+    }
+    let sent = record.sent_at.or(record.timestamp);
+    let fresh = sent
+        .is_some_and(|at| clock::since(context.now, at) < context.capabilities.visibility_window);
+    if fresh {
+        return; // an accepted launch may take that long to be seen
+    }
+    if record.reason == Some(Reason::PurgeSuspected) {
+        // Said twice. Where the token can be looked for, that settles it; otherwise this does.
+        if !(context.capabilities.find_launched && record.token.is_some()) {
+            *record = purged(record, context.policy, context.now, context.seed);
+        }
+        return;
+    }
+    record.reason = Some(Reason::PurgeSuspected);
+    record.set_message("the backend does not know this job; making sure that it is gone");
+    move_to(record, JobState::Unknown, context.now);
+    record.doubtful = false;
+}
+
+/// The record of a job that the backend was proven to have forgotten.
+pub(super) fn purged(record: &JobRecord, policy: &Policy, now: Timestamp, seed: u128) -> JobRecord {
+    let mut record = record.clone();
+    record.doubtful = false;
+    record.finished_at = Some(now);
+    record.retry_at = None;
+    if live::purge_succeeds(policy) {
+        record.reason = Some(Reason::Assumed);
+        record.set_message("the backend has forgotten this job; taken as succeeded");
+        record.failures = 0;
+        move_to(&mut record, JobState::Succeeded, now);
+    } else {
+        let ours = record.cancel_requested_at.is_some();
+        record.reason = Some(Reason::Purged);
+        record.set_message("the backend has forgotten this job; its result is not known");
+        move_to(&mut record, JobState::Failed, now);
+        if !ours {
+            record.failures = record.failures.saturating_add(1);
+            let random = jitter(seed, record.attempt);
+            let delay = backoff::after_failures(policy, record.failures, random);
+            record.retry_at = Some(add(now, delay));
+        }
+    }
+    record
+}
+
+// ---- small things ----
+
+/// Names the job. The owner stays: a provider is known to the records by its registered name.
+fn name(record: &mut JobRecord, job: crate::JobRef) {
+    let owner = record
+        .provider
+        .take()
+        .unwrap_or_else(|| job.provider.clone());
+    record.set_job_ref(job);
+    record.provider = Some(owner);
+}
+
+fn move_to(record: &mut JobRecord, state: JobState, now: Timestamp) {
+    if record.state != state {
+        record.state = state;
+        record.state_since = Some(now);
+    }
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "the low bits are as random as any"
+)]
+fn jitter(seed: u128, attempt: u64) -> u64 {
+    mix((seed as u64).wrapping_add(attempt))
+}

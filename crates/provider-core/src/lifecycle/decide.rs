@@ -1,0 +1,548 @@
+//! The rules: which one step follows from what is on record. Pure and total.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use super::backoff;
+use super::decision::{
+    Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
+};
+use super::policy::{
+    IncomparableVersion, NeverProvisioned, Policy, Purge, RunningProvision, Supersede,
+};
+use super::{Desired, Mode, live};
+use crate::clock::{add, since};
+use crate::{Capabilities, JobRecord, JobState, JobType, OperationToken, Reason, history};
+
+/// How long after its intent was written a launch may be sent at the latest.
+///
+/// A process that stalls longer has lost the right to launch: another may have found nothing at
+/// the backend by then and launched again. Lookups count this on top of the visibility window.
+pub const LAUNCH_LEASE: Duration = Duration::from_secs(30);
+
+/// Everything that a decision may rest on.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// All records of the object, of every target, [numbered](history::number).
+    pub records: &'a [JobRecord],
+    /// What is wanted.
+    pub desired: &'a Desired,
+    /// When deletion was asked for; none while the object is to exist.
+    pub deleting_since: Option<Timestamp>,
+    /// The user's choices.
+    pub policy: &'a Policy,
+    /// Who can be called.
+    pub backends: &'a dyn Backends,
+    /// The present moment.
+    pub now: Timestamp,
+    /// Randomness for a token and for jitter; drawn anew for each pass.
+    pub seed: u128,
+}
+
+/// What the rules need to know of the registered providers.
+pub trait Backends: std::fmt::Debug {
+    /// The name and the capabilities of the provider that owns a record, if it is registered.
+    fn owner<'a>(&'a self, record: &'a JobRecord) -> Option<(&'a str, &'a Capabilities)>;
+
+    /// The capabilities of a provider, if it is registered.
+    fn capabilities(&self, name: &str) -> Option<&Capabilities>;
+}
+
+/// What has happened in this pass so far. Forgotten at its end, and by a crash.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Pass {
+    /// The right that the last write gave, until it is used.
+    pub right: Option<Right>,
+    /// A write in this pass has succeeded, so the records are known to be current.
+    pub current: bool,
+    /// The attempt whose token was just looked for in vain.
+    pub absent: Option<u64>,
+    /// When the live attempts may be asked about again.
+    pub paces: Vec<Pace>,
+}
+
+/// When one attempt was last asked about, and when it is due again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// The attempt.
+    pub attempt: u64,
+    /// When it was last asked about.
+    pub asked: Timestamp,
+    /// When it is due.
+    pub due: Timestamp,
+}
+
+/// Decides the next step. The same arguments give the same decision; any arguments give one.
+#[must_use]
+pub fn decide(situation: &Situation<'_>, pass: &Pass) -> Decision {
+    Rules { s: situation, pass }.decide()
+}
+
+pub(super) struct Rules<'a> {
+    pub(super) s: &'a Situation<'a>,
+    pub(super) pass: &'a Pass,
+}
+
+impl<'a> Rules<'a> {
+    fn decide(&self) -> Decision {
+        if let Some(decision) = self.abandon() {
+            return decision;
+        }
+        if self.s.desired.mode == Mode::Unmanaged {
+            return if self.deleting() {
+                self.release(Ground::Unmanaged, Why::Mode)
+            } else {
+                self.rest(Standing::Unmanaged, None, Why::Mode)
+            };
+        }
+        // A record that cannot be read may stand for a live job of any target.
+        if let Some(record) = self.s.records.iter().find(|record| record.defect.is_some()) {
+            let block = Block::DefectiveRecord {
+                attempt: record.attempt,
+                defect: record.defect.clone().unwrap_or_default(),
+            };
+            return self.rest(
+                Standing::Blocked(block),
+                Some(self.slow_wake()),
+                Why::DefectiveRecord(record.attempt),
+            );
+        }
+        match self.pass.right {
+            Some(Right::Launch(n)) if self.record(n).is_some_and(JobRecord::is_unresolved) => {
+                return decision(Action::Call(Call::Launch(n)), Why::Fenced(n));
+            }
+            Some(Right::Cancel(n)) if self.record(n).is_some_and(JobRecord::may_be_live) => {
+                return decision(Action::Call(Call::Cancel(n)), Why::Fenced(n));
+            }
+            _ => {}
+        }
+        if let Some(decision) = live::step(self) {
+            return decision;
+        }
+        if self.s.desired.mode == Mode::Paused {
+            return self.rest(Standing::Held(Hold::Paused), None, Why::Mode);
+        }
+        if self.deleting() {
+            self.deprovision()
+        } else {
+            self.provision()
+        }
+    }
+
+    // ---- provisioning: no attempt of the target is live ----
+
+    fn provision(&self) -> Decision {
+        let provision = self.newest(JobType::Provision);
+        let deprovision = self.newest(JobType::Deprovision);
+        let Some(newest) = provision else {
+            return match deprovision {
+                Some(record) => self.provision_again_after(record),
+                None => self.launch(JobType::Provision, Why::NothingYet),
+            };
+        };
+        if let Some(record) = deprovision.filter(|record| record.attempt > newest.attempt) {
+            return self.provision_again_after(record);
+        }
+        let n = newest.attempt;
+        let wanted = &self.s.desired.version;
+        if self.retry_requested() && newest.state != JobState::Succeeded {
+            return self.launch(JobType::Provision, Why::RetryRequested);
+        }
+        let comparable = newest
+            .config_version
+            .as_ref()
+            .is_some_and(|v| v.is_comparable(wanted));
+        if newest.config_version.as_ref() == Some(wanted) {
+            self.provision_same_version(newest)
+        } else if comparable || newest.state != JobState::Succeeded {
+            self.launch(JobType::Provision, Why::OtherVersion(n))
+        } else {
+            match self.s.policy.config.incomparable_version {
+                IncomparableVersion::Rerun => {
+                    self.launch(JobType::Provision, Why::IncomparableVersion(n))
+                }
+                IncomparableVersion::Trust => {
+                    let mut record = newest.clone();
+                    record.config_version = Some(wanted.clone());
+                    record.reason = Some(Reason::Assumed);
+                    write(vec![record], None, Why::IncomparableVersion(n))
+                }
+            }
+        }
+    }
+
+    /// The newest attempt is a provision with the desired version, and it has ended.
+    fn provision_same_version(&self, newest: &JobRecord) -> Decision {
+        let n = newest.attempt;
+        if newest.state == JobState::Succeeded {
+            let version = self.s.desired.version.clone();
+            return self.rest(Standing::Applied { version }, None, Why::AppliedBy(n));
+        }
+        if let Some(decision) = self.hold_after(newest) {
+            return decision;
+        }
+        match self.backoff_left(newest) {
+            Some(until) => self.backing_off(newest, until),
+            None if newest.failures == 0 => self.launch(JobType::Provision, Why::WantedAgain(n)),
+            None => self.launch(JobType::Provision, Why::BackoffOver(n)),
+        }
+    }
+
+    fn provision_again_after(&self, deprovision: &JobRecord) -> Decision {
+        if deprovision.is_held_back() {
+            return self.withdraw(deprovision);
+        }
+        self.launch(
+            JobType::Provision,
+            Why::DeprovisionedBefore(deprovision.attempt),
+        )
+    }
+
+    // ---- deprovisioning: no attempt of the target is live ----
+
+    fn deprovision(&self) -> Decision {
+        let provision = self.newest(JobType::Provision);
+        let newest_provision = provision.map_or(0, |record| record.attempt);
+        // An older deprovision says nothing about what was provisioned after it.
+        let deprovision = self
+            .newest(JobType::Deprovision)
+            .filter(|record| record.attempt > newest_provision);
+        match deprovision {
+            Some(record) => self.deprovision_after(record),
+            None => {
+                let ever_ran = self.mine().any(JobRecord::may_have_run);
+                let release = match provision {
+                    Some(_) => !ever_ran,
+                    None => {
+                        !ever_ran
+                            && self.s.policy.config.deletion.never_provisioned
+                                == NeverProvisioned::Release
+                    }
+                };
+                if release {
+                    self.release(Ground::NeverProvisioned, Why::NeverProvisioned)
+                } else {
+                    self.launch(JobType::Deprovision, Why::ReadyToDeprovision)
+                }
+            }
+        }
+    }
+
+    fn deprovision_after(&self, newest: &JobRecord) -> Decision {
+        let n = newest.attempt;
+        if newest.state == JobState::Succeeded {
+            let ground = match newest.reason {
+                Some(Reason::Skipped) => Ground::ProviderSkipped,
+                _ => Ground::Deprovisioned,
+            };
+            return self.release(ground, Why::DeprovisionSucceeded(n));
+        }
+        if self.retry_requested() && !newest.is_held_back() {
+            return self.launch(JobType::Deprovision, Why::RetryRequested);
+        }
+        if newest.is_held_back() {
+            return match self.backoff_left(newest) {
+                Some(until) => {
+                    let reason = newest.message.clone();
+                    self.rest(
+                        Standing::Waiting { reason },
+                        Some(until),
+                        Why::HeldBackByProvider(n),
+                    )
+                }
+                None => self.send_again(newest, Why::ReadyToDeprovision),
+            };
+        }
+        let blocks = newest.block_deletion_on_failure.unwrap_or_else(|| {
+            self.s
+                .backends
+                .owner(newest)
+                .is_none_or(|(_, caps)| caps.block_deletion_on_failure)
+        });
+        // The provider's choice is about jobs that fail. A launch that was not carried out
+        // is tried again, whatever the choice.
+        if newest.state == JobState::Failed && newest.may_have_run() && !blocks {
+            return self.release(
+                Ground::FailureDoesNotBlock,
+                Why::DeprovisionFailureIgnored(n),
+            );
+        }
+        if let Some(decision) = self.hold_after(newest) {
+            return decision;
+        }
+        match self.backoff_left(newest) {
+            Some(until) => self.backing_off(newest, until),
+            None => self.launch(JobType::Deprovision, Why::BackoffOver(n)),
+        }
+    }
+
+    // ---- shared rules ----
+
+    /// A failed, cancelled or forgotten attempt after which a person must decide.
+    fn hold_after(&self, newest: &JobRecord) -> Option<Decision> {
+        let n = newest.attempt;
+        if newest.state == JobState::Canceled && newest.cancel_requested_at.is_none() {
+            let hold = Hold::CanceledByOthers { attempt: n };
+            return Some(self.rest(Standing::Held(hold), None, Why::CanceledByOthers(n)));
+        }
+        if newest.reason == Some(Reason::Purged) && self.s.policy.config.purge == Purge::Hold {
+            let hold = Hold::Purged { attempt: n };
+            return Some(self.rest(Standing::Held(hold), None, Why::Purged(n)));
+        }
+        let exhausted = self
+            .s
+            .policy
+            .config
+            .max_failures
+            .is_some_and(|most| newest.failures >= most);
+        exhausted.then(|| {
+            let hold = Hold::FailuresExhausted {
+                failures: newest.failures,
+            };
+            self.rest(Standing::Held(hold), None, Why::FailuresExhausted(n))
+        })
+    }
+
+    fn backing_off(&self, newest: &JobRecord, until: Timestamp) -> Decision {
+        let standing = Standing::BackingOff {
+            until,
+            failures: newest.failures,
+        };
+        self.rest(standing, Some(until), Why::BackoffLasts(newest.attempt))
+    }
+
+    fn backoff_left(&self, record: &JobRecord) -> Option<Timestamp> {
+        record.retry_at.filter(|until| *until > self.s.now)
+    }
+
+    /// A new attempt: its intent is written first.
+    fn launch(&self, job_type: JobType, why: Why) -> Decision {
+        let desired = self.s.desired;
+        if desired.mode == Mode::Manual && !self.retry_requested() {
+            return self.rest(Standing::Held(Hold::Manual), None, Why::Mode);
+        }
+        let Some(caps) = self.s.backends.capabilities(&desired.provider) else {
+            return self.missing_provider(&desired.provider);
+        };
+        let n = history::next_attempt(self.s.records);
+        let mut record = JobRecord::new(n, job_type);
+        record.target.clone_from(&desired.target);
+        record.provider = Some(desired.provider.clone());
+        record.token = Some(self.token(n));
+        record.config_version = Some(desired.version.clone());
+        record.reason = Some(Reason::Intended);
+        record.timestamp = Some(self.s.now);
+        record.sent_at = Some(self.s.now);
+        record.state_since = Some(self.s.now);
+        record.sends = 1;
+        if job_type == JobType::Deprovision {
+            record.block_deletion_on_failure = Some(caps.block_deletion_on_failure);
+        }
+        if self.retry_requested() {
+            record.retry_request.clone_from(&desired.retry_request);
+        } else if let Some(last) = self.newest(job_type) {
+            // Failures in a row: of the same type, for the same configuration.
+            let in_row = job_type == JobType::Deprovision
+                || last.config_version.as_ref() == Some(&desired.version);
+            record.failures = if in_row { last.failures } else { 0 };
+        }
+        write(vec![record], Some(Right::Launch(n)), why)
+    }
+
+    /// The same attempt, under the same token, once more. The write is the fence: of two
+    /// processes that want this at once, one loses.
+    pub(super) fn send_again(&self, record: &JobRecord, why: Why) -> Decision {
+        let n = record.attempt;
+        let mut record = record.clone();
+        record.state = JobState::Pending;
+        record.reason = Some(Reason::Intended);
+        record.sent_at = Some(self.s.now);
+        record.state_since = Some(self.s.now);
+        record.sends = record.sends.saturating_add(1);
+        record.retry_at = None;
+        write(vec![record], Some(Right::Launch(n)), why)
+    }
+
+    /// Closes an attempt that was proven not to be launched.
+    pub(super) fn withdraw(&self, record: &JobRecord) -> Decision {
+        let n = record.attempt;
+        let mut record = self.closed(record, JobState::Canceled, Reason::Withdrawn);
+        record.cancel_requested_at.get_or_insert(self.s.now);
+        record.set_message("withdrawn before it was launched");
+        write(vec![record], None, Why::NoLongerWanted(n))
+    }
+
+    /// A record that has ended at this moment, by a rule rather than by the backend's word.
+    pub(super) fn closed(&self, record: &JobRecord, state: JobState, reason: Reason) -> JobRecord {
+        let mut record = record.clone();
+        record.state = state;
+        record.reason = Some(reason);
+        record.doubtful = false;
+        record.state_since = Some(self.s.now);
+        record.finished_at.get_or_insert(self.s.now);
+        record.retry_at = None;
+        record
+    }
+
+    fn abandon(&self) -> Option<Decision> {
+        let since_when = self.s.deleting_since?;
+        let after = self.s.policy.abandon_after?;
+        if self.s.desired.mode == Mode::Paused || since(self.s.now, since_when) < after {
+            return None;
+        }
+        // What is done is done: only what may be left behind needs the deadline.
+        let newest_provision = self
+            .newest(JobType::Provision)
+            .map_or(0, |record| record.attempt);
+        let done = self.mine().all(|record| !record.may_be_live())
+            && self.newest(JobType::Deprovision).is_some_and(|record| {
+                record.attempt > newest_provision && record.state == JobState::Succeeded
+            });
+        (!done).then(|| self.release(Ground::Abandoned, Why::AbandonDeadline))
+    }
+
+    /// Lets the object go, on current records only: a stale reader would let go too early.
+    fn release(&self, ground: Ground, why: Why) -> Decision {
+        if !self.pass.current {
+            return write(Vec::new(), None, Why::ConfirmBeforeRelease);
+        }
+        let left_behind = match ground {
+            Ground::Deprovisioned | Ground::ProviderSkipped | Ground::NeverProvisioned => {
+                Vec::new()
+            }
+            Ground::FailureDoesNotBlock | Ground::Abandoned | Ground::Unmanaged => self
+                .mine()
+                .filter(|record| record.may_have_run())
+                .map(|record| record.attempt)
+                .collect(),
+        };
+        self.rest(
+            Standing::Released(Release {
+                ground,
+                left_behind,
+            }),
+            None,
+            why,
+        )
+    }
+
+    pub(super) fn missing_provider(&self, provider: &str) -> Decision {
+        let block = Block::MissingProvider {
+            provider: provider.to_owned(),
+        };
+        self.rest(
+            Standing::Blocked(block),
+            Some(self.slow_wake()),
+            Why::MissingProvider,
+        )
+    }
+
+    pub(super) fn rest(
+        &self,
+        standing: Standing,
+        wake_at: Option<Timestamp>,
+        why: Why,
+    ) -> Decision {
+        let s = self.s;
+        let started = s.deleting_since;
+        let released = matches!(standing, Standing::Released(_));
+        let escalated =
+            !released && started.is_some_and(|at| since(s.now, at) >= s.policy.escalate_after);
+        // A deletion that waits for a person still has its deadlines to meet.
+        let wake_at = if released {
+            None
+        } else {
+            let escalation = started
+                .filter(|_| !escalated)
+                .map(|at| add(at, s.policy.escalate_after));
+            let abandon = started.and_then(|at| Some(add(at, s.policy.abandon_after?)));
+            [wake_at, escalation, abandon.filter(|at| *at > s.now)]
+                .into_iter()
+                .flatten()
+                .min()
+        };
+        decision(
+            Action::Rest(Rest {
+                standing,
+                wake_at,
+                escalated,
+            }),
+            why,
+        )
+    }
+
+    // ---- views ----
+
+    pub(super) fn deleting(&self) -> bool {
+        self.s.deleting_since.is_some()
+    }
+
+    /// The records of the target at hand.
+    pub(super) fn mine(&self) -> impl Iterator<Item = &'a JobRecord> {
+        let desired = self.s.desired;
+        self.s
+            .records
+            .iter()
+            .filter(move |record| desired.owns(record))
+    }
+
+    pub(super) fn newest(&self, job_type: JobType) -> Option<&'a JobRecord> {
+        self.mine()
+            .filter(|r| r.job_type == job_type)
+            .max_by_key(|r| r.attempt)
+    }
+
+    pub(super) fn record(&self, attempt: u64) -> Option<&'a JobRecord> {
+        self.mine().find(|record| record.attempt == attempt)
+    }
+
+    /// Whether a retry was asked for that no attempt has answered yet.
+    pub(super) fn retry_requested(&self) -> bool {
+        let asked = &self.s.desired.retry_request;
+        asked.is_some() && self.mine().all(|record| record.retry_request != *asked)
+    }
+
+    /// When to look again at something that only a person can change.
+    pub(super) fn slow_wake(&self) -> Timestamp {
+        add(self.s.now, self.s.policy.backoff_cap)
+    }
+
+    pub(super) fn supersede_cancels(&self) -> bool {
+        self.s.policy.config.supersede == Supersede::Cancel
+    }
+
+    pub(super) fn deletion_cancels(&self) -> bool {
+        self.s.policy.config.deletion.running_provision == RunningProvision::Cancel
+    }
+
+    fn token(&self, attempt: u64) -> OperationToken {
+        OperationToken::from_random(self.s.seed.wrapping_add(u128::from(attempt)))
+    }
+}
+
+pub(super) fn decision(action: Action, why: Why) -> Decision {
+    Decision { action, why }
+}
+
+pub(super) fn write(records: Vec<JobRecord>, then: Option<Right>, why: Why) -> Decision {
+    decision(Action::Write { records, then }, why)
+}
+
+/// How long to wait between two questions about an attempt.
+#[must_use]
+pub fn poll_interval(
+    policy: &Policy,
+    capabilities: &Capabilities,
+    record: &JobRecord,
+    random: u64,
+) -> Duration {
+    let ending = record.cancel_requested_at.is_some() || record.doubtful;
+    let interval = policy.poll_interval.unwrap_or(capabilities.poll_interval);
+    let interval = if ending {
+        policy.cancel_poll_interval.min(interval)
+    } else {
+        interval
+    };
+    backoff::vary(interval, policy.jitter, random)
+}

@@ -1,0 +1,516 @@
+//! Carries out decisions, one at a time, and feeds back what it saw.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tracing::Instrument;
+
+use super::absorb::{Context, Observation, absorb};
+use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
+use super::decision::{Action, Call, Decision, Rest, Right, Standing, Why};
+use super::entropy::{Entropy, SystemEntropy};
+use super::event::{self, Event};
+use super::outcome::{OrphanReceipt, Outcome};
+use super::pacing::{self, Pacing};
+use super::store::{Freshness, Snapshot, StatusStore, StoreError};
+use super::{Desired, Explanation, Policy, ProviderRegistry, telemetry};
+use crate::clock::{add, since};
+use crate::{
+    Clock, FindRequest, JobRecord, JobType, LaunchRequest, ObjectKey, ProviderError, Reason,
+    Resource, history,
+};
+
+/// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
+/// (poll, close, confirm, intend, launch, record, each with a conflict) takes half of it.
+const MAX_STEPS: u32 = 32;
+/// A pass that others keep writing into is broken off and tried again later.
+const MAX_CONFLICTS: u32 = 8;
+/// How long to wait after a pass was broken off, before jitter.
+const RETRY_BROKEN_OFF: Duration = Duration::from_secs(5);
+
+/// The engine. One for a controller, shared by all its objects.
+#[derive(Debug)]
+pub struct Lifecycle {
+    policy: Policy,
+    entropy: Arc<dyn Entropy>,
+    pacing: Pacing,
+}
+
+impl Lifecycle {
+    /// An engine with these choices and the operating system's randomness.
+    #[must_use]
+    pub fn new(policy: Policy) -> Self {
+        Self::with_entropy(policy, Arc::new(SystemEntropy))
+    }
+
+    /// An engine with a randomness of the caller's: repeatable in tests.
+    #[must_use]
+    pub fn with_entropy(policy: Policy, entropy: Arc<dyn Entropy>) -> Self {
+        Self {
+            policy,
+            entropy,
+            pacing: Pacing::default(),
+        }
+    }
+
+    /// The user's choices.
+    #[must_use]
+    pub fn policy(&self) -> &Policy {
+        &self.policy
+    }
+
+    /// Brings one object a step further, as far as it goes without waiting.
+    ///
+    /// May be called at any time, from any number of tasks and processes at once, and dropped at
+    /// any await point: the next call continues from the records. Whether the object is being
+    /// deleted is read off `resource`. A [`Timestamp`] is a clock too.
+    ///
+    /// Never fails: what went wrong is in the outcome, with a time to try again.
+    pub async fn reconcile(
+        &self,
+        registry: &ProviderRegistry,
+        store: &dyn StatusStore,
+        resource: &Resource,
+        desired: &Desired,
+        clock: &dyn Clock,
+    ) -> Outcome {
+        let span = tracing::debug_span!(
+            "reconcile",
+            object = %resource.key(),
+            target = desired.target.as_deref(),
+        );
+        let mut run = Run {
+            engine: self,
+            registry,
+            store,
+            resource,
+            desired,
+            clock,
+            seed: (u128::from(self.entropy.next()) << 64) | u128::from(self.entropy.next()),
+            records: Arc::default(),
+            version: None,
+            pass: Pass {
+                paces: self.pacing.of(resource.key()),
+                ..Pass::default()
+            },
+            events: Vec::new(),
+            trouble: None,
+            conflicts: 0,
+        };
+        let ended = run.work().instrument(span.clone()).await;
+        let _in_span = span.enter();
+        run.outcome(ended)
+    }
+
+    /// What the engine would do next for an object, and why. Reads the records, and does nothing.
+    ///
+    /// # Errors
+    /// When the records cannot be read.
+    pub async fn explain(
+        &self,
+        registry: &ProviderRegistry,
+        store: &dyn StatusStore,
+        resource: &Resource,
+        desired: &Desired,
+        clock: &dyn Clock,
+    ) -> Result<Explanation, StoreError> {
+        let snapshot = store.load(resource.key(), Freshness::Current).await?;
+        let mut records = (*snapshot.records).clone();
+        history::number(&mut records);
+        let pass = Pass {
+            paces: self.pacing.of(resource.key()),
+            ..Pass::default()
+        };
+        let situation = Situation {
+            records: &records,
+            desired,
+            deleting_since: resource.deletion_timestamp(),
+            policy: &self.policy,
+            backends: registry,
+            now: clock.now(),
+            seed: 0,
+        };
+        Ok(super::explain(resource.key(), &situation, &pass))
+    }
+
+    /// Makes an object's jobs due for a poll at its next reconcile, ahead of their pace: for
+    /// hints from a backend that something has happened.
+    pub fn nudge(&self, key: &ObjectKey) {
+        self.pacing.nudge(key);
+    }
+}
+
+/// How a pass ended.
+enum End {
+    Rest(Rest, Why),
+    Broken(Standing),
+}
+
+/// One pass over one object.
+struct Run<'a> {
+    engine: &'a Lifecycle,
+    registry: &'a ProviderRegistry,
+    store: &'a dyn StatusStore,
+    resource: &'a Resource,
+    desired: &'a Desired,
+    clock: &'a dyn Clock,
+    seed: u128,
+    records: Arc<Vec<JobRecord>>,
+    version: Option<super::StoreVersion>,
+    pass: Pass,
+    events: Vec<Event>,
+    trouble: Option<ProviderError>,
+    conflicts: u32,
+}
+
+impl Run<'_> {
+    async fn work(&mut self) -> End {
+        if let Err(end) = self.load(Freshness::Cached).await {
+            return end;
+        }
+        for _ in 0..MAX_STEPS {
+            let Decision { action, why } = self.decide();
+            let step = match action {
+                Action::Rest(rest) => return End::Rest(rest, why),
+                Action::Write { records, then } => self.fence(records, then, why).await,
+                Action::Call(call) => self.call(call, why).await,
+            };
+            if let Err(end) = step {
+                return end;
+            }
+        }
+        End::Broken(Standing::Interrupted {
+            reason: format!("no rest after {MAX_STEPS} steps; this is a defect of the engine"),
+        })
+    }
+
+    fn decide(&mut self) -> Decision {
+        let now = self.clock.now();
+        self.spread_first_polls(now);
+        let situation = Situation {
+            records: &self.records,
+            desired: self.desired,
+            deleting_since: self.resource.deletion_timestamp(),
+            policy: &self.engine.policy,
+            backends: self.registry,
+            now,
+            seed: self.seed,
+        };
+        let decision = decide(&situation, &self.pass);
+        tracing::debug!(action = telemetry::word(&decision.action), why = %decision.why, "decided");
+        decision
+    }
+
+    /// Jobs that this process has not asked about yet were started by a process before it.
+    fn spread_first_polls(&mut self, now: Timestamp) {
+        let random = self.random();
+        for record in self
+            .records
+            .iter()
+            .filter(|r| r.job_id.is_some() && r.may_be_live())
+        {
+            if self
+                .pass
+                .paces
+                .iter()
+                .any(|pace| pace.attempt == record.attempt)
+            {
+                continue;
+            }
+            let Some((_, caps)) = self.registry.owner(record) else {
+                continue;
+            };
+            let interval = poll_interval(&self.engine.policy, caps, record, u64::MAX / 2);
+            let pace = pacing::first(self.resource.key(), record.attempt, now, interval, random);
+            self.pass.paces.push(pace);
+        }
+    }
+
+    // ---- store ----
+
+    async fn load(&mut self, freshness: Freshness) -> Result<(), End> {
+        let loaded = self.store.load(self.resource.key(), freshness).await;
+        let Snapshot {
+            mut records,
+            version,
+            resource,
+        } = loaded.map_err(|error| broken(&error))?;
+        if resource.is_some_and(|newer| {
+            newer.uid() != self.resource.uid()
+                || newer.generation() != self.resource.generation()
+                || newer.is_deleting() != self.resource.is_deleting()
+        }) {
+            return Err(End::Broken(Standing::Outdated));
+        }
+        if records.iter().any(|record| record.attempt == 0) {
+            history::number(Arc::<Vec<JobRecord>>::make_mut(&mut records));
+        }
+        self.records = records;
+        self.version = Some(version);
+        // What was decided on other records is void.
+        self.pass.right = None;
+        self.pass.absent = None;
+        self.pass.current = false;
+        Ok(())
+    }
+
+    /// Writes changed records. `Ok(false)` is a conflict: the records were read again.
+    async fn swap(&mut self, changed: Vec<JobRecord>) -> Result<bool, End> {
+        let Some(version) = self.version.clone() else {
+            return Err(End::Broken(Standing::Outdated));
+        };
+        let before = Arc::clone(&self.records);
+        let mut records = (*before).clone();
+        let mut events = Vec::with_capacity(changed.len());
+        for record in changed {
+            let old = before.iter().find(|known| known.attempt == record.attempt);
+            if let Some(event) = event::between(old, &record) {
+                telemetry::record_event(&event, &record);
+                events.push(event);
+            }
+            history::put(&mut records, record);
+        }
+        history::trim(&mut records, self.engine.policy.config.history_length);
+        match self
+            .store
+            .swap(self.resource.key(), &version, &records)
+            .await
+        {
+            Ok(version) => {
+                self.records = Arc::new(records);
+                self.version = Some(version);
+                self.pass.current = true;
+                self.events.append(&mut events);
+                Ok(true)
+            }
+            Err(StoreError::Conflict) => {
+                self.conflicts += 1;
+                telemetry::conflict();
+                if self.conflicts > MAX_CONFLICTS {
+                    return Err(End::Broken(Standing::Interrupted {
+                        reason: "others keep writing this object's status".to_owned(),
+                    }));
+                }
+                self.load(Freshness::Current).await?;
+                Ok(false)
+            }
+            Err(error) => Err(broken(&error)),
+        }
+    }
+
+    async fn fence(
+        &mut self,
+        changed: Vec<JobRecord>,
+        then: Option<Right>,
+        why: Why,
+    ) -> Result<(), End> {
+        self.pass.right = None;
+        self.pass.absent = None;
+        if self.swap(changed).await? {
+            tracing::info!(%why, ?then, "recorded");
+            self.pass.right = then;
+        }
+        Ok(())
+    }
+
+    // ---- provider ----
+
+    async fn call(&mut self, call: Call, why: Why) -> Result<(), End> {
+        self.pass.right = None;
+        self.pass.absent = None;
+        let n = call.attempt();
+        let Some(asked) = self
+            .records
+            .iter()
+            .find(|record| record.attempt == n)
+            .cloned()
+        else {
+            return Ok(()); // cannot be: decisions are about records that are there
+        };
+        if let Call::Launch(_) = call
+            && asked
+                .sent_at
+                .is_none_or(|at| since(self.clock.now(), at) > LAUNCH_LEASE)
+        {
+            // The write took so long that another process may have taken over.
+            tracing::warn!(
+                attempt = n,
+                "too late to launch; looking for the job instead"
+            );
+            return Ok(());
+        }
+        let Some(observation) = self.ask(call, &asked).await else {
+            return Ok(());
+        };
+        let error = observation.error().cloned();
+        telemetry::call(call, &asked, error.as_ref(), why);
+        // The records may have been written by others during the call.
+        loop {
+            let changed = self.absorb(&asked, &observation);
+            if changed.is_empty() || self.swap(changed).await? {
+                break;
+            }
+        }
+        self.pace(call, n, error.as_ref());
+        if matches!(&observation, Observation::Found(Ok(found)) if found.is_empty()) {
+            self.pass.absent = Some(n);
+        }
+        if let Some(error) = error {
+            self.trouble = Some(error);
+        }
+        Ok(())
+    }
+
+    async fn ask(&self, call: Call, asked: &JobRecord) -> Option<Observation> {
+        let (owner, _) = self.registry.owner(asked)?;
+        let provider = self.registry.get(owner)?;
+        Some(match call {
+            Call::Launch(_) => {
+                let mut request = LaunchRequest::new(self.resource.clone(), asked.token.clone()?)
+                    .with_extra_vars(self.desired.extra_vars.clone());
+                request.config_version.clone_from(&asked.config_version);
+                match asked.job_type {
+                    JobType::Provision => {
+                        Observation::Provisioned(provider.trigger_provision(&request).await)
+                    }
+                    JobType::Deprovision => {
+                        let history: Vec<JobRecord> = self
+                            .records
+                            .iter()
+                            .filter(|r| self.desired.owns(r))
+                            .cloned()
+                            .collect();
+                        Observation::Deprovisioned(
+                            provider.trigger_deprovision(&request, &history).await,
+                        )
+                    }
+                }
+            }
+            Call::Status(_) => {
+                let job = asked.tracked()?;
+                Observation::Status(match asked.job_type {
+                    JobType::Provision => provider.provision_status(self.resource, &job).await,
+                    JobType::Deprovision => provider.deprovision_status(self.resource, &job).await,
+                })
+            }
+            Call::Cancel(_) => {
+                Observation::Canceled(provider.cancel(self.resource, &asked.tracked()?).await)
+            }
+            Call::Find(_) => {
+                let mut query =
+                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?);
+                // The first launch of the token: a later one may be a repetition.
+                query.not_before = asked.timestamp.or(asked.sent_at);
+                Observation::Found(provider.find_launched(&query).await)
+            }
+        })
+    }
+
+    fn absorb(&self, asked: &JobRecord, observation: &Observation) -> Vec<JobRecord> {
+        let Some((_, capabilities)) = self.registry.owner(asked) else {
+            return Vec::new();
+        };
+        let context = Context {
+            policy: &self.engine.policy,
+            capabilities,
+            now: self.clock.now(),
+            seed: self.seed,
+        };
+        absorb(&self.records, asked, observation, &context)
+    }
+
+    /// Sets when the attempt is due again after a call.
+    fn pace(&mut self, call: Call, attempt: u64, error: Option<&ProviderError>) {
+        let now = self.clock.now();
+        let record = self.records.iter().find(|record| record.attempt == attempt);
+        let Some((_, caps)) = record.and_then(|record| self.registry.owner(record)) else {
+            return;
+        };
+        let Some(record) = record else { return };
+        let interval = poll_interval(&self.engine.policy, caps, record, self.random());
+        let wait = match (call, error) {
+            // A launch in doubt is looked for at once.
+            (Call::Launch(_), Some(_)) => Duration::ZERO,
+            // The backend does not know the job: its token is looked for at once.
+            (Call::Status(_) | Call::Cancel(_), _)
+                if record.reason == Some(Reason::PurgeSuspected) && caps.find_launched =>
+            {
+                Duration::ZERO
+            }
+            (_, Some(error)) => interval.max(error.retry_after().unwrap_or_default()),
+            _ => interval,
+        };
+        let pace = super::Pace {
+            attempt,
+            asked: now,
+            due: add(now, wait),
+        };
+        pacing::set(&mut self.pass.paces, pace);
+    }
+
+    #[allow(
+        clippy::cast_possible_truncation,
+        reason = "the low bits are as random as any"
+    )]
+    fn random(&self) -> u64 {
+        super::entropy::mix(self.seed as u64 ^ (self.events.len() as u64))
+    }
+
+    // ---- outcome ----
+
+    fn outcome(self, end: End) -> Outcome {
+        let now = self.clock.now();
+        self.engine
+            .pacing
+            .keep(self.resource.key(), self.pass.paces.clone(), &self.records);
+        let (standing, why, wake_at, escalated) = match end {
+            End::Rest(rest, why) => (rest.standing, Some(why), rest.wake_at, rest.escalated),
+            End::Broken(standing) => {
+                let wait = match &standing {
+                    Standing::Gone => None,
+                    Standing::Outdated => Some(Duration::ZERO),
+                    _ => Some(super::backoff::vary(
+                        RETRY_BROKEN_OFF,
+                        self.engine.policy.jitter,
+                        self.random(),
+                    )),
+                };
+                (standing, None, wait.map(|wait| add(now, wait)), false)
+            }
+        };
+        let receipt = match &standing {
+            Standing::Released(release) => OrphanReceipt::new(
+                self.resource.key(),
+                release.ground,
+                &release.left_behind,
+                &self.records,
+            ),
+            _ => None,
+        };
+        telemetry::rest(&standing, receipt.as_ref());
+        Outcome {
+            standing,
+            why,
+            events: self.events,
+            wake_at,
+            escalated,
+            trouble: self.trouble,
+            receipt,
+            records: self.records,
+            version: self.version,
+            conflicts: self.conflicts,
+        }
+    }
+}
+
+fn broken(error: &StoreError) -> End {
+    End::Broken(match error {
+        StoreError::Gone => Standing::Gone,
+        StoreError::Conflict | StoreError::Unavailable(_) | StoreError::Refused(_) => {
+            Standing::Interrupted {
+                reason: error.to_string(),
+            }
+        }
+    })
+}

@@ -1,0 +1,147 @@
+//! What happened, as data: told from how a record changed.
+
+use serde::Serialize;
+
+use crate::{JobRecord, JobRef, JobState, JobType, Reason};
+
+/// Something that happened to an attempt in a pass.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// What happened.
+    pub kind: EventKind,
+    /// The attempt.
+    pub attempt: u64,
+    /// What the attempt is for.
+    #[serde(rename = "type")]
+    pub job_type: JobType,
+    /// Its provider.
+    pub provider: Option<String>,
+    /// Its job, where it has one.
+    pub job: Option<JobRef>,
+    /// For people; bounded.
+    pub message: String,
+}
+
+/// What can happen to an attempt. The words suit reasons of Kubernetes events.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// Its intent was written; the launch follows.
+    Intended,
+    /// The backend accepted the launch.
+    Started,
+    /// The launch may have been carried out, and its job is not known.
+    Ambiguous,
+    /// The launch did not reach the backend, or was refused.
+    NotLaunched,
+    /// The provider asked to wait before launching.
+    HeldBack,
+    /// Its job was found by its token.
+    Adopted,
+    /// Its launch was proven absent and is made again, under the same token.
+    SentAgain,
+    /// Its job moved on.
+    Progressed,
+    /// A request to cancel it follows.
+    Cancelling,
+    /// Its job ended well.
+    Succeeded,
+    /// Its job ended badly.
+    Failed,
+    /// Its job was cancelled.
+    Canceled,
+    /// The backend has forgotten its job.
+    Purged,
+    /// It was closed without being launched.
+    Withdrawn,
+    /// Its outcome was assumed, as the policy says.
+    Assumed,
+    /// A second job of the same launch was found.
+    Duplicate,
+}
+
+impl EventKind {
+    /// The word as it is serialised.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Intended => "Intended",
+            Self::Started => "Started",
+            Self::Ambiguous => "Ambiguous",
+            Self::NotLaunched => "NotLaunched",
+            Self::HeldBack => "HeldBack",
+            Self::Adopted => "Adopted",
+            Self::SentAgain => "SentAgain",
+            Self::Progressed => "Progressed",
+            Self::Cancelling => "Cancelling",
+            Self::Succeeded => "Succeeded",
+            Self::Failed => "Failed",
+            Self::Canceled => "Canceled",
+            Self::Purged => "Purged",
+            Self::Withdrawn => "Withdrawn",
+            Self::Assumed => "Assumed",
+            Self::Duplicate => "Duplicate",
+        }
+    }
+}
+
+/// What a change of a record means; none when it means nothing to anybody.
+pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Option<Event> {
+    let kind = kind(old, new)?;
+    Some(Event {
+        kind,
+        attempt: new.attempt,
+        job_type: new.job_type,
+        provider: new.provider.clone(),
+        job: new.job_ref(),
+        message: new.message.clone(),
+    })
+}
+
+fn kind(old: Option<&JobRecord>, new: &JobRecord) -> Option<EventKind> {
+    let Some(old) = old else {
+        return Some(match new.reason {
+            Some(Reason::Duplicate) => EventKind::Duplicate,
+            _ => EventKind::Intended,
+        });
+    };
+    if new.cancel_requests > old.cancel_requests {
+        return Some(EventKind::Cancelling);
+    }
+    if old.may_be_live() && !new.may_be_live() {
+        return Some(closed(new));
+    }
+    if new.sends > old.sends {
+        return Some(EventKind::SentAgain);
+    }
+    if old.job_id != new.job_id {
+        return Some(match new.reason {
+            Some(Reason::Adopted) => EventKind::Adopted,
+            Some(Reason::Assumed) => EventKind::Assumed,
+            _ => EventKind::Started,
+        });
+    }
+    if new.reason != old.reason {
+        match new.reason {
+            Some(Reason::Ambiguous) => return Some(EventKind::Ambiguous),
+            Some(Reason::Adopted) => return Some(EventKind::Adopted),
+            _ => {}
+        }
+    }
+    (old.state != new.state || old.doubtful != new.doubtful || old.message != new.message)
+        .then_some(EventKind::Progressed)
+}
+
+fn closed(new: &JobRecord) -> EventKind {
+    match (&new.reason, new.state) {
+        (Some(Reason::HeldBack), _) => EventKind::HeldBack,
+        (Some(Reason::NotSent | Reason::Rejected), _) => EventKind::NotLaunched,
+        (Some(Reason::Withdrawn), _) => EventKind::Withdrawn,
+        (Some(Reason::Purged), _) => EventKind::Purged,
+        (Some(Reason::Assumed), _) => EventKind::Assumed,
+        (_, JobState::Succeeded) => EventKind::Succeeded,
+        (_, JobState::Canceled) => EventKind::Canceled,
+        _ => EventKind::Failed,
+    }
+}

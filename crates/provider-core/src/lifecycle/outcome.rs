@@ -1,0 +1,94 @@
+//! What a reconcile gives back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use super::decision::{Ground, Standing, Why};
+use super::event::Event;
+use super::store::StoreVersion;
+use crate::{JobRecord, JobRef, ObjectKey, ProviderError, clock};
+
+/// Where an object stands after a pass, what happened in it, and when to come back. All of it
+/// is data: what a controller does with it (conditions, events, requeue) is its own affair.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// Where the object stands.
+    pub standing: Standing,
+    /// The rule that the standing follows from; none where the store broke the pass off.
+    pub why: Option<Why>,
+    /// What happened, in order.
+    pub events: Vec<Event>,
+    /// When to reconcile again at the latest. None only where the standing
+    /// [is final](Standing::is_final).
+    pub wake_at: Option<Timestamp>,
+    /// Deletion takes longer than the policy's `escalateAfter`: somebody should look.
+    pub escalated: bool,
+    /// The last call of a provider that failed in this pass. A poll that fails changes no record,
+    /// and is repeated at its pace.
+    pub trouble: Option<ProviderError>,
+    /// What may be left behind at the backend, when the object is let go nevertheless.
+    pub receipt: Option<OrphanReceipt>,
+    /// The records as they are now.
+    pub records: Arc<Vec<JobRecord>>,
+    /// The version of the records at the store: the precondition for removing a finalizer.
+    pub version: Option<StoreVersion>,
+    /// How many writes of others got in the way.
+    pub conflicts: u32,
+}
+
+impl Outcome {
+    /// Whether the finalizer may be removed. With several targets, each must say so.
+    #[must_use]
+    pub fn may_release(&self) -> bool {
+        matches!(self.standing, Standing::Released(_))
+    }
+
+    /// How long after `now` to reconcile again; none where only a change of the object can
+    /// change anything.
+    #[must_use]
+    pub fn wake_after(&self, now: Timestamp) -> Option<Duration> {
+        Some(clock::since(self.wake_at?, now))
+    }
+}
+
+/// What may be left behind at a backend after an object was let go. Somebody should look.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanReceipt {
+    /// The object, as `Kind namespace/name`.
+    pub object: String,
+    /// Its uid.
+    pub uid: String,
+    /// Why it was let go.
+    pub ground: &'static str,
+    /// The jobs whose results may be left.
+    pub jobs: Vec<JobRef>,
+}
+
+impl OrphanReceipt {
+    pub(super) fn new(
+        key: &ObjectKey,
+        ground: Ground,
+        left_behind: &[u64],
+        records: &[JobRecord],
+    ) -> Option<Self> {
+        if left_behind.is_empty() {
+            return None;
+        }
+        let jobs = records
+            .iter()
+            .filter(|record| left_behind.contains(&record.attempt))
+            .filter_map(JobRecord::job_ref)
+            .collect();
+        Some(Self {
+            object: key.to_string(),
+            uid: key.uid.clone(),
+            ground: ground.as_str(),
+            jobs,
+        })
+    }
+}

@@ -1,0 +1,437 @@
+//! What a user may choose, checked before anything runs.
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use serde::{Deserialize, Serialize};
+
+/// The engine's choices as a plain, serialisable value; [`Policy::new`] checks it.
+///
+/// Durations are written as people write them (`30s`, `15m`, `2h 30m`) or as ISO 8601.
+///
+/// ```
+/// use provider_core::lifecycle::{Policy, PolicyConfig};
+/// let config: PolicyConfig = serde_json::from_str(
+///     r#"{"historyLength": 20, "backoff": {"base": "1m"}, "supersede": "Cancel"}"#,
+/// ).unwrap();
+/// assert!(Policy::new(config).is_ok());
+/// let nonsense = PolicyConfig { history_length: 0, ..PolicyConfig::default() };
+/// assert_eq!(
+///     Policy::new(nonsense).unwrap_err().to_string(),
+///     "historyLength is 0; it must be at least 1",
+/// );
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct PolicyConfig {
+    /// How often a live job is asked about; none follows the provider's own pace.
+    pub poll_interval: Option<SignedDuration>,
+    /// How often a job that is being cancelled is asked about.
+    pub cancel_poll_interval: SignedDuration,
+    /// How much intervals are varied, as a part of them, so that objects do not march in step:
+    /// from 0 (not at all) to 0.5.
+    pub jitter: f64,
+    /// How long to wait after failures.
+    pub backoff: BackoffConfig,
+    /// How long each phase of a job may last.
+    pub deadlines: DeadlinesConfig,
+    /// How long to wait before asking again for a cancel that was not obeyed; doubles each time.
+    pub cancel_retry: SignedDuration,
+    /// What deletion may do.
+    pub deletion: DeletionConfig,
+    /// What a job means that the backend has forgotten before its end was seen.
+    pub purge: Purge,
+    /// What becomes of a running job when the desired configuration changes.
+    pub supersede: Supersede,
+    /// What a success means whose configuration version cannot be compared with today's.
+    pub incomparable_version: IncomparableVersion,
+    /// What to do about a launch in doubt that cannot be looked up; none leaves it to the
+    /// provider's own [`Capabilities::on_ambiguity`](crate::Capabilities::on_ambiguity).
+    pub ambiguity: Option<Ambiguity>,
+    /// How many records are kept of each type and target. Those that still matter are kept
+    /// in any case.
+    pub history_length: usize,
+    /// After so many failures in a row for one configuration the engine holds for a person;
+    /// none retries for ever.
+    pub max_failures: Option<u32>,
+}
+
+/// How long to wait after failures: `base`, doubled with each further one, up to `cap`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct BackoffConfig {
+    /// After the first failure.
+    pub base: SignedDuration,
+    /// At most.
+    pub cap: SignedDuration,
+}
+
+/// How long each phase of a job may last. None is for ever.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DeadlinesConfig {
+    /// From the launch to the start. Past it, the job is cancelled and counts as failed.
+    pub queued: Option<SignedDuration>,
+    /// From the start to the end. Past it, the job is cancelled and counts as failed.
+    pub running: Option<SignedDuration>,
+    /// From the first request to cancel to the end. Past it, a person is called for.
+    pub cancelling: SignedDuration,
+    /// How long a job may be in a state that cannot be told. Past it, provisioning calls for a
+    /// person, and deletion takes the job as over; zero takes that risk at once.
+    pub unknown: SignedDuration,
+}
+
+/// What deletion may do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct DeletionConfig {
+    /// What becomes of a provision job that runs when deletion is asked for.
+    pub running_provision: RunningProvision,
+    /// What to do for an object without any record of a provision attempt.
+    pub never_provisioned: NeverProvisioned,
+    /// How long after the request for deletion the outcome is marked as needing attention.
+    pub escalate_after: SignedDuration,
+    /// How long after the request for deletion the object is let go whatever is left behind
+    /// (an orphan receipt says what may be). None never gives up.
+    pub abandon_after: Option<SignedDuration>,
+}
+
+/// What a job means that the backend has forgotten before its end was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purge {
+    /// Verify that it is gone, then count it as failed: it is run again after the back-off.
+    Rerun,
+    /// Verify that it is gone, then take it as succeeded. Only for automation that is known to
+    /// have succeeded whenever its record is gone.
+    AssumeSucceeded,
+    /// Verify that it is gone, then wait for a person.
+    Hold,
+}
+
+/// What becomes of a running provision job when the desired configuration changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Supersede {
+    /// It runs to its end, then the new configuration is provisioned.
+    Wait,
+    /// It is cancelled, then the new configuration is provisioned.
+    Cancel,
+}
+
+/// What a success means whose configuration version was made by another algorithm (an older
+/// operator's hash, or none at all).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum IncomparableVersion {
+    /// Nothing: the configuration is provisioned again. True, and costs a job an object.
+    Rerun,
+    /// The present configuration is taken as the one that was applied, once; from then on
+    /// changes are seen. Saves a job an object, and misses a change made in between.
+    Trust,
+}
+
+/// What to do about a launch in doubt that cannot be looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ambiguity {
+    /// Start nothing until a person has looked and asks for a retry.
+    Hold,
+}
+
+/// What becomes of a provision job that runs when deletion is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RunningProvision {
+    /// It is cancelled.
+    Cancel,
+    /// It runs to its end.
+    Wait,
+}
+
+/// What deletion does for an object without any record of a provision attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NeverProvisioned {
+    /// Deprovision all the same: a status can get lost (objects restored from a backup have
+    /// none), and automation that removes should bear finding nothing.
+    Deprovision,
+    /// Let it go. Only where a status cannot get lost.
+    Release,
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        Self {
+            poll_interval: None,
+            cancel_poll_interval: SignedDuration::from_secs(5),
+            jitter: 0.2,
+            backoff: BackoffConfig::default(),
+            deadlines: DeadlinesConfig::default(),
+            cancel_retry: SignedDuration::from_secs(60),
+            deletion: DeletionConfig::default(),
+            purge: Purge::Rerun,
+            supersede: Supersede::Wait,
+            incomparable_version: IncomparableVersion::Rerun,
+            ambiguity: None,
+            history_length: 10,
+            max_failures: None,
+        }
+    }
+}
+
+impl Default for BackoffConfig {
+    fn default() -> Self {
+        Self {
+            base: SignedDuration::from_secs(30),
+            cap: SignedDuration::from_mins(30),
+        }
+    }
+}
+
+impl Default for DeadlinesConfig {
+    fn default() -> Self {
+        Self {
+            queued: Some(SignedDuration::from_hours(6)),
+            running: Some(SignedDuration::from_hours(24)),
+            cancelling: SignedDuration::from_mins(30),
+            unknown: SignedDuration::from_mins(15),
+        }
+    }
+}
+
+impl Default for DeletionConfig {
+    fn default() -> Self {
+        Self {
+            running_provision: RunningProvision::Cancel,
+            never_provisioned: NeverProvisioned::Deprovision,
+            escalate_after: SignedDuration::from_hours(1),
+            abandon_after: None,
+        }
+    }
+}
+
+/// Why a policy was refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}; it must be {wanted}")]
+pub struct PolicyError {
+    field: &'static str,
+    value: String,
+    wanted: &'static str,
+}
+
+/// The engine's choices, checked. The default is safe for jobs of minutes to hours.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Policy {
+    pub(crate) poll_interval: Option<Duration>,
+    pub(crate) cancel_poll_interval: Duration,
+    pub(crate) jitter: f64,
+    pub(crate) backoff_base: Duration,
+    pub(crate) backoff_cap: Duration,
+    pub(crate) queued: Option<Duration>,
+    pub(crate) running: Option<Duration>,
+    pub(crate) cancelling: Duration,
+    pub(crate) unknown: Duration,
+    pub(crate) cancel_retry: Duration,
+    pub(crate) escalate_after: Duration,
+    pub(crate) abandon_after: Option<Duration>,
+    pub(crate) config: PolicyConfig,
+}
+
+impl Policy {
+    /// Checks a configuration.
+    ///
+    /// # Errors
+    /// The first member that makes no sense, with what it must be.
+    pub fn new(config: PolicyConfig) -> Result<Self, PolicyError> {
+        if config.history_length == 0 {
+            return Err(refuse("historyLength", &0, "at least 1"));
+        }
+        if config.max_failures == Some(0) {
+            return Err(refuse(
+                "maxFailures",
+                0,
+                "at least 1, or absent for no limit",
+            ));
+        }
+        if !(0.0..=0.5).contains(&config.jitter) {
+            return Err(refuse("jitter", &config.jitter, "from 0 to 0.5"));
+        }
+        let base = positive("backoff.base", config.backoff.base)?;
+        let cap = positive("backoff.cap", config.backoff.cap)?;
+        if cap < base {
+            return Err(refuse(
+                "backoff.cap",
+                config.backoff.cap,
+                "at least backoff.base",
+            ));
+        }
+        let escalate_after =
+            not_negative("deletion.escalateAfter", config.deletion.escalate_after)?;
+        Ok(Self {
+            poll_interval: optional("pollInterval", config.poll_interval)?,
+            cancel_poll_interval: positive("cancelPollInterval", config.cancel_poll_interval)?,
+            jitter: config.jitter,
+            backoff_base: base,
+            backoff_cap: cap,
+            queued: optional("deadlines.queued", config.deadlines.queued)?,
+            running: optional("deadlines.running", config.deadlines.running)?,
+            cancelling: positive("deadlines.cancelling", config.deadlines.cancelling)?,
+            unknown: not_negative("deadlines.unknown", config.deadlines.unknown)?,
+            cancel_retry: positive("cancelRetry", config.cancel_retry)?,
+            escalate_after,
+            abandon_after: optional("deletion.abandonAfter", config.deletion.abandon_after)?,
+            config,
+        })
+    }
+
+    /// The configuration that this policy was made from.
+    #[must_use]
+    pub fn config(&self) -> &PolicyConfig {
+        &self.config
+    }
+}
+
+impl Default for Policy {
+    #[allow(
+        clippy::expect_used,
+        reason = "the default configuration is valid; a test says so"
+    )]
+    fn default() -> Self {
+        Self::new(PolicyConfig::default()).expect("the default policy is valid")
+    }
+}
+
+fn refuse(field: &'static str, value: &dyn ToString, wanted: &'static str) -> PolicyError {
+    PolicyError {
+        field,
+        value: value.to_string(),
+        wanted,
+    }
+}
+
+fn not_negative(field: &'static str, value: SignedDuration) -> Result<Duration, PolicyError> {
+    Duration::try_from(value).map_err(|_| refuse(field, &value, "zero or more"))
+}
+
+/// The shortest interval that is not a hot loop.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+fn positive(field: &'static str, value: SignedDuration) -> Result<Duration, PolicyError> {
+    match not_negative(field, value)? {
+        duration if duration < SHORTEST => Err(refuse(field, &value, "at least 1ms")),
+        duration => Ok(duration),
+    }
+}
+
+fn optional(
+    field: &'static str,
+    value: Option<SignedDuration>,
+) -> Result<Option<Duration>, PolicyError> {
+    value.map(|value| positive(field, value)).transpose()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_policy_is_valid() {
+        assert_eq!(Policy::default().config(), &PolicyConfig::default());
+    }
+
+    #[test]
+    fn nonsense_is_refused_when_the_policy_is_made() {
+        let minus = SignedDuration::from_secs(-1);
+        let default = PolicyConfig::default;
+        let nonsense: Vec<(&str, PolicyConfig)> = vec![
+            (
+                "historyLength",
+                PolicyConfig {
+                    history_length: 0,
+                    ..default()
+                },
+            ),
+            (
+                "maxFailures",
+                PolicyConfig {
+                    max_failures: Some(0),
+                    ..default()
+                },
+            ),
+            (
+                "jitter",
+                PolicyConfig {
+                    jitter: -0.1,
+                    ..default()
+                },
+            ),
+            (
+                "jitter",
+                PolicyConfig {
+                    jitter: f64::NAN,
+                    ..default()
+                },
+            ),
+            (
+                "pollInterval",
+                PolicyConfig {
+                    poll_interval: Some(minus),
+                    ..default()
+                },
+            ),
+            (
+                "pollInterval",
+                PolicyConfig {
+                    poll_interval: Some(SignedDuration::ZERO),
+                    ..default()
+                },
+            ),
+            (
+                "cancelRetry",
+                PolicyConfig {
+                    cancel_retry: minus,
+                    ..default()
+                },
+            ),
+            (
+                "backoff.base",
+                PolicyConfig {
+                    backoff: BackoffConfig {
+                        base: minus,
+                        ..BackoffConfig::default()
+                    },
+                    ..default()
+                },
+            ),
+            (
+                "backoff.cap",
+                PolicyConfig {
+                    backoff: BackoffConfig {
+                        cap: SignedDuration::from_secs(1),
+                        ..BackoffConfig::default()
+                    },
+                    ..default()
+                },
+            ),
+            (
+                "deadlines.unknown",
+                PolicyConfig {
+                    deadlines: DeadlinesConfig {
+                        unknown: minus,
+                        ..DeadlinesConfig::default()
+                    },
+                    ..default()
+                },
+            ),
+            (
+                "deletion.abandonAfter",
+                PolicyConfig {
+                    deletion: DeletionConfig {
+                        abandon_after: Some(minus),
+                        ..DeletionConfig::default()
+                    },
+                    ..default()
+                },
+            ),
+        ];
+        for (field, config) in nonsense {
+            let error = Policy::new(config).expect_err(field).to_string();
+            assert!(error.starts_with(field), "{error}");
+        }
+    }
+}

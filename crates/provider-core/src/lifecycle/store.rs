@@ -1,0 +1,117 @@
+//! Where an object's records live.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use crate::{JobRecord, ObjectKey, Resource, text};
+
+/// Keeps the records of each object, with optimistic concurrency.
+///
+/// # Guarantees that the engine relies on
+/// - A [`swap`](Self::swap) succeeds only if nothing was written to the object (its records,
+///   and for stores that keep the whole object, any part of it) since the version was read.
+/// - A swap that succeeded is durable: the records survive a crash.
+/// - A [`Freshness::Current`] load sees every swap that has succeeded before it began.
+///
+/// Cached loads may be old. The engine may look at old records, but it launches, cancels and
+/// lets go only right after a swap.
+#[async_trait]
+pub trait StatusStore: Send + Sync {
+    /// Reads the records of an object; none where nothing was written yet.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when the object does not exist any more, else
+    /// [`StoreError::Unavailable`].
+    async fn load(&self, key: &ObjectKey, freshness: Freshness) -> Result<Snapshot, StoreError>;
+
+    /// Replaces the records of an object, if they are still those of `version`.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when somebody wrote in between; nothing was written then.
+    /// [`StoreError::Unavailable`] leaves it open whether it was written.
+    async fn swap(
+        &self,
+        key: &ObjectKey,
+        version: &StoreVersion,
+        records: &[JobRecord],
+    ) -> Result<StoreVersion, StoreError>;
+}
+
+/// How new a load must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Freshness {
+    /// A cache will do.
+    Cached,
+    /// From the source of truth.
+    Current,
+}
+
+/// The records of one object as they were at one version.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// The records, in the order in which they are stored.
+    pub records: Arc<Vec<JobRecord>>,
+    /// What a swap must name.
+    pub version: StoreVersion,
+    /// The object as it was read with the records, where the store keeps both. The engine breaks
+    /// off when the caller's object is older than this one.
+    pub resource: Option<Resource>,
+}
+
+/// The version of an object's records; opaque.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct StoreVersion(String);
+
+impl StoreVersion {
+    /// A version as the store names it.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The store's name of it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StoreVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// Why a store could not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// Somebody else wrote in between. Nothing was written.
+    #[error("somebody else wrote the object's records at the same time")]
+    Conflict,
+    /// The object does not exist any more.
+    #[error("the object does not exist any more")]
+    Gone,
+    /// The store could not be asked, or its answer was lost: it may have been written.
+    #[error("the store of the object's records cannot be used: {0}")]
+    Unavailable(String),
+    /// The store refused the records as they are. Nothing was written.
+    #[error("the store refused the object's records: {0}")]
+    Refused(String),
+}
+
+impl StoreError {
+    /// A failure with its reason, bounded.
+    #[must_use]
+    pub fn unavailable(reason: &str) -> Self {
+        Self::Unavailable(text::bounded(reason, text::MAX_TEXT))
+    }
+
+    /// A refusal with its reason, bounded.
+    #[must_use]
+    pub fn refused(reason: &str) -> Self {
+        Self::Refused(text::bounded(reason, text::MAX_TEXT))
+    }
+}
