@@ -244,7 +244,7 @@ impl Policy {
         if config.max_failures == Some(0) {
             return Err(refuse(
                 "maxFailures",
-                0,
+                &0,
                 "at least 1, or absent for no limit",
             ));
         }
@@ -256,7 +256,7 @@ impl Policy {
         if cap < base {
             return Err(refuse(
                 "backoff.cap",
-                config.backoff.cap,
+                &config.backoff.cap,
                 "at least backoff.base",
             ));
         }
