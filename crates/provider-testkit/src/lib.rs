@@ -1,1 +1,10 @@
-//! Placeholder until the first module lands.
+//! What controllers and providers are tested with: a fake provider in memory, and stateful
+//! simulators on real sockets.
+//!
+//! - [`FakeProvider`]: for tests of a controller; no network, every trouble by script.
+//! - [`aap`]: the controller API of AAP; also as a program, `aap-sim`.
+
+pub mod aap;
+mod fake;
+
+pub use fake::{CallRecord, FakeJob, FakeProvider, Function, Trouble};

@@ -1,7 +1,9 @@
 //! Log events and metrics. Names and units are in `docs/METRICS.md` of this crate.
 
 use super::decision::{Action, Call, Standing, Why};
-use super::event::{Event, EventKind};
+use super::event::Event;
+#[cfg(feature = "metrics")]
+use super::event::EventKind;
 use super::outcome::OrphanReceipt;
 use crate::{JobRecord, ProviderError};
 

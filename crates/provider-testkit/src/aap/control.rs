@@ -1,0 +1,119 @@
+//! `/_sim/…`: what a test in another process, or a person, tells the simulator.
+//!
+//! | request | does |
+//! |---|---|
+//! | `GET /_sim/journal` | what really ran, a list of [`Run`](super::Run) |
+//! | `GET /_sim/counts` | requests by route |
+//! | `POST /_sim/faults` | `{"route": "launch", "fault": "drop_after", "times": 1}` |
+//! | `DELETE /_sim/faults` | fair weather from now on |
+//! | `POST /_sim/weather` | a [`Weather`](super::Weather) |
+//! | `POST /_sim/templates` | adds a [`Template`](super::Template) |
+//! | `POST /_sim/plans` | `{"template": NAME, "plan": {…}}`: the course of its next job |
+//! | `POST /_sim/jobs/ID/purge`, `…/reap`, `…/cancel` | what the clean-up, the reaper, a person does |
+
+use jiff::Timestamp;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::fault::{Fault, Route, Weather};
+use super::plan::RunPlan;
+use super::routes::{Answer, Asked};
+use super::state::State;
+use super::world::Template;
+
+#[derive(Deserialize)]
+struct ScriptedFault {
+    route: Route,
+    fault: Fault,
+    #[serde(default = "one")]
+    times: u32,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+#[derive(Deserialize)]
+struct ScriptedPlan {
+    template: String,
+    plan: RunPlan,
+}
+
+fn read<T: DeserializeOwned>(asked: &Asked<'_>) -> Result<T, Answer> {
+    serde_json::from_slice(asked.body).map_err(|error| Answer::detail(400, &error.to_string()))
+}
+
+pub(super) fn answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Answer {
+    state.jobs.advance(now);
+    try_answer(state, asked, now).unwrap_or_else(|answer| answer)
+}
+
+fn try_answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Result<Answer, Answer> {
+    let segments: Vec<&str> = asked
+        .path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .collect();
+    let done = Ok(Answer::json(200, &json!({"done": true})));
+    match (asked.method, segments.as_slice()) {
+        ("GET", ["_sim", "journal"]) => {
+            let runs: Vec<_> = state.jobs.journal.values().collect();
+            Ok(Answer::json(
+                200,
+                &serde_json::to_value(runs).unwrap_or_default(),
+            ))
+        }
+        ("GET", ["_sim", "counts"]) => Ok(Answer::json(
+            200,
+            &serde_json::to_value(&state.counts).unwrap_or(Value::Null),
+        )),
+        ("POST", ["_sim", "faults"]) => {
+            let ScriptedFault {
+                route,
+                fault,
+                times,
+            } = read(asked)?;
+            state.faults.script(route, &fault, times);
+            done
+        }
+        ("DELETE", ["_sim", "faults"]) => {
+            state.faults.clear();
+            done
+        }
+        ("POST", ["_sim", "weather"]) => {
+            state.faults.set_weather(Some(read::<Weather>(asked)?));
+            done
+        }
+        ("POST", ["_sim", "templates"]) => {
+            let id = state.jobs.add_template(read::<Template>(asked)?);
+            Ok(Answer::json(200, &json!({ "id": id })))
+        }
+        ("POST", ["_sim", "plans"]) => {
+            let ScriptedPlan { template, plan } = read(asked)?;
+            state.plans.entry(template).or_default().push_back(plan);
+            done
+        }
+        ("POST", ["_sim", "jobs", id, what]) => {
+            let id = id.parse().unwrap_or(0);
+            let ok = match *what {
+                "purge" => state.jobs.purge(id),
+                "reap" => state.jobs.reap(id, now),
+                "cancel" => {
+                    state.jobs.cancel(id, now);
+                    true
+                }
+                _ => false,
+            };
+            if ok {
+                done
+            } else {
+                Err(Answer::detail(409, "the job is not in such a state"))
+            }
+        }
+        _ => Err(Answer::detail(
+            404,
+            "no such control; see the documentation of provider-testkit",
+        )),
+    }
+}

@@ -1,0 +1,469 @@
+//! The life of jobs: a discrete-event simulation, advanced by whoever looks at it.
+//!
+//! Nothing ticks. Before any request is answered, every event that is due by the injected clock is
+//! carried out in order, so that a test may jump a day and a person may watch in real time.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provider_core::clock;
+use serde_json::{Map, Value};
+
+use super::journal::Run;
+use super::plan::{Ending, OnCancel, RunPlan};
+use super::world::{Kind, Template};
+
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub id: u64,
+    pub kind: Kind,
+    pub template: Option<u64>,
+    pub name: String,
+    pub organization: u64,
+    pub extra_vars: Map<String, Value>,
+    pub limit: String,
+    pub labels: Vec<u64>,
+    pub launch_type: &'static str,
+    pub user: usize,
+    pub plan: RunPlan,
+    pub created: Timestamp,
+    pub status: &'static str,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    pub canceled_on: Option<Timestamp>,
+    pub explanation: String,
+    pub traceback: String,
+    pub artifacts: Map<String, Value>,
+    /// Whether a playbook was handed to a node.
+    pub handed_out: bool,
+    pub parent: Option<u64>,
+    pub children: Vec<u64>,
+    pub sliced: bool,
+    /// Whether its work goes on, whatever its status says.
+    working: bool,
+}
+
+impl Job {
+    pub(super) fn is_active(&self) -> bool {
+        matches!(self.status, "new" | "pending" | "waiting" | "running")
+    }
+}
+
+#[derive(Debug)]
+enum Event {
+    Commit(Box<NewJob>),
+    Start(u64),
+    Finish(u64),
+    Stop(u64),
+}
+
+/// A launch that was accepted.
+#[derive(Debug, Clone)]
+pub(super) struct NewJob {
+    pub template: u64,
+    pub extra_vars: Map<String, Value>,
+    pub limit: String,
+    pub labels: Vec<u64>,
+    pub launch_type: &'static str,
+    pub user: usize,
+    pub plan: RunPlan,
+    pub parent: Option<u64>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Jobs {
+    pub templates: BTreeMap<u64, Template>,
+    pub organizations: Vec<String>,
+    /// Names with their organizations, numbered from 1.
+    pub labels: Vec<(String, u64)>,
+    pub jobs: BTreeMap<u64, Job>,
+    pub journal: BTreeMap<u64, Run>,
+    events: BTreeMap<(Timestamp, u64), Event>,
+    blocked: BTreeMap<u64, VecDeque<u64>>,
+    counter: u64,
+    last_id: u64,
+}
+
+impl Jobs {
+    pub(super) fn new(templates: Vec<Template>) -> Self {
+        let mut jobs = Self {
+            last_id: 6,
+            ..Self::default()
+        };
+        for template in templates {
+            jobs.add_template(template);
+        }
+        jobs
+    }
+
+    pub(super) fn add_template(&mut self, template: Template) -> u64 {
+        self.last_id += 1;
+        self.organization(&template.organization);
+        self.templates.insert(self.last_id, template);
+        self.last_id
+    }
+
+    /// Its number, from 1.
+    pub(super) fn organization(&mut self, name: &str) -> u64 {
+        let at = self.organizations.iter().position(|known| known == name);
+        let at = at.unwrap_or_else(|| {
+            self.organizations.push(name.to_owned());
+            self.organizations.len() - 1
+        });
+        at as u64 + 1
+    }
+
+    pub(super) fn organization_name(&self, id: u64) -> &str {
+        usize::try_from(id)
+            .ok()
+            .and_then(|id| self.organizations.get(id.checked_sub(1)?))
+            .map_or("", String::as_str)
+    }
+
+    pub(super) fn label_name(&self, id: u64) -> &str {
+        usize::try_from(id)
+            .ok()
+            .and_then(|id| self.labels.get(id.checked_sub(1)?))
+            .map_or("", |(name, _)| name)
+    }
+
+    fn at(&mut self, when: Timestamp, event: Event) {
+        self.counter += 1;
+        self.events.insert((when, self.counter), event);
+    }
+
+    /// Carries out what is due.
+    pub(super) fn advance(&mut self, now: Timestamp) {
+        while let Some(entry) = self.events.first_entry() {
+            if entry.key().0 > now {
+                return;
+            }
+            let ((when, _), event) = entry.remove_entry();
+            match event {
+                Event::Commit(new) => {
+                    self.create(*new, when);
+                }
+                Event::Start(id) => self.start(id, when),
+                Event::Finish(id) => self.finish(id, when),
+                Event::Stop(id) => self.stop(id, when),
+            }
+        }
+    }
+
+    /// The next moment at which anything changes.
+    pub(super) fn next_event(&self) -> Option<Timestamp> {
+        self.events.first_key_value().map(|((when, _), _)| *when)
+    }
+
+    pub(super) fn commit_later(&mut self, new: NewJob, when: Timestamp) {
+        self.at(when, Event::Commit(Box::new(new)));
+    }
+
+    pub(super) fn create(&mut self, new: NewJob, now: Timestamp) -> Option<u64> {
+        let template = self.templates.get(&new.template)?.clone();
+        let organization = self.organization(&template.organization);
+        self.last_id += 1;
+        let id = self.last_id;
+        let child = new.parent.is_some();
+        let sliced = template.slices > 1 && !child;
+        let kind = if sliced {
+            Kind::Workflow
+        } else {
+            template.kind
+        };
+        let job = Job {
+            id,
+            kind,
+            template: Some(new.template),
+            name: template.name.clone(),
+            organization,
+            extra_vars: new.extra_vars,
+            limit: new.limit,
+            labels: new.labels,
+            launch_type: new.launch_type,
+            user: new.user,
+            plan: new.plan,
+            created: now,
+            status: "pending",
+            started: None,
+            finished: None,
+            canceled_on: None,
+            explanation: String::new(),
+            traceback: String::new(),
+            artifacts: Map::new(),
+            handed_out: false,
+            parent: new.parent,
+            children: Vec::new(),
+            sliced,
+            working: false,
+        };
+        self.journal.insert(
+            id,
+            Run {
+                id,
+                kind,
+                template: template.name,
+                launch_type: job.launch_type.to_owned(),
+                extra_vars: Value::Object(job.extra_vars.clone()),
+                accepted: now,
+                started: None,
+                stopped: None,
+                succeeded: false,
+            },
+        );
+        self.at(clock::add(now, job.plan.queue), Event::Start(id));
+        self.jobs.insert(id, job);
+        Some(id)
+    }
+
+    fn start(&mut self, id: u64, now: Timestamp) {
+        let Some(job) = self.jobs.get(&id).filter(|job| job.status == "pending") else {
+            return;
+        };
+        if let Some(other) = self.blocker(job) {
+            let text = format!("waiting for {other} to finish");
+            let template = job.template.unwrap_or_default();
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.explanation = text;
+            }
+            self.blocked.entry(template).or_default().push_back(id);
+            return;
+        }
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        job.status = "running";
+        job.started = Some(now);
+        job.working = true;
+        job.explanation.clear();
+        job.handed_out = job.kind == Kind::Job;
+        let (kind, plan, template, sliced) = (job.kind, job.plan.clone(), job.template, job.sliced);
+        let child = NewJob {
+            template: template.unwrap_or_default(),
+            extra_vars: job.extra_vars.clone(),
+            limit: job.limit.clone(),
+            labels: Vec::new(),
+            launch_type: "workflow",
+            user: job.user,
+            plan: RunPlan {
+                queue: Duration::ZERO,
+                ..plan.clone()
+            },
+            parent: Some(id),
+        };
+        if let Some(run) = self.journal.get_mut(&id) {
+            run.started = Some(now);
+        }
+        if kind == Kind::Job {
+            if let Some(run) = plan.run {
+                self.at(clock::add(now, run), Event::Finish(id));
+            }
+            return;
+        }
+        let count = template
+            .and_then(|template| self.templates.get(&template))
+            .map_or(1, |template| if sliced { template.slices } else { 1 });
+        let children: Vec<u64> = (0..count)
+            .filter_map(|_| self.create(child.clone(), now))
+            .collect();
+        for child in &children {
+            // The playbooks of a workflow's nodes are jobs, whatever their parent came from.
+            if let Some(job) = self.jobs.get_mut(child) {
+                job.kind = Kind::Job;
+            }
+            if let Some(run) = self.journal.get_mut(child) {
+                run.kind = Kind::Job;
+            }
+        }
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.children = children;
+        }
+    }
+
+    fn blocker(&self, job: &Job) -> Option<String> {
+        let template = self.templates.get(&job.template?)?;
+        if template.allow_simultaneous || job.parent.is_some() {
+            return None;
+        }
+        let blocker = self.jobs.values().find(|other| {
+            other.id < job.id
+                && other.template == job.template
+                && other.parent.is_none()
+                && other.is_active()
+        })?;
+        let model = match blocker.kind {
+            Kind::Job => "job",
+            Kind::Workflow => "workflowjob",
+        };
+        Some(format!("{model}-{}", blocker.id))
+    }
+
+    /// The end that the plan foresees; it overwrites whatever the status says by then.
+    fn finish(&mut self, id: u64, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
+            return;
+        };
+        job.working = false;
+        // After a cancel that nobody carried out, `finished` keeps the moment of the cancel.
+        job.finished.get_or_insert(now);
+        match job.plan.ending.clone() {
+            Ending::Successful => {
+                job.status = "successful";
+                job.artifacts = job.plan.artifacts.clone();
+            }
+            Ending::Failed { .. } => job.status = "failed",
+            Ending::Explained(text) => {
+                job.status = "failed";
+                job.explanation = text;
+            }
+            Ending::Error {
+                explanation,
+                traceback,
+            } => {
+                job.status = "error";
+                job.explanation = explanation;
+                job.traceback = traceback;
+            }
+        }
+        let succeeded = job.status == "successful";
+        self.stopped(id, now, succeeded);
+    }
+
+    fn stop(&mut self, id: u64, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
+            return;
+        };
+        job.working = false;
+        job.status = "canceled";
+        job.finished = Some(now);
+        self.stopped(id, now, false);
+    }
+
+    fn stopped(&mut self, id: u64, now: Timestamp, succeeded: bool) {
+        if let Some(run) = self.journal.get_mut(&id) {
+            run.stopped.get_or_insert(now);
+            run.succeeded = succeeded;
+        }
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let (parent, template) = (job.parent, job.template);
+        if let Some(waiting) = template.and_then(|template| self.blocked.remove(&template)) {
+            for id in waiting {
+                self.at(now, Event::Start(id));
+            }
+        }
+        if let Some(parent) = parent {
+            self.child_ended(parent, now);
+        }
+    }
+
+    fn child_ended(&mut self, id: u64, now: Timestamp) {
+        let Some(parent) = self.jobs.get(&id) else {
+            return;
+        };
+        let children: Vec<&Job> = parent
+            .children
+            .iter()
+            .filter_map(|child| self.jobs.get(child))
+            .collect();
+        if children
+            .iter()
+            .any(|child| child.working || child.is_active())
+        {
+            return;
+        }
+        let all = children.iter().all(|child| child.status == "successful");
+        let asked = parent.canceled_on.is_some();
+        let artifacts = parent.plan.artifacts.clone();
+        let Some(parent) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        parent.working = false;
+        parent.finished = Some(now);
+        if all {
+            parent.status = "successful";
+            parent.artifacts = artifacts;
+        } else if asked {
+            parent.status = "canceled";
+        } else {
+            parent.status = "failed";
+            parent.explanation =
+                "No error handling paths found, marking workflow as failed".to_owned();
+        }
+        let succeeded = parent.status == "successful";
+        self.stopped(id, now, succeeded);
+    }
+
+    /// `POST …/cancel/` on an active job.
+    pub(super) fn cancel(&mut self, id: u64, now: Timestamp) {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return;
+        };
+        job.canceled_on.get_or_insert(now);
+        if job.status == "pending" {
+            job.status = "canceled";
+            job.finished = Some(now);
+            job.explanation.clear();
+            self.stopped(id, now, false);
+            return;
+        }
+        if job.kind == Kind::Workflow {
+            for child in job.children.clone() {
+                self.cancel(child, now);
+            }
+            return;
+        }
+        match job.plan.on_cancel {
+            OnCancel::Obeys(after) => self.at(clock::add(now, after), Event::Stop(id)),
+            OnCancel::Ignores => {}
+            OnCancel::Lies => {
+                job.status = "canceled";
+                job.finished = Some(now);
+                if job.plan.run.is_none() {
+                    // A lie needs an end of its own: as measured, some 25 s later.
+                    self.at(clock::add(now, Duration::from_secs(25)), Event::Finish(id));
+                }
+            }
+        }
+    }
+
+    /// Marks a working job `failed`, as the reaper does; the work goes on.
+    pub(super) fn reap(&mut self, id: u64, now: Timestamp) -> bool {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return false;
+        };
+        job.status = "failed";
+        job.finished = Some(now);
+        job.explanation = "Task was marked as running but was not present in the job queue, so \
+                           it has been marked as failed."
+            .to_owned();
+        true
+    }
+
+    /// Forgets a job, as the clean-up schedule does with ended ones.
+    pub(super) fn purge(&mut self, id: u64) -> bool {
+        if self.jobs.get(&id).is_some_and(|job| !job.is_active()) {
+            self.jobs.remove(&id);
+            return true;
+        }
+        false
+    }
+
+    /// The new job of `POST …/relaunch/`.
+    pub(super) fn relaunch(&mut self, id: u64, user: usize, now: Timestamp) -> Option<u64> {
+        let job = self.jobs.get(&id)?;
+        let new = NewJob {
+            template: job.template?,
+            extra_vars: job.extra_vars.clone(),
+            limit: job.limit.clone(),
+            labels: job.labels.clone(),
+            launch_type: "relaunch",
+            user,
+            plan: job.plan.clone(),
+            parent: None,
+        };
+        self.create(new, now)
+    }
+}

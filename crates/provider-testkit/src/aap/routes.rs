@@ -1,0 +1,758 @@
+//! One request, one answer.
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+use super::fault::{Fault, Route};
+use super::jobs::{Job, NewJob};
+use super::query::{Context, NumberedTemplate, Page, Refusal, Row, select};
+use super::rows::{self, View};
+use super::state::State;
+use super::world::{Kind, Layout};
+use super::{events, launch, options, shape};
+
+/// A request, taken apart.
+#[derive(Debug)]
+pub(super) struct Asked<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub query: Vec<(String, String)>,
+    pub authorization: Option<&'a str>,
+    pub body: &'a [u8],
+}
+
+/// What goes back.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub status: u16,
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    pub json: bool,
+    pub end: End,
+}
+
+/// How the connection fares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    Answered,
+    Closed,
+    Silent,
+}
+
+impl Answer {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: serde_json::to_vec(body).unwrap_or_default(),
+            json: true,
+            end: End::Answered,
+        }
+    }
+
+    pub(super) fn detail(status: u16, text: &str) -> Self {
+        Self::json(status, &json!({ "detail": text }))
+    }
+
+    fn empty(status: u16) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: Vec::new(),
+            json: false,
+            end: End::Answered,
+        }
+    }
+
+    fn html(status: u16, size: usize) -> Self {
+        let mut body = b"<html><head><title>502 Bad Gateway</title></head><body>".to_vec();
+        body.resize(size.max(body.len()), b'x');
+        Self {
+            status,
+            headers: vec![("content-type", "text/html".to_owned())],
+            body,
+            json: false,
+            end: End::Answered,
+        }
+    }
+
+    fn redirect(status: u16, location: &str) -> Self {
+        let mut answer = Self::empty(status);
+        answer.headers = vec![
+            ("location", location.to_owned()),
+            ("content-type", "text/html; charset=utf-8".to_owned()),
+        ];
+        answer
+    }
+
+    fn ends(mut self, end: End) -> Self {
+        self.end = end;
+        self
+    }
+}
+
+impl From<Refusal> for Answer {
+    fn from(Refusal(status, body): Refusal) -> Self {
+        Self::json(status, &body)
+    }
+}
+
+const FORBIDDEN: &str = "You do not have permission to perform this action.";
+const NO_CREDENTIALS: &str = "Authentication credentials were not provided. To establish a login \
+                              session, visit /api/login/.";
+
+/// The path below the API's root, when the layout has such a root.
+fn below_root(layout: Layout, path: &str) -> Option<(&'static str, &str)> {
+    let controller = || path.strip_prefix("/api/v2/").map(|rest| ("/api/v2", rest));
+    let prefixed = || {
+        path.strip_prefix("/api/controller/v2/")
+            .map(|rest| ("/api/controller/v2", rest))
+    };
+    match layout {
+        Layout::Controller => controller(),
+        Layout::Prefixed => controller().or_else(prefixed),
+        Layout::Gateway => prefixed(),
+    }
+}
+
+fn route(method: &str, segments: &[&str]) -> Route {
+    match (method, segments) {
+        ("POST", [.., "launch"]) => Route::Launch,
+        (_, [.., "launch"]) => Route::LaunchOptions,
+        ("POST", [.., "cancel"]) => Route::Cancel,
+        ("GET", ["jobs" | "workflow_jobs", _]) => Route::Job,
+        ("GET", ["jobs" | "workflow_jobs" | "unified_jobs"]) => Route::Jobs,
+        (
+            "GET",
+            [
+                "job_templates" | "workflow_job_templates" | "unified_job_templates",
+                ..,
+            ],
+        ) => Route::Templates,
+        ("GET", [_, _, "job_events" | "stdout" | "workflow_nodes"]) => Route::Diagnosis,
+        _ => Route::Other,
+    }
+}
+
+/// Answers as the controller would, faults included.
+pub(super) fn answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Answer {
+    state.jobs.advance(now);
+    let Some((prefix, rest)) = below_root(state.layout, asked.path) else {
+        return root(state, asked);
+    };
+    let segments: Vec<String> = rest
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(percent_decoded)
+        .collect();
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let route = route(asked.method, &segments);
+    *state.counts.entry(route).or_default() += 1;
+    let fault = state.faults.next(route);
+    if let Some(answer) = fault
+        .as_ref()
+        .and_then(|fault| instead(state, fault, asked, &segments, now))
+    {
+        return answer;
+    }
+    if !asked.path.ends_with('/') {
+        return slash(asked);
+    }
+    let mut answer = carry_out(state, asked, &segments, now);
+    if prefix != "/api/v2" && answer.json {
+        let text = String::from_utf8_lossy(&answer.body);
+        answer.body = text
+            .replace("\"/api/v2/", &format!("\"{prefix}/"))
+            .into_bytes();
+    }
+    match fault {
+        Some(Fault::DropAfter) => answer.ends(End::Closed),
+        Some(Fault::Hang) => answer.ends(End::Silent),
+        Some(Fault::StatusAfter(status)) => Answer::html(status, 500),
+        Some(Fault::Truncated) => {
+            let half = answer.body.len() / 2;
+            answer.body.truncate(half);
+            answer
+        }
+        _ => answer,
+    }
+}
+
+/// The answer of a fault that keeps the request from being carried out as it was meant.
+fn instead(
+    state: &mut State,
+    fault: &Fault,
+    asked: &Asked<'_>,
+    segments: &[&str],
+    now: Timestamp,
+) -> Option<Answer> {
+    Some(match fault {
+        Fault::DropBefore => Answer::empty(500).ends(End::Closed),
+        Fault::CommitLate(delay) => {
+            let accepted = match segments {
+                [templates, id, "launch"] => {
+                    let kind = kind_of(templates)?;
+                    let user = state.user(asked.authorization)?;
+                    prepare(state, kind, id, user, asked.body).ok()?.0
+                }
+                _ => return None,
+            };
+            let when = provider_core::clock::add(now, std::time::Duration::from_millis(*delay));
+            state.jobs.commit_later(accepted, when);
+            Answer::empty(500).ends(End::Closed)
+        }
+        Fault::Status(status) => Answer::detail(
+            *status,
+            match status {
+                401 => NO_CREDENTIALS,
+                403 => FORBIDDEN,
+                404 => "Not found.",
+                405 => "Method \"POST\" not allowed.",
+                _ => "A server error has occurred.",
+            },
+        ),
+        Fault::RateLimited(seconds) => {
+            let mut answer = Answer::detail(429, "Request was throttled.");
+            answer.headers.push(("retry-after", seconds.to_string()));
+            answer
+        }
+        Fault::Html(size) => Answer::html(502, *size),
+        Fault::HtmlOk(size) => Answer::html(200, *size),
+        Fault::Maintenance => Answer::redirect(302, "/migrations_notran/"),
+        Fault::Redirect(status, location) => Answer::redirect(*status, location),
+        Fault::DropAfter | Fault::Hang | Fault::StatusAfter(_) | Fault::Truncated => return None,
+    })
+}
+
+/// What a path outside the versioned API answers.
+fn root(state: &State, asked: &Asked<'_>) -> Answer {
+    match (asked.path, state.layout) {
+        ("/api/", Layout::Controller | Layout::Prefixed) => Answer::json(
+            200,
+            &json!({
+                "description": "AWX REST API", "current_version": "/api/v2/",
+                "available_versions": {"v2": "/api/v2/"}, "oauth2": "/api/o/",
+                "custom_logo": "", "custom_login_info": "", "login_redirect_override": "",
+            }),
+        ),
+        ("/migrations_notran/", _) => Answer::html(200, 3_000),
+        _ => Answer::detail(404, "The requested resource could not be found."),
+    }
+}
+
+/// Without the trailing slash: the permanent redirect of the web server in front.
+fn slash(asked: &Asked<'_>) -> Answer {
+    let mut location = format!("{}/", asked.path);
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(&asked.query)
+        .finish();
+    if !query.is_empty() {
+        location = format!("{location}?{query}");
+    }
+    Answer::redirect(301, &location)
+}
+
+fn kind_of(collection: &str) -> Option<Kind> {
+    match collection {
+        "jobs" | "job_templates" => Some(Kind::Job),
+        "workflow_jobs" | "workflow_job_templates" => Some(Kind::Workflow),
+        _ => None,
+    }
+}
+
+fn carry_out(state: &mut State, asked: &Asked<'_>, segments: &[&str], now: Timestamp) -> Answer {
+    if let (_, ["ping"]) = (asked.method, segments) {
+        let mut row = shape::PING.clone();
+        row.insert("version".to_owned(), json!(state.version));
+        return Answer::json(200, &Value::Object(row));
+    }
+    if asked.method == "GET" && segments.is_empty() {
+        return Answer::json(200, &Value::Object(shape::API.clone()));
+    }
+    let Some(user) = state.user(asked.authorization) else {
+        let mut answer = Answer::detail(401, NO_CREDENTIALS);
+        answer.headers.push((
+            "www-authenticate",
+            "Bearer realm=api authorization_url=/api/o/authorize/".to_owned(),
+        ));
+        return answer;
+    };
+    let read_only = state.users.get(user).is_some_and(|user| user.read_only);
+    if read_only && !matches!(asked.method, "GET" | "OPTIONS") {
+        return Answer::detail(403, FORBIDDEN);
+    }
+    let outcome = match asked.method {
+        "OPTIONS" => options::answer(segments)
+            .map(|body| Answer::json(200, &body))
+            .ok_or_else(|| Answer::detail(404, "Not found.")),
+        "GET" => get(state, asked, segments, user, now),
+        "POST" => post(state, asked, segments, user, now),
+        "DELETE" => delete(state, segments),
+        other => Err(Answer::detail(
+            405,
+            &format!("Method \"{other}\" not allowed."),
+        )),
+    };
+    outcome.unwrap_or_else(|answer| answer)
+}
+
+fn get(
+    state: &State,
+    asked: &Asked<'_>,
+    segments: &[&str],
+    user: usize,
+    now: Timestamp,
+) -> Result<Answer, Answer> {
+    match segments {
+        ["me"] => {
+            let me = state.users.get(user).map(|u| rows::user(user, u));
+            Ok(Answer::json(
+                200,
+                &json!({"count": 1, "next": null, "previous": null, "results": [me]}),
+            ))
+        }
+        ["config"] => Ok(Answer::json(200, &json!({"version": state.version}))),
+        ["organizations"] => {
+            let all: Vec<Value> = state
+                .jobs
+                .organizations
+                .iter()
+                .enumerate()
+                .map(|(at, name)| json!({"id": at + 1, "type": "organization", "name": name}))
+                .collect();
+            list_values(asked, all)
+        }
+        ["labels"] => {
+            let name = asked.query.iter().find(|(name, _)| name == "name");
+            let all: Vec<Value> = state
+                .jobs
+                .labels
+                .iter()
+                .enumerate()
+                .filter(|(_, (label, _))| name.is_none_or(|(_, name)| name == label))
+                .map(|(at, (name, organization))| label(at + 1, name, *organization))
+                .collect();
+            list_values(asked, all)
+        }
+        [collection @ ("job_templates" | "workflow_job_templates" | "unified_job_templates")] => {
+            templates(state, asked, collection, user)
+        }
+        [
+            collection @ ("job_templates" | "workflow_job_templates"),
+            id,
+        ] => {
+            let kind = kind_of(collection).unwrap_or(Kind::Job);
+            let id = template_id(state, kind, id)?;
+            let body = state.jobs.templates.get(&id).map(|template| {
+                rows::template(&state.jobs, id, template, state.may_launch(template, user))
+            });
+            Ok(Answer::json(200, &body.unwrap_or_default()))
+        }
+        [
+            collection @ ("job_templates" | "workflow_job_templates"),
+            id,
+            "launch",
+        ] => {
+            let kind = kind_of(collection).unwrap_or(Kind::Job);
+            let id = template_id(state, kind, id)?;
+            let template = state.jobs.templates.get(&id);
+            match template {
+                Some(template) if !state.may_launch(template, user) => {
+                    Err(Answer::detail(403, FORBIDDEN))
+                }
+                Some(template) => Ok(Answer::json(200, &rows::launch_options(id, template))),
+                None => Err(Answer::detail(404, "Not found.")),
+            }
+        }
+        [collection @ ("jobs" | "workflow_jobs" | "unified_jobs")] => {
+            jobs(state, asked, collection, now)
+        }
+        [collection @ ("jobs" | "workflow_jobs"), id] => {
+            let job = job(state, collection, id)?;
+            let row = rows::job(&state.jobs, &state.users, job, View::Detail, now);
+            Ok(Answer::json(200, &row))
+        }
+        [collection @ ("jobs" | "workflow_jobs"), id, "cancel"] => {
+            let job = job(state, collection, id)?;
+            Ok(Answer::json(200, &json!({"can_cancel": job.is_active()})))
+        }
+        ["jobs", id, "job_events"] => {
+            let job = job(state, "jobs", id)?;
+            let get = |name: &str| {
+                asked
+                    .query
+                    .iter()
+                    .find(|(n, _)| n == name)
+                    .map(|(_, v)| v.as_str())
+            };
+            let from = get("start_line__gte")
+                .and_then(|n| n.parse::<u64>().ok())
+                .unwrap_or(0);
+            let kinds: Option<Vec<&str>> = get("event__in").map(|v| v.split(',').collect());
+            let all = events::of(job).into_iter().filter(|event| {
+                let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
+                let line = event.get("start_line").and_then(Value::as_u64).unwrap_or(0);
+                line >= from
+                    && kinds
+                        .as_ref()
+                        .is_none_or(|kinds| kinds.contains(&text("event")))
+            });
+            list_values(asked, all.collect())
+        }
+        ["jobs", id, "stdout"] => {
+            let job = job(state, "jobs", id)?;
+            Ok(stdout(asked, &events::stdout(job)))
+        }
+        ["workflow_jobs", id, "workflow_nodes"] => {
+            let parent = job(state, "workflow_jobs", id)?;
+            let nodes = parent
+                .children
+                .iter()
+                .enumerate()
+                .filter_map(|(n, child)| {
+                    Some(rows::node(parent, n + 1, state.jobs.jobs.get(child)?, now))
+                })
+                .collect();
+            list_values(asked, nodes)
+        }
+        _ => Err(Answer::detail(
+            404,
+            "The requested resource could not be found.",
+        )),
+    }
+}
+
+fn post(
+    state: &mut State,
+    asked: &Asked<'_>,
+    segments: &[&str],
+    user: usize,
+    now: Timestamp,
+) -> Result<Answer, Answer> {
+    match segments {
+        [
+            collection @ ("job_templates" | "workflow_job_templates"),
+            id,
+            "launch",
+        ] => {
+            let kind = kind_of(collection).unwrap_or(Kind::Job);
+            let (new, ignored) = prepare(state, kind, id, user, asked.body)?;
+            let id = state.jobs.create(new, now);
+            let job = id.and_then(|id| state.jobs.jobs.get(&id));
+            let Some(job) = job else {
+                return Err(Answer::detail(500, "A server error has occurred."));
+            };
+            let row = rows::job(&state.jobs, &state.users, job, View::Launch, now);
+            let mut body = Map::new();
+            body.insert(job.kind.job_type().to_owned(), json!(job.id));
+            body.insert("ignored_fields".to_owned(), Value::Object(ignored));
+            if let Value::Object(row) = row {
+                body.extend(row);
+            }
+            let location = format!("/api/v2/{}/{}/", job.kind.jobs(), job.id);
+            let mut answer = Answer::json(201, &Value::Object(body));
+            answer.headers.push(("location", location));
+            Ok(answer)
+        }
+        [collection @ ("jobs" | "workflow_jobs"), id, "cancel"] => {
+            let found = job(state, collection, id)?;
+            let (id, active, launcher) = (found.id, found.is_active(), found.user);
+            let superuser = state.users.get(user).is_some_and(|user| user.superuser);
+            if !active {
+                return Err(if superuser {
+                    Answer::detail(405, "Method \"POST\" not allowed.")
+                } else {
+                    Answer::detail(403, FORBIDDEN)
+                });
+            }
+            if !superuser && launcher != user {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
+            state.jobs.cancel(id, now);
+            Ok(Answer::empty(202))
+        }
+        [collection @ ("jobs" | "workflow_jobs"), id, "relaunch"] => {
+            let id = job(state, collection, id)?.id;
+            let new = state.jobs.relaunch(id, user, now);
+            let Some(job) = new.and_then(|id| state.jobs.jobs.get(&id)) else {
+                return Err(Answer::detail(404, "Not found."));
+            };
+            let mut row = rows::job(&state.jobs, &state.users, job, View::Launch, now);
+            if let Value::Object(row) = &mut row {
+                row.insert(job.kind.job_type().to_owned(), json!(job.id));
+            }
+            Ok(Answer::json(201, &row))
+        }
+        ["labels"] => {
+            let body: Value = parse(asked.body)?;
+            let name = body.get("name").and_then(Value::as_str).unwrap_or_default();
+            let organization = body
+                .get("organization")
+                .and_then(Value::as_u64)
+                .unwrap_or(0);
+            if name.is_empty() || state.jobs.organization_name(organization).is_empty() {
+                return Err(Answer::json(
+                    400,
+                    &json!({"name": ["This field is required."]}),
+                ));
+            }
+            let new = (name.to_owned(), organization);
+            if state.jobs.labels.contains(&new) {
+                return Err(Answer::json(
+                    400,
+                    &json!({"__all__": ["Label with this Name and Organization already exists."]}),
+                ));
+            }
+            state.jobs.labels.push(new);
+            Ok(Answer::json(
+                201,
+                &label(state.jobs.labels.len(), name, organization),
+            ))
+        }
+        _ => Err(Answer::detail(
+            404,
+            "The requested resource could not be found.",
+        )),
+    }
+}
+
+fn delete(state: &mut State, segments: &[&str]) -> Result<Answer, Answer> {
+    let [collection @ ("jobs" | "workflow_jobs"), id] = segments else {
+        return Err(Answer::detail(405, "Method \"DELETE\" not allowed."));
+    };
+    let id = job(state, collection, id)?.id;
+    if state.jobs.purge(id) {
+        Ok(Answer::empty(204))
+    } else {
+        Err(Answer::detail(403, "Cannot delete running job resource."))
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, Answer> {
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_slice(body)
+        .map_err(|error| Answer::detail(400, &format!("JSON parse error - {error}")))
+}
+
+fn prepare(
+    state: &mut State,
+    kind: Kind,
+    id: &str,
+    user: usize,
+    body: &[u8],
+) -> Result<(NewJob, Map<String, Value>), Answer> {
+    let id = template_id(state, kind, id)?;
+    let Some(template) = state.jobs.templates.get(&id) else {
+        return Err(Answer::detail(404, "Not found."));
+    };
+    if !state.may_launch(template, user) {
+        return Err(Answer::detail(403, FORBIDDEN));
+    }
+    let accepted =
+        launch::read(template, &parse(body)?).map_err(|body| Answer::json(400, &body))?;
+    for label in &accepted.labels {
+        if state.jobs.label_name(*label).is_empty() {
+            let text = format!("Invalid pk \"{label}\" - object does not exist.");
+            return Err(Answer::json(400, &json!({"labels": [text]})));
+        }
+    }
+    let (name, plan) = (template.name.clone(), template.plan.clone());
+    let plan = state.next_plan(&name, plan);
+    let new = NewJob {
+        template: id,
+        extra_vars: accepted.extra_vars,
+        limit: accepted.limit,
+        labels: accepted.labels,
+        launch_type: "manual",
+        user,
+        plan,
+        parent: None,
+    };
+    Ok((new, accepted.ignored))
+}
+
+/// By number, or by the name of the named URL (`name++organization`).
+fn template_id(state: &State, kind: Kind, given: &str) -> Result<u64, Answer> {
+    let of_kind = state
+        .jobs
+        .templates
+        .iter()
+        .filter(|(_, template)| template.kind == kind);
+    let found = match (given.parse::<u64>(), given.split_once("++")) {
+        (Ok(id), _) => of_kind.clone().find(|(known, _)| **known == id),
+        (_, Some((name, organization))) => of_kind
+            .clone()
+            .find(|(_, t)| t.name == name && t.organization == organization),
+        _ => None,
+    };
+    found.map(|(id, _)| *id).ok_or_else(|| {
+        let model = match kind {
+            Kind::Job => "JobTemplate",
+            Kind::Workflow => "WorkflowJobTemplate",
+        };
+        Answer::detail(404, &format!("No {model} matches the given query."))
+    })
+}
+
+fn job<'a>(state: &'a State, collection: &str, id: &str) -> Result<&'a Job, Answer> {
+    let kind = kind_of(collection);
+    id.parse()
+        .ok()
+        .and_then(|id: u64| state.jobs.jobs.get(&id))
+        .filter(|job| Some(job.kind) == kind)
+        .ok_or_else(|| {
+            let model = match kind {
+                Some(Kind::Workflow) => "WorkflowJob",
+                _ => "Job",
+            };
+            Answer::detail(404, &format!("No {model} matches the given query."))
+        })
+}
+
+fn label(id: usize, name: &str, organization: u64) -> Value {
+    json!({
+        "id": id, "type": "label", "url": format!("/api/v2/labels/{id}/"),
+        "name": name, "organization": organization,
+    })
+}
+
+fn list_values(asked: &Asked<'_>, all: Vec<Value>) -> Result<Answer, Answer> {
+    let page = Page::cut(all, asked.path, &asked.query)?;
+    Ok(Answer::json(200, &page.into_json(|row| row)))
+}
+
+fn of_type<R: Row>(rows: Vec<R>, asked: &Asked<'_>, kind: impl Fn(&R) -> &'static str) -> Vec<R> {
+    let wanted = asked.query.iter().find(|(name, _)| name == "type");
+    let Some((_, wanted)) = wanted else {
+        return rows;
+    };
+    rows.into_iter()
+        .filter(|row| wanted.split(',').any(|one| one == kind(row)))
+        .collect()
+}
+
+fn templates(
+    state: &State,
+    asked: &Asked<'_>,
+    collection: &str,
+    user: usize,
+) -> Result<Answer, Answer> {
+    let kind = kind_of(collection);
+    let context = Context {
+        jobs: &state.jobs,
+        users: &state.users,
+        unified: kind.is_none(),
+    };
+    let rows: Vec<NumberedTemplate<'_>> = state
+        .jobs
+        .templates
+        .iter()
+        .filter(|(_, template)| kind.is_none_or(|kind| template.kind == kind))
+        .map(|(id, template)| NumberedTemplate(*id, template))
+        .collect();
+    let rows = of_type(rows, asked, |row| row.1.kind.template_type());
+    let page = Page::cut(
+        select(rows, &asked.query, &context)?,
+        asked.path,
+        &asked.query,
+    )?;
+    Ok(Answer::json(
+        200,
+        &page.into_json(|NumberedTemplate(id, template)| {
+            rows::template(&state.jobs, id, template, state.may_launch(template, user))
+        }),
+    ))
+}
+
+fn jobs(
+    state: &State,
+    asked: &Asked<'_>,
+    collection: &str,
+    now: Timestamp,
+) -> Result<Answer, Answer> {
+    let kind = kind_of(collection);
+    let context = Context {
+        jobs: &state.jobs,
+        users: &state.users,
+        unified: kind.is_none(),
+    };
+    let rows: Vec<&Job> = state
+        .jobs
+        .jobs
+        .values()
+        .filter(|job| kind.is_none_or(|kind| job.kind == kind))
+        .collect();
+    let rows = of_type(rows, asked, |job| job.kind.job_type());
+    let view = if kind.is_none() {
+        View::Unified
+    } else {
+        View::List
+    };
+    let page = Page::cut(
+        select(rows, &asked.query, &context)?,
+        asked.path,
+        &asked.query,
+    )?;
+    Ok(Answer::json(
+        200,
+        &page.into_json(|job| rows::job(&state.jobs, &state.users, job, view, now)),
+    ))
+}
+
+fn stdout(asked: &Asked<'_>, text: &str) -> Answer {
+    let get = |name: &str| {
+        asked
+            .query
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    };
+    if get("format") != Some("json") {
+        let mut answer = Answer::empty(200);
+        answer
+            .headers
+            .push(("content-type", "text/plain".to_owned()));
+        answer.body = text.as_bytes().to_vec();
+        return answer;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let total = i64::try_from(lines.len()).unwrap_or(i64::MAX);
+    let line = |name: &str, otherwise: i64| {
+        let n: i64 = get(name).and_then(|n| n.parse().ok()).unwrap_or(otherwise);
+        if n < 0 {
+            (total + n).max(0)
+        } else {
+            n.min(total)
+        }
+    };
+    let (start, end) = (line("start_line", 0), line("end_line", total));
+    let content: String = lines
+        .iter()
+        .skip(usize::try_from(start).unwrap_or(0))
+        .take(usize::try_from(end - start).unwrap_or(0))
+        .flat_map(|line| [*line, "\n"])
+        .collect();
+    Answer::json(
+        200,
+        &json!({
+            "range": {"start": start, "end": end, "absolute_end": total}, "content": content,
+        }),
+    )
+}
+
+impl<R: Row> Row for &R {
+    const MODEL: &'static str = R::MODEL;
+
+    fn cell(&self, field: &str, context: &Context<'_>) -> Option<super::query::Cell> {
+        (**self).cell(field, context)
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    // A path segment is decoded like a form value, except that `+` stands for itself.
+    url::form_urlencoded::parse(text.replace('+', "%2B").as_bytes())
+        .next()
+        .map_or_else(String::new, |(name, _)| name.into_owned())
+}

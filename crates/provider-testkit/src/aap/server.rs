@@ -1,0 +1,298 @@
+//! The simulator on a socket.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use provider_core::Clock;
+use tokio::net::TcpListener;
+use tokio::task::{AbortHandle, JoinSet};
+
+use super::control;
+use super::fault::{Fault, Route, Weather};
+use super::journal::{Run, overlapping};
+use super::plan::RunPlan;
+use super::routes::{self, Answer, Asked, End};
+use super::state::State;
+use super::world::{Template, World};
+
+/// A running simulator; it stops when this is dropped.
+#[derive(Debug)]
+pub struct AapSim {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    server: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    latency: Duration,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for AapSim {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl AapSim {
+    /// Starts a controller on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start(world: World, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        Self::start_at(world, clock, SocketAddr::from(([127, 0, 0, 1], 0))).await
+    }
+
+    /// Starts a controller on this address.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_at(
+        world: World,
+        clock: Arc<dyn Clock>,
+        address: SocketAddr,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            latency: world.latency,
+            state: Mutex::new(State::new(world)),
+            clock,
+        });
+        let server = tokio::spawn(serve(listener, Arc::clone(&shared))).abort_handle();
+        Ok(Self {
+            shared,
+            address,
+            server,
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`, without a path.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The next `times` requests of this route meet this fault.
+    pub fn fault(&self, route: Route, fault: &Fault, times: u32) {
+        self.shared.lock().faults.script(route, fault, times);
+    }
+
+    /// Trouble by chance from now on, or, with `None`, none.
+    pub fn weather(&self, weather: Option<Weather>) {
+        self.shared.lock().faults.set_weather(weather);
+    }
+
+    /// No faults any more, neither scripted nor by chance.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// Adds a template and returns its id.
+    pub fn add_template(&self, template: Template) -> u64 {
+        self.shared.lock().jobs.add_template(template)
+    }
+
+    /// Deletes the template of this id.
+    pub fn remove_template(&self, id: u64) {
+        self.shared.lock().jobs.templates.remove(&id);
+    }
+
+    /// The course of the next job of this template; further calls are for the jobs after it.
+    pub fn plan_next(&self, template: &str, plan: RunPlan) {
+        let mut state = self.shared.lock();
+        let plans = state.plans.entry(template.to_owned()).or_default();
+        plans.push_back(plan);
+    }
+
+    /// Everything that was accepted so far, by id.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Run> {
+        self.advanced().jobs.journal.values().cloned().collect()
+    }
+
+    /// Pairs of jobs of one object that were alive at one moment: empty, or a defect.
+    #[must_use]
+    pub fn overlaps(&self) -> Vec<(u64, u64)> {
+        overlapping(&self.journal())
+    }
+
+    /// How many requests of this route came in.
+    #[must_use]
+    pub fn count(&self, route: Route) -> u64 {
+        self.shared.lock().counts.get(&route).copied().unwrap_or(0)
+    }
+
+    /// `METHOD path?query` of every request, where [`World::record_requests`] is set.
+    #[must_use]
+    pub fn requests(&self) -> Vec<String> {
+        self.shared.lock().requests.clone()
+    }
+
+    /// The status that the API shows for this job.
+    #[must_use]
+    pub fn status(&self, id: u64) -> Option<&'static str> {
+        self.advanced().jobs.jobs.get(&id).map(|job| job.status)
+    }
+
+    /// A person cancels this job.
+    pub fn cancel(&self, id: u64) {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.cancel(id, now);
+    }
+
+    /// The reaper marks this job failed while its work goes on; whether it was active.
+    pub fn reap(&self, id: u64) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.reap(id, now)
+    }
+
+    /// The clean-up deletes this job; whether there was an ended one.
+    pub fn purge(&self, id: u64) -> bool {
+        self.advanced().jobs.purge(id)
+    }
+
+    /// A person relaunches this job; the new id.
+    pub fn relaunch(&self, id: u64) -> Option<u64> {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.relaunch(id, 0, now)
+    }
+
+    /// The next moment at which a job changes by itself: where a simulation may jump to.
+    #[must_use]
+    pub fn next_event(&self) -> Option<jiff::Timestamp> {
+        self.advanced().jobs.next_event()
+    }
+
+    fn advanced(&self) -> MutexGuard<'_, State> {
+        let now = self.shared.clock.now();
+        let mut state = self.shared.lock();
+        state.jobs.advance(now);
+        state
+    }
+}
+
+/// Marks an answer that must not be sent.
+#[derive(Debug, Clone, Copy)]
+struct Closed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed, as the script says")]
+struct ConnectionClosed;
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+    let router = Router::new().fallback(move |method, uri, headers, body| {
+        handle(Arc::clone(&shared), method, uri, headers, body)
+    });
+    let router = TowerToHyperService::new(router);
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        // Small answers must not wait for the peer's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let router = router.clone();
+        // An error of the service closes the connection without an answer: that is how an answer
+        // is lost.
+        let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+            let router = router.clone();
+            async move {
+                match router.call(request).await {
+                    Ok(response) if response.extensions().get::<Closed>().is_none() => Ok(response),
+                    _ => Err(ConnectionClosed),
+                }
+            }
+        });
+        connections.spawn(async move {
+            let _ = hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+async fn handle(
+    shared: Arc<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    if !shared.latency.is_zero() {
+        tokio::time::sleep(shared.latency).await;
+    }
+    let query = uri.query().unwrap_or_default();
+    let asked = Asked {
+        method: method.as_str(),
+        path: uri.path(),
+        query: url::form_urlencoded::parse(query.as_bytes())
+            .into_owned()
+            .collect(),
+        authorization: headers
+            .get(header::AUTHORIZATION)
+            .and_then(|value| value.to_str().ok()),
+        body: &body,
+    };
+    let now = shared.clock.now();
+    let answer = {
+        let mut state = shared.lock();
+        if asked.path.starts_with("/_sim/") {
+            control::answer(&mut state, &asked, now)
+        } else {
+            if state.record_requests {
+                state.requests.push(format!("{method} {uri}"));
+            }
+            routes::answer(&mut state, &asked, now)
+        }
+    };
+    match answer.end {
+        End::Answered => write(answer, now),
+        End::Silent => std::future::pending().await,
+        End::Closed => {
+            let mut response = Response::new(Body::empty());
+            response.extensions_mut().insert(Closed);
+            response
+        }
+    }
+}
+
+fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
+    let mut response = Response::builder()
+        .status(StatusCode::from_u16(answer.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        .header(
+            header::DATE,
+            now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
+        )
+        .header("x-api-product-name", "AWX")
+        .header("x-api-node", "controller-1");
+    if answer.json {
+        response = response
+            .header(header::CONTENT_TYPE, "application/json")
+            .header(header::VARY, "Accept, Accept-Language, origin, Cookie")
+            .header(header::ALLOW, "GET, POST, HEAD, OPTIONS");
+    }
+    for (name, value) in answer.headers {
+        response = response.header(name, value);
+    }
+    response
+        .body(Body::from(answer.body))
+        .unwrap_or_else(|_| Response::new(Body::empty()))
+}

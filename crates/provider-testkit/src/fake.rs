@@ -1,0 +1,420 @@
+//! A provider in memory: scriptable, and it remembers what it was asked.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use provider_core::{
+    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, FindRequest,
+    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey, OperationToken,
+    Preflight, Provider, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
+};
+
+/// The functions of a provider, for scripts and for records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Function {
+    /// `trigger_provision`
+    TriggerProvision,
+    /// `provision_status`
+    ProvisionStatus,
+    /// `trigger_deprovision`
+    TriggerDeprovision,
+    /// `deprovision_status`
+    DeprovisionStatus,
+    /// `cancel`
+    Cancel,
+    /// `find_launched`
+    FindLaunched,
+}
+
+/// How one call goes wrong.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Trouble {
+    /// It ends in this error, and nothing is carried out.
+    Fails(ProviderError),
+    /// It is carried out, and its answer is lost.
+    LosesAnswer,
+}
+
+/// One call that was made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CallRecord {
+    /// Which function.
+    pub function: Function,
+    /// For which object.
+    pub object: ObjectKey,
+    /// About which job, where one was named.
+    pub job: Option<String>,
+}
+
+/// A job of the fake.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FakeJob {
+    /// Its id, also the order of launches.
+    pub id: u64,
+    /// What it does.
+    pub job_type: JobType,
+    /// For which object.
+    pub object: ObjectKey,
+    /// The token that it was launched with.
+    pub token: OperationToken,
+    /// The version that it was launched with.
+    pub config_version: Option<ConfigVersion>,
+    /// Its state.
+    pub state: JobState,
+    polls_left: u32,
+    ending: JobState,
+}
+
+/// A provider whose jobs end after a number of polls.
+///
+/// ```
+/// use provider_testkit::{FakeProvider, Function, Trouble};
+///
+/// let fake = FakeProvider::new("fake").ending_after(2);
+/// fake.trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+/// assert!(fake.calls().is_empty());
+/// ```
+#[derive(Debug)]
+pub struct FakeProvider {
+    name: String,
+    capabilities: Capabilities,
+    polls: u32,
+    records_calls: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    jobs: BTreeMap<u64, FakeJob>,
+    last_id: u64,
+    by_object: HashMap<ObjectKey, Vec<u64>>,
+    endings: VecDeque<JobState>,
+    troubles: Vec<(Function, Trouble)>,
+    calls: Vec<CallRecord>,
+}
+
+impl FakeProvider {
+    /// A provider that can do everything and whose jobs succeed at the first poll.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        let mut capabilities = Capabilities::none();
+        capabilities.cancel = true;
+        capabilities.find_launched = true;
+        capabilities.visibility_window = Duration::from_secs(60);
+        capabilities.poll_interval = Duration::from_secs(10);
+        Self {
+            name: name.into(),
+            capabilities,
+            polls: 1,
+            records_calls: true,
+            state: Mutex::default(),
+        }
+    }
+
+    /// The same with other capabilities.
+    #[must_use]
+    pub fn with_capabilities(mut self, change: impl FnOnce(&mut Capabilities)) -> Self {
+        change(&mut self.capabilities);
+        self
+    }
+
+    /// The same with jobs that end at the n-th poll; 0 leaves them running until
+    /// [`end`](Self::end).
+    #[must_use]
+    pub fn ending_after(mut self, polls: u32) -> Self {
+        self.polls = polls;
+        self
+    }
+
+    /// The same without a memory of calls, for long runs.
+    #[must_use]
+    pub fn without_call_records(mut self) -> Self {
+        self.records_calls = false;
+        self
+    }
+
+    /// The next call of this function goes wrong.
+    pub fn trouble(&self, function: Function, trouble: Trouble) {
+        self.lock().troubles.push((function, trouble));
+    }
+
+    /// The next job ends in this state; further calls are for the jobs after it.
+    pub fn next_ending(&self, state: JobState) {
+        self.lock().endings.push_back(state);
+    }
+
+    /// Ends a job, or puts it into any other state.
+    pub fn end(&self, id: u64, state: JobState) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.state = state;
+        }
+    }
+
+    /// Forgets a job, as a backend that purges does.
+    pub fn purge(&self, id: u64) {
+        self.lock().jobs.remove(&id);
+    }
+
+    /// All jobs, by id.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<FakeJob> {
+        self.lock().jobs.values().cloned().collect()
+    }
+
+    /// All calls so far, in order.
+    #[must_use]
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.lock().calls.clone()
+    }
+
+    /// How often a function was called.
+    #[must_use]
+    pub fn count(&self, function: Function) -> usize {
+        let calls = |state: &State| {
+            state
+                .calls
+                .iter()
+                .filter(|c| c.function == function)
+                .count()
+        };
+        calls(&self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn enter(
+        &self,
+        state: &mut State,
+        function: Function,
+        resource: &Resource,
+        job: Option<&JobRef>,
+    ) -> Result<bool, ProviderError> {
+        if self.records_calls {
+            state.calls.push(CallRecord {
+                function,
+                object: resource.key().clone(),
+                job: job.map(|job| job.id.clone()),
+            });
+        }
+        let at = state.troubles.iter().position(|(of, _)| *of == function);
+        match at.map(|at| state.troubles.remove(at).1) {
+            Some(Trouble::Fails(error)) => Err(error),
+            Some(Trouble::LosesAnswer) => Ok(true),
+            None => Ok(false),
+        }
+    }
+
+    fn launch(&self, state: &mut State, request: &LaunchRequest, job_type: JobType) -> JobRef {
+        state.last_id += 1;
+        let id = state.last_id;
+        let ending = state.endings.pop_front().unwrap_or(JobState::Succeeded);
+        let object = request.resource.key().clone();
+        state.by_object.entry(object.clone()).or_default().push(id);
+        let job = FakeJob {
+            id,
+            job_type,
+            object,
+            token: request.token.clone(),
+            config_version: request.config_version.clone(),
+            state: JobState::Running,
+            polls_left: self.polls,
+            ending,
+        };
+        state.jobs.insert(id, job);
+        self.job_ref(id)
+    }
+
+    fn job_ref(&self, id: u64) -> JobRef {
+        JobRef::new(&self.name, "fake", id.to_string())
+    }
+
+    fn status_of(&self, job: &FakeJob) -> JobStatus {
+        let mut status = JobStatus::new(self.job_ref(job.id), job.state);
+        if job.state == JobState::Succeeded && job.job_type == JobType::Provision {
+            status.reconciled_version.clone_from(&job.config_version);
+        }
+        status
+    }
+
+    fn poll(
+        &self,
+        function: Function,
+        resource: &Resource,
+        tracked: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        let state = &mut *self.lock();
+        let lost = self.enter(state, function, resource, Some(&tracked.job))?;
+        let job = tracked
+            .job
+            .id
+            .parse()
+            .ok()
+            .and_then(|id: u64| state.jobs.get_mut(&id));
+        let Some(job) = job else {
+            return Err(not_found(&tracked.job));
+        };
+        if !job.state.is_terminal() && job.polls_left > 0 {
+            job.polls_left -= 1;
+            if job.polls_left == 0 {
+                job.state = job.ending;
+            }
+        }
+        if lost {
+            return Err(lost_answer());
+        }
+        let status = self.status_of(job);
+        Ok(status)
+    }
+}
+
+fn not_found(job: &JobRef) -> ProviderError {
+    ProviderError::new(
+        Effect::Rejected,
+        ErrorKind::NotFound,
+        format!("there is no job {job}"),
+    )
+}
+
+fn lost_answer() -> ProviderError {
+    ProviderError::new(
+        Effect::MaybeSent,
+        ErrorKind::Timeout,
+        "the answer was lost, as the script says",
+    )
+}
+
+#[async_trait]
+impl Provider for FakeProvider {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.capabilities.clone()
+    }
+
+    async fn trigger_provision(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let state = &mut *self.lock();
+        let lost = self.enter(state, Function::TriggerProvision, &request.resource, None)?;
+        let job = self.launch(state, request, JobType::Provision);
+        if lost {
+            return Err(lost_answer().into());
+        }
+        Ok(ProvisionResult::new(job, JobState::Pending, ""))
+    }
+
+    async fn provision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.poll(Function::ProvisionStatus, resource, job)
+    }
+
+    async fn trigger_deprovision(
+        &self,
+        request: &LaunchRequest,
+        _history: &[JobRecord],
+    ) -> Result<DeprovisionResult, TriggerError> {
+        let state = &mut *self.lock();
+        let lost = self.enter(state, Function::TriggerDeprovision, &request.resource, None)?;
+        let block = self.capabilities.block_deletion_on_failure;
+        let live = state
+            .by_object
+            .get(request.resource.key())
+            .into_iter()
+            .flatten()
+            .find(|id| {
+                state.jobs.get(id).is_some_and(|job| {
+                    job.job_type == JobType::Provision && !job.state.is_terminal()
+                })
+            })
+            .copied();
+        if let Some(job) = live.and_then(|id| state.jobs.get_mut(&id)) {
+            job.state = JobState::Canceled;
+            let status = self.status_of(job);
+            return Ok(DeprovisionResult::Waiting {
+                reason: format!(
+                    "provision job {} was still running and was cancelled",
+                    job.id
+                ),
+                retry_after: Duration::from_secs(1),
+                block_deletion_on_failure: block,
+                provision_job: Some(status),
+            });
+        }
+        let job = self.launch(state, request, JobType::Deprovision);
+        if lost {
+            return Err(lost_answer().into());
+        }
+        Ok(DeprovisionResult::Triggered {
+            job,
+            initial_state: JobState::Pending,
+            block_deletion_on_failure: block,
+            provision_job: None,
+        })
+    }
+
+    async fn deprovision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.poll(Function::DeprovisionStatus, resource, job)
+    }
+
+    async fn cancel(
+        &self,
+        resource: &Resource,
+        tracked: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError> {
+        let state = &mut *self.lock();
+        let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
+        let job = tracked
+            .job
+            .id
+            .parse()
+            .ok()
+            .and_then(|id: u64| state.jobs.get_mut(&id));
+        let Some(job) = job else {
+            return Ok(CancelResult::Gone);
+        };
+        if job.state.is_terminal() {
+            let status = self.status_of(job);
+            return Ok(CancelResult::Finished(Box::new(status)));
+        }
+        job.state = JobState::Canceled;
+        if lost {
+            return Err(lost_answer());
+        }
+        Ok(CancelResult::Requested)
+    }
+
+    async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        let state = &mut *self.lock();
+        self.enter(state, Function::FindLaunched, &query.resource, None)?;
+        let ids = state
+            .by_object
+            .get(query.resource.key())
+            .into_iter()
+            .flatten();
+        let jobs = ids.filter_map(|id| state.jobs.get(id));
+        let found = jobs.filter(|job| job.token == query.token && job.job_type == query.job_type);
+        Ok(found.map(|job| self.status_of(job)).collect())
+    }
+
+    async fn preflight(&self, _kinds: &[String]) -> Preflight {
+        let mut report = Preflight::new();
+        report.ok("provider", "it is a fake and always ready");
+        report
+    }
+}
