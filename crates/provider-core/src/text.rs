@@ -82,15 +82,26 @@ pub const MASK: &str = "***";
 /// text. Longer secrets are masked first, so that one that contains another leaves no rest.
 #[must_use]
 pub fn redacted<'a>(text: &str, secrets: impl IntoIterator<Item = &'a str>) -> String {
-    let mut secrets: Vec<&str> = secrets.into_iter().filter(|s| s.len() >= 4).collect();
-    secrets.sort_unstable_by_key(|s| std::cmp::Reverse(s.len()));
+    let mut forms: Vec<String> = Vec::new();
+    for secret in secrets.into_iter().filter(|s| s.len() >= 4) {
+        // As it is, and as it stands inside JSON, once and twice.
+        let once = escaped(secret);
+        forms.extend([secret.to_owned(), escaped(&once), once]);
+    }
+    forms.sort_unstable_by_key(|form| std::cmp::Reverse(form.len()));
     let mut out = text.to_owned();
-    for secret in secrets {
-        if out.contains(secret) {
-            out = out.replace(secret, MASK);
+    for form in forms {
+        if out.contains(&form) {
+            out = out.replace(&form, MASK);
         }
     }
     out
+}
+
+fn escaped(text: &str) -> String {
+    let quoted = serde_json::Value::from(text).to_string();
+    let inner = quoted.get(1..quoted.len().saturating_sub(1));
+    inner.unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
@@ -120,5 +131,16 @@ mod tests {
             redacted("pass passphrase a", ["pass", "passphrase", "a"]),
             "*** *** a"
         );
+    }
+
+    #[test]
+    fn a_secret_is_found_inside_json_too() {
+        let secret = "pa\"ss\nword";
+        let once = serde_json::json!({ "k": secret }).to_string();
+        let twice = serde_json::json!({ "k": once }).to_string();
+        for text in [once, twice] {
+            let text = redacted(&text, [secret]);
+            assert!(text.contains(MASK) && !text.contains("word"), "{text}");
+        }
     }
 }

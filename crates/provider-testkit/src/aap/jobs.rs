@@ -45,6 +45,10 @@ pub(super) struct Job {
 }
 
 impl Job {
+    pub(super) fn is_working(&self) -> bool {
+        self.working
+    }
+
     pub(super) fn is_active(&self) -> bool {
         matches!(self.status, "new" | "pending" | "waiting" | "running")
     }
@@ -368,10 +372,15 @@ impl Jobs {
             .iter()
             .filter_map(|child| self.jobs.get(child))
             .collect();
-        if children
-            .iter()
-            .any(|child| child.working || child.is_active())
-        {
+        if children.iter().any(|child| child.is_active()) {
+            return;
+        }
+        // A parent goes by what its children's status says; their work may go on.
+        let working = children.iter().any(|child| child.working);
+        if !parent.is_active() {
+            if let Some(run) = self.journal.get_mut(&id).filter(|_| !working) {
+                run.stopped.get_or_insert(now);
+            }
             return;
         }
         let all = children.iter().all(|child| child.status == "successful");
@@ -393,7 +402,9 @@ impl Jobs {
                 "No error handling paths found, marking workflow as failed".to_owned();
         }
         let succeeded = parent.status == "successful";
-        self.stopped(id, now, succeeded);
+        if !working {
+            self.stopped(id, now, succeeded);
+        }
     }
 
     /// `POST …/cancel/` on an active job.
@@ -421,9 +432,13 @@ impl Jobs {
             OnCancel::Lies => {
                 job.status = "canceled";
                 job.finished = Some(now);
-                if job.plan.run.is_none() {
+                let (endless, parent) = (job.plan.run.is_none(), job.parent);
+                if endless {
                     // A lie needs an end of its own: as measured, some 25 s later.
                     self.at(clock::add(now, Duration::from_secs(25)), Event::Finish(id));
+                }
+                if let Some(parent) = parent {
+                    self.child_ended(parent, now);
                 }
             }
         }

@@ -172,7 +172,7 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
             put("artifacts", Value::Object(job.artifacts.clone()));
             put(
                 "event_processing_finished",
-                json!(!job.is_active() && job.finished.is_some()),
+                json!(!job.is_active() && !job.is_working()),
             );
             if job.handed_out {
                 put("work_unit_id", json!(format!("unit{}", job.id)));

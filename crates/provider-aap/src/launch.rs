@@ -1,0 +1,177 @@
+//! One launch: what is sent, and what the answer means.
+
+use provider_core::{
+    Effect, ErrorKind, JobRef, JobState, JobType, LaunchRequest, ProviderError, TriggerError, text,
+};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::AapProvider;
+use crate::client::not_sent;
+use crate::status::{collection, map_status};
+use crate::templates::Template;
+
+#[derive(Deserialize)]
+struct Launched {
+    id: u64,
+    #[serde(rename = "type")]
+    kind: String,
+    #[serde(default)]
+    status: String,
+    #[serde(default)]
+    url: String,
+    #[serde(default)]
+    ignored_fields: Map<String, Value>,
+}
+
+/// A job that was launched.
+#[derive(Debug)]
+pub(crate) struct Started {
+    pub job: JobRef,
+    pub state: JobState,
+    pub template: String,
+}
+
+impl AapProvider {
+    pub(crate) async fn launch(
+        &self,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Result<Started, TriggerError> {
+        let name = self.template_name(job_type, request.resource.kind());
+        let template = self.template(&name).await?;
+        let vars = self.variables(request);
+        if let Err(error) = promptable(&template, &vars) {
+            // Whoever corrects the template should not have to wait for the cache.
+            self.templates.forget(&name);
+            return Err(error.into());
+        }
+        let what = format!("the launch of {template}");
+        let body = json!({ "extra_vars": Value::Object(vars) });
+        let answer = self
+            .client
+            .post(&template.launch_path(), &body, &what, &request.extra_vars)
+            .await;
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Invalid) {
+                    // Deleted, or changed, since it was looked up.
+                    self.templates.forget(&name);
+                }
+                return Err(error.into());
+            }
+        };
+        let launched: Launched = answer.json()?;
+        let Some(collection) = collection(&launched.kind) else {
+            return Err(ProviderError::new(
+                Effect::MaybeSent,
+                ErrorKind::Protocol,
+                format!(
+                    "{what} was answered with a job of the unknown type \"{}\"",
+                    text::bounded(&launched.kind, 40)
+                ),
+            )
+            .into());
+        };
+        let mut job = JobRef::new(&self.config.name, &launched.kind, launched.id.to_string());
+        if let Some(url) = self.client.on_origin(&launched.url) {
+            job = job.with_url(url);
+        }
+        if launched.ignored_fields.contains_key("extra_vars") {
+            self.templates.forget(&name);
+            return Err(self.withdraw(&template, &job, collection).await.into());
+        }
+        Ok(Started {
+            job,
+            state: map_status(&launched.status),
+            template: template.to_string(),
+        })
+    }
+
+    /// The variables of a launch: the object in its envelope, the token, and the caller's own.
+    pub(crate) fn variables(&self, request: &LaunchRequest) -> Map<String, Value> {
+        let object = request.resource.projection(&self.config.projection);
+        let mut vars = self.config.extra_vars.clone();
+        merge(&mut vars, request.extra_vars.expose());
+        merge(&mut vars, self.config.envelope.wrap(object));
+        vars.insert(
+            self.config.token_variable.clone(),
+            Value::from(request.token.as_str()),
+        );
+        vars
+    }
+
+    /// The job runs without our variables: whatever it does, it is not for our object.
+    async fn withdraw(&self, template: &Template, job: &JobRef, collection: &str) -> ProviderError {
+        let path = format!("{collection}/{}/cancel/", job.id);
+        let cancelled = self.client.post_cancel(&path, "the cancel").await.is_ok();
+        let done = if cancelled {
+            "was cancelled"
+        } else {
+            "could NOT be cancelled"
+        };
+        ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::Invalid,
+            format!("{template} ignores variables given at launch; its job {} ran without them and {done}", job.id),
+        )
+        .with_advice("enable \"Prompt on launch\" for the variables of the template")
+    }
+}
+
+/// Adds members; objects that both sides have are joined, so that a caller may add to the envelope.
+fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
+    for (name, value) in from {
+        match (into.get_mut(&name), value) {
+            (Some(Value::Object(known)), Value::Object(more)) => merge(known, more),
+            (_, value) => {
+                into.insert(name, value);
+            }
+        }
+    }
+}
+
+/// Whether the template takes the variables and needs nothing that we do not have.
+pub(crate) fn promptable(
+    template: &Template,
+    vars: &Map<String, Value>,
+) -> Result<(), ProviderError> {
+    let refuse = |message: String, advice: &str| {
+        Err(not_sent(
+            &ProviderError::new(Effect::NotSent, ErrorKind::Invalid, message).with_advice(advice),
+        ))
+    };
+    let prompts = &template.prompts;
+    if !prompts.ask_variables_on_launch && !prompts.survey_enabled {
+        return refuse(
+            format!("{template} does not take variables at launch"),
+            "enable \"Prompt on launch\" for the variables of the template",
+        );
+    }
+    if let Some(password) = prompts.passwords_needed_to_start.first() {
+        return refuse(
+            format!(
+                "{template} asks for a password ({}) at launch",
+                text::bounded(password, 60)
+            ),
+            "store the password in the template's credential",
+        );
+    }
+    let missing: Vec<String> = prompts
+        .variables_needed_to_start
+        .iter()
+        .filter(|name| !vars.contains_key(*name))
+        .map(|name| text::bounded(name, 60))
+        .collect();
+    if !missing.is_empty() {
+        return refuse(
+            format!(
+                "{template} requires the survey variables {}",
+                missing.join(", ")
+            ),
+            "give them as extra variables, or make them optional in the survey",
+        );
+    }
+    Ok(())
+}

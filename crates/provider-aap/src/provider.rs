@@ -1,0 +1,449 @@
+//! The contract of providers, kept by the controller's API.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use provider_core::{
+    CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
+    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight,
+    Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError,
+    clock, text,
+};
+use serde::Deserialize;
+
+use crate::client::{Client, std_duration};
+use crate::diagnose::diagnose;
+use crate::status::{Certainty, Confirmation, JobBody, collection};
+use crate::templates::{Template, Templates};
+use crate::{AapConfig, ConfigError, TemplateName};
+
+/// Runs jobs on one AAP or AWX controller.
+///
+/// Cheap to share (`Arc`); holds one connection pool and a cache of templates, and no state of any
+/// job.
+pub struct AapProvider {
+    pub(crate) config: AapConfig,
+    pub(crate) client: Client,
+    pub(crate) templates: Templates,
+    pub(crate) clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for AapProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AapProvider")
+            .field("config", &self.config)
+            .field("client", &self.client)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for AapProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+#[derive(Deserialize)]
+struct List {
+    results: Vec<JobBody>,
+}
+
+impl AapProvider {
+    /// A provider for this controller; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a setting cannot work; the error names it.
+    pub fn new(config: AapConfig) -> Result<Self, ConfigError> {
+        Self::with_clock(config, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the caller's, which decides when cached templates expire and, for
+    /// servers that send no `Date`, when the end of a job is believed.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(config: AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        config.validate()?;
+        Ok(Self {
+            client: Client::new(&config)?,
+            templates: Templates::default(),
+            clock,
+            config,
+        })
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &AapConfig {
+        &self.config
+    }
+
+    pub(crate) fn template_name(&self, job_type: JobType, kind: &str) -> TemplateName {
+        let mut name = self.config.templates.name(job_type, kind);
+        if name.organization.is_none() {
+            name.organization.clone_from(&self.config.organization);
+        }
+        name
+    }
+
+    pub(crate) async fn template(&self, name: &TemplateName) -> Result<Template, ProviderError> {
+        let keep = std_duration(self.config.timing.template_cache);
+        self.templates
+            .get(&self.client, name, &*self.clock, keep)
+            .await
+    }
+
+    /// The status of a job, by its reference alone.
+    async fn status(
+        &self,
+        tracked: &TrackedJob,
+        job_type: JobType,
+    ) -> Result<JobStatus, ProviderError> {
+        let (body, job, now) = self.read(&tracked.job).await?;
+        let mut status = self.judge(body, job, now).await?;
+        if status.state == JobState::Succeeded && job_type == JobType::Provision {
+            status
+                .reconciled_version
+                .clone_from(&tracked.config_version);
+        }
+        if status.state == JobState::Failed && self.config.diagnose {
+            self.explain(&mut status).await;
+        }
+        Ok(status)
+    }
+
+    /// Reads a job; a reference without a kind (written by older operators) is tried as both.
+    async fn read(&self, job: &JobRef) -> Result<(JobBody, JobRef, Timestamp), ProviderError> {
+        if job.id.parse::<u64>().is_err() {
+            return Err(ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Invalid,
+                format!(
+                    "\"{}\" is not the id of a controller's job",
+                    text::bounded(&job.id, 60)
+                ),
+            )
+            .with_advice("this record belongs to another provider; register that one as well"));
+        }
+        let kinds: &[&str] = match job.kind.as_str() {
+            "" => &["job", "workflow_job"],
+            "workflow_job" => &["workflow_job"],
+            _ => &["job"],
+        };
+        let mut last = None;
+        for kind in kinds {
+            let collection = collection(kind).unwrap_or("jobs");
+            let path = format!("{collection}/{}/", job.id);
+            let what = format!("{} {}", kind.replace('_', " "), job.id);
+            match self.client.get(&path, &[], &what).await {
+                Ok(answer) => {
+                    let mut body: JobBody = answer.json()?;
+                    (*kind).clone_into(&mut body.kind);
+                    let found = JobRef {
+                        provider: self.config.name.clone(),
+                        kind: (*kind).to_owned(),
+                        ..job.clone()
+                    };
+                    let now = answer.date.unwrap_or_else(|| self.clock.now());
+                    return Ok((body, found, now));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            ProviderError::new(Effect::NotSent, ErrorKind::Invalid, "the job has no kind")
+        }))
+    }
+
+    /// The status of a body, and whether its end is certain.
+    pub(crate) async fn judge(
+        &self,
+        body: JobBody,
+        job: JobRef,
+        now: Timestamp,
+    ) -> Result<JobStatus, ProviderError> {
+        let confirm = Confirmation {
+            window: std_duration(self.config.timing.confirm_window),
+            limit: std_duration(self.config.timing.confirm_limit),
+            now,
+        };
+        let certain = match body.certainty(confirm) {
+            Certainty::Settled => true,
+            Certainty::Doubtful => false,
+            Certainty::AskChildren => self.children_settled(&job.id, confirm).await?,
+        };
+        let mut status = body.into_status(job);
+        status.message = self.client.redact(&status.message);
+        status.settled = status.state.is_terminal() && certain;
+        if status.state.is_terminal() && !certain && status.message.is_empty() {
+            "the end is not certain yet: the playbook may be running on"
+                .clone_into(&mut status.message);
+        }
+        Ok(status)
+    }
+
+    /// Whether no job of a cancelled workflow may be running on.
+    async fn children_settled(
+        &self,
+        id: &str,
+        confirm: Confirmation,
+    ) -> Result<bool, ProviderError> {
+        let query = [
+            ("unified_job_node__workflow_job", id),
+            ("page_size", "200"),
+            ("order_by", "-id"),
+        ];
+        let answer = self
+            .client
+            .get("unified_jobs/", &query, "the jobs of the workflow")
+            .await?;
+        for row in answer.json::<List>()?.results {
+            let terminal = crate::map_status(&row.status).is_terminal();
+            // The list lacks what tells an end from a claimed end; the job itself has it.
+            let certain = match (terminal, row.certainty(confirm), row.id) {
+                (false, ..) => false,
+                (true, Certainty::Doubtful, Some(id)) if row.kind == "job" => {
+                    let job = JobRef::new(&self.config.name, "job", id.to_string());
+                    self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
+                }
+                (true, certainty, _) => certainty == Certainty::Settled,
+            };
+            if !certain {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Adds what the job's events tell; a failure to do so leaves the status as it is.
+    async fn explain(&self, status: &mut JobStatus) {
+        match diagnose(&self.client, &status.job.kind, &status.job.id).await {
+            Ok(found) => {
+                if let Some(message) = found.message {
+                    status.message = text::bounded(&self.client.redact(&message), text::MAX_TEXT);
+                }
+                status.details = found
+                    .details
+                    .map(|details| text::bounded(&self.client.redact(&details), text::MAX_TEXT));
+            }
+            Err(error) => tracing::debug!("no diagnosis of {}: {error}", status.job),
+        }
+    }
+
+    /// The first provision job of the history that is not settled, after a cancel of it.
+    async fn unsettled(
+        &self,
+        request: &LaunchRequest,
+        history: &[JobRecord],
+    ) -> Result<Option<Unsettled>, ProviderError> {
+        let provisions = history
+            .iter()
+            .filter(|record| record.job_type == JobType::Provision && record.may_be_live());
+        for record in provisions {
+            let owner = record.provider.as_deref().unwrap_or(&self.config.name);
+            if owner != self.config.name {
+                let reason = format!(
+                    "attempt {} of provider {owner} has not ended",
+                    record.attempt
+                );
+                return Ok(Some(Unsettled { reason, job: None }));
+            }
+            let jobs = match record.tracked() {
+                Some(tracked) => match self.status(&tracked, JobType::Provision).await {
+                    Ok(status) => vec![status],
+                    // Purged: only jobs that have ended are.
+                    Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+                    Err(error) => return Err(error),
+                },
+                None => match &record.token {
+                    Some(token) => {
+                        let mut query = FindRequest::new(
+                            request.resource.clone(),
+                            JobType::Provision,
+                            token.clone(),
+                        );
+                        query.not_before = record.timestamp.or(record.sent_at);
+                        let found = self.find(&query).await?;
+                        let sent = record.sent_at.or(record.timestamp);
+                        let window = std_duration(self.config.timing.visibility_window);
+                        let fresh =
+                            sent.is_none_or(|at| clock::since(self.clock.now(), at) < window);
+                        if found.is_empty() && fresh {
+                            let reason = format!(
+                                "the launch of attempt {} may still turn up",
+                                record.attempt
+                            );
+                            return Ok(Some(Unsettled { reason, job: None }));
+                        }
+                        found
+                    }
+                    None => Vec::new(),
+                },
+            };
+            for status in jobs {
+                if status.settled {
+                    continue;
+                }
+                let reason = if status.state.is_terminal() {
+                    format!(
+                        "the end of provision job {} is not certain yet",
+                        status.job.id
+                    )
+                } else {
+                    self.stop(&status.job).await?;
+                    format!(
+                        "provision job {} was still {} and is being cancelled",
+                        status.job.id, status.state
+                    )
+                };
+                return Ok(Some(Unsettled {
+                    reason,
+                    job: Some(status),
+                }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Asks a job to stop. What the controller answers to a cancel says little: a refusal may mean
+    /// that the job has ended, so the job itself is looked at.
+    async fn stop(&self, job: &JobRef) -> Result<CancelResult, ProviderError> {
+        let job = if collection(&job.kind).is_some() {
+            job.clone()
+        } else {
+            match self.read(job).await {
+                Ok((_, found, _)) => found,
+                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(CancelResult::Gone),
+                Err(error) => return Err(error),
+            }
+        };
+        let path = format!(
+            "{}/{}/cancel/",
+            collection(&job.kind).unwrap_or("jobs"),
+            job.id
+        );
+        let what = format!("the cancel of {} {}", job.kind.replace('_', " "), job.id);
+        let Err(refusal) = self.client.post_cancel(&path, &what).await else {
+            return Ok(CancelResult::Requested);
+        };
+        match refusal.kind() {
+            ErrorKind::NotFound => Ok(CancelResult::Gone),
+            ErrorKind::Forbidden | ErrorKind::Conflict => {
+                let (body, job, now) = match self.read(&job).await {
+                    Ok(read) => read,
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        return Ok(CancelResult::Gone);
+                    }
+                    Err(error) => return Err(error),
+                };
+                let status = self.judge(body, job, now).await?;
+                if status.state.is_terminal() {
+                    return Ok(CancelResult::Finished(Box::new(status)));
+                }
+                Err(ProviderError::new(
+                    refusal.effect(),
+                    refusal.kind(),
+                    format!("{what} was refused although it is {}", status.state),
+                )
+                .with_advice(
+                    "let this user launch it, or make the user an administrator of the template; check \
+                     what is in front of the controller",
+                ))
+            }
+            _ => Err(refusal),
+        }
+    }
+}
+
+struct Unsettled {
+    reason: String,
+    job: Option<JobStatus>,
+}
+
+#[async_trait]
+impl Provider for AapProvider {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::none();
+        capabilities.cancel = true;
+        capabilities.find_launched = true;
+        capabilities.visibility_window = std_duration(self.config.timing.visibility_window);
+        capabilities.poll_interval = std_duration(self.config.timing.poll_interval);
+        capabilities.on_ambiguity = OnAmbiguity::Hold;
+        capabilities.block_deletion_on_failure = true;
+        capabilities
+    }
+
+    async fn trigger_provision(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let started = self.launch(request, JobType::Provision).await?;
+        let message = format!("launched from {}", started.template);
+        Ok(ProvisionResult::new(started.job, started.state, &message))
+    }
+
+    async fn provision_status(
+        &self,
+        _resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.status(job, JobType::Provision).await
+    }
+
+    async fn trigger_deprovision(
+        &self,
+        request: &LaunchRequest,
+        history: &[JobRecord],
+    ) -> Result<DeprovisionResult, TriggerError> {
+        let unsettled = self.unsettled(request, history).await;
+        // Nothing was launched, whatever went wrong while looking.
+        if let Some(unsettled) = unsettled.map_err(|error| crate::client::not_sent(&error))? {
+            return Ok(DeprovisionResult::Waiting {
+                reason: unsettled.reason,
+                retry_after: std_duration(self.config.timing.poll_interval)
+                    .min(Duration::from_secs(5)),
+                block_deletion_on_failure: true,
+                provision_job: unsettled.job,
+            });
+        }
+        let started = self.launch(request, JobType::Deprovision).await?;
+        Ok(DeprovisionResult::Triggered {
+            job: started.job,
+            initial_state: started.state,
+            block_deletion_on_failure: true,
+            provision_job: None,
+        })
+    }
+
+    async fn deprovision_status(
+        &self,
+        _resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.status(job, JobType::Deprovision).await
+    }
+
+    async fn cancel(
+        &self,
+        _resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError> {
+        self.stop(&job.job).await
+    }
+
+    async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        self.find(query).await
+    }
+
+    async fn preflight(&self, kinds: &[String]) -> Preflight {
+        self.check(kinds).await
+    }
+}

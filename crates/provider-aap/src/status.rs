@@ -1,0 +1,314 @@
+//! What the controller says about a job, and what that means.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provider_core::{JobRef, JobState, JobStatus, clock, text};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+/// The state that a status word of a job or workflow job means.
+///
+/// The words are those of AWX 24.6.1; any other word is [`JobState::Unknown`], never an end.
+///
+/// ```
+/// use provider_aap::map_status;
+/// use provider_core::JobState;
+///
+/// assert_eq!(map_status("successful"), JobState::Succeeded);
+/// assert_eq!(map_status("something new"), JobState::Unknown);
+/// ```
+#[must_use]
+pub fn map_status(word: &str) -> JobState {
+    match word {
+        // `new` is left within the transaction of the launch.
+        "new" | "pending" => JobState::Pending,
+        // Given to a node, not yet taken up there.
+        "waiting" => JobState::Waiting,
+        "running" => JobState::Running,
+        "successful" => JobState::Succeeded,
+        // `failed`: the playbook failed. `error`: it could not be run.
+        "failed" | "error" => JobState::Failed,
+        "canceled" => JobState::Canceled,
+        _ => JobState::Unknown,
+    }
+}
+
+/// Where a kind of job lives below the API's root.
+pub(crate) fn collection(kind: &str) -> Option<&'static str> {
+    match kind {
+        "job" => Some("jobs"),
+        "workflow_job" => Some("workflow_jobs"),
+        _ => None,
+    }
+}
+
+/// The members of a job that mean something to us; everything may be missing, null or nonsense.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct JobBody {
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<u64>,
+    #[serde(rename = "type", deserialize_with = "lenient")]
+    pub kind: String,
+    #[serde(deserialize_with = "lenient")]
+    pub url: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub status: String,
+    #[serde(deserialize_with = "lenient")]
+    pub job_explanation: String,
+    #[serde(deserialize_with = "lenient")]
+    pub result_traceback: String,
+    #[serde(deserialize_with = "lenient")]
+    pub created: Option<Timestamp>,
+    #[serde(deserialize_with = "lenient")]
+    pub started: Option<Timestamp>,
+    #[serde(deserialize_with = "lenient")]
+    pub finished: Option<Timestamp>,
+    #[serde(deserialize_with = "lenient")]
+    pub canceled_on: Option<Timestamp>,
+    #[serde(deserialize_with = "lenient")]
+    pub elapsed: Option<f64>,
+    #[serde(deserialize_with = "lenient")]
+    pub artifacts: Map<String, Value>,
+    #[serde(deserialize_with = "lenient")]
+    pub work_unit_id: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    pub event_processing_finished: Option<bool>,
+    #[serde(deserialize_with = "lenient")]
+    pub launch_type: String,
+    #[serde(deserialize_with = "lenient")]
+    pub extra_vars: String,
+}
+
+/// A value of another type counts as absent: one odd member must not hide the status.
+fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Either<T> {
+        Meant(T),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Either::<T>::deserialize(from)? {
+        Either::Meant(value) => value,
+        Either::Other(_) => T::default(),
+    })
+}
+
+/// Texts that the controller's reaper leaves on a job whose playbook may be running on
+/// (AWX 24.6.1, `dispatch/reaper.py`).
+const REAPED: [&str; 3] = [
+    "was not present in the job queue",
+    "Task was marked as running at system start up",
+    "Job reaped due to instance shutdown",
+];
+
+/// How sure an end is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Certainty {
+    /// It has not ended, or it has, for good.
+    Settled,
+    /// The playbook may be running on.
+    Doubtful,
+    /// It is a workflow whose jobs have to be looked at.
+    AskChildren,
+}
+
+/// When a terminal status is believed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Confirmation {
+    /// Doubted at least so long.
+    pub window: Duration,
+    /// Doubted at most so long.
+    pub limit: Duration,
+    /// The server's clock, or ours where it sent none.
+    pub now: Timestamp,
+}
+
+impl JobBody {
+    /// Whether the end that the status shows is one.
+    ///
+    /// `canceled` is set by whoever asks for it, also when no node was reached; the playbook then
+    /// runs on and its end overwrites the status. Until that end the controller counts more events
+    /// than the job has declared: `event_processing_finished` is false. The reaper's `failed` and
+    /// an `error` of a job that was at work are of the same kind.
+    pub(crate) fn certainty(&self, confirm: Confirmation) -> Certainty {
+        let reaped = || {
+            REAPED
+                .iter()
+                .any(|text| self.job_explanation.contains(text))
+        };
+        let suspect = match self.status.as_str() {
+            "canceled" | "error" => true,
+            "failed" => reaped(),
+            _ => false,
+        };
+        let workflow = self.kind == "workflow_job";
+        let never_at_work = if workflow {
+            self.started.is_none()
+        } else {
+            self.work_unit_id.is_none()
+        };
+        if !suspect || never_at_work {
+            return Certainty::Settled;
+        }
+        let Some(finished) = self.finished else {
+            return Certainty::Doubtful;
+        };
+        let age = clock::since(confirm.now, finished);
+        if age >= confirm.limit.max(confirm.window) {
+            Certainty::Settled
+        } else if age < confirm.window {
+            Certainty::Doubtful
+        } else if workflow {
+            Certainty::AskChildren
+        } else if self.event_processing_finished == Some(true) {
+            Certainty::Settled
+        } else {
+            Certainty::Doubtful
+        }
+    }
+
+    /// The status in the words of the contract.
+    pub(crate) fn into_status(self, job: JobRef) -> JobStatus {
+        let state = map_status(&self.status);
+        let mut status = JobStatus::new(job, state);
+        status.message = self.message(state);
+        status.created_at = self.created;
+        status.started_at = self.started;
+        status.finished_at = self.finished.filter(|_| state.is_terminal());
+        status.elapsed = self
+            .elapsed
+            .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        status.outputs = self.artifacts;
+        status
+    }
+
+    /// The most telling text that the job itself has.
+    fn message(&self, state: JobState) -> String {
+        let explanation = text::bounded(&self.job_explanation, text::MAX_TEXT);
+        if !explanation.is_empty() {
+            return explanation;
+        }
+        match state {
+            JobState::Failed => {
+                // The last line of a traceback says what, the others say where.
+                let last = self.result_traceback.trim_end().lines().last();
+                let last = text::bounded(last.unwrap_or_default(), text::MAX_TEXT);
+                if last.is_empty() {
+                    format!(
+                        "the job ended as {} and gave no reason",
+                        text::bounded(&self.status, 40)
+                    )
+                } else {
+                    last
+                }
+            }
+            JobState::Unknown => format!(
+                "the controller reports the unknown status \"{}\"",
+                text::bounded(&self.status, 40)
+            ),
+            JobState::Pending | JobState::Waiting | JobState::Running
+                if self.canceled_on.is_some() =>
+            {
+                "a cancel was requested".to_owned()
+            }
+            _ => String::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn confirm(now: &str) -> Confirmation {
+        Confirmation {
+            window: Duration::from_secs(60),
+            limit: Duration::from_secs(900),
+            now: now.parse().unwrap(),
+        }
+    }
+
+    fn body(json: &str) -> JobBody {
+        serde_json::from_str(json).unwrap()
+    }
+
+    #[test]
+    fn odd_members_do_not_hide_the_status() {
+        let body = body(
+            r#"{"status": "successful", "id": "x", "elapsed": "long", "started": 5, "finished": null,
+                "artifacts": [1], "job_explanation": {"a": 1}, "canceled_on": "never"}"#,
+        );
+        let status = body.into_status(JobRef::new("aap", "job", "1"));
+        assert_eq!(status.state, JobState::Succeeded);
+        assert_eq!(
+            (status.started_at, status.elapsed, status.message.as_str()),
+            (None, None, "")
+        );
+    }
+
+    #[test]
+    fn a_cancel_of_a_job_that_was_at_work_is_doubted_while_events_are_missing() {
+        let job = |events: &str| {
+            body(&format!(
+                r#"{{"type": "job", "status": "canceled", "work_unit_id": "u", "started": "2026-01-01T00:00:00Z",
+                    "finished": "2026-01-01T00:01:00.5Z", "event_processing_finished": {events}}}"#
+            ))
+        };
+        assert_eq!(
+            job("true").certainty(confirm("2026-01-01T00:01:30Z")),
+            Certainty::Doubtful
+        );
+        assert_eq!(
+            job("true").certainty(confirm("2026-01-01T00:02:30Z")),
+            Certainty::Settled
+        );
+        assert_eq!(
+            job("false").certainty(confirm("2026-01-01T00:02:30Z")),
+            Certainty::Doubtful
+        );
+        assert_eq!(
+            job("null").certainty(confirm("2026-01-01T00:02:30Z")),
+            Certainty::Doubtful
+        );
+        assert_eq!(
+            job("false").certainty(confirm("2026-01-01T00:16:01Z")),
+            Certainty::Settled
+        );
+    }
+
+    #[test]
+    fn a_cancel_of_a_job_that_never_worked_is_believed_at_once() {
+        let pending = body(r#"{"type": "job", "status": "canceled", "work_unit_id": null}"#);
+        assert_eq!(
+            pending.certainty(confirm("2026-01-01T00:00:00Z")),
+            Certainty::Settled
+        );
+        let flow = body(r#"{"type": "workflow_job", "status": "canceled", "started": null}"#);
+        assert_eq!(
+            flow.certainty(confirm("2026-01-01T00:00:00Z")),
+            Certainty::Settled
+        );
+    }
+
+    #[test]
+    fn the_reapers_verdict_is_doubted_and_a_playbooks_failure_is_not() {
+        let job = |text: &str| {
+            body(&format!(
+                r#"{{"type": "job", "status": "failed", "work_unit_id": "u", "finished": "2026-01-01T00:00:00Z",
+                    "job_explanation": "{text}"}}"#
+            ))
+        };
+        let now = confirm("2026-01-01T00:00:10Z");
+        for text in REAPED {
+            assert_eq!(job(text).certainty(now), Certainty::Doubtful, "{text}");
+        }
+        assert_eq!(
+            job("Job terminated due to timeout").certainty(now),
+            Certainty::Settled
+        );
+    }
+}
