@@ -2,9 +2,12 @@
 //! simulators on real sockets.
 //!
 //! - [`FakeProvider`]: for tests of a controller; no network, every trouble by script.
+//! - [`FileStore`]: records in files, for programs without a cluster.
 //! - [`aap`]: the controller API of AAP; also as a program, `aap-sim`.
 
 pub mod aap;
 mod fake;
+mod file_store;
 
 pub use fake::{CallRecord, FakeJob, FakeProvider, Function, Trouble};
+pub use file_store::FileStore;
