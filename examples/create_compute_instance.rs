@@ -11,6 +11,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use provider_core::JobRecord;
 use provider_core::lifecycle::{MemoryStore, StatusStore};
 use provider_testkit::FileStore;
 use serde_json::json;
@@ -38,7 +39,7 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
         .drive(&*store, &resource, &mut report, applied)
         .await?;
     let newest = outcome.records.last();
-    let job = newest.and_then(|record| record.job_ref());
+    let job = newest.and_then(JobRecord::job_ref);
     report.result(
         &json!({"result": "ok", "object": resource.key().to_string(), "job": job}),
         &format!(
