@@ -134,6 +134,12 @@ fn launched(record: &mut JobRecord, job: crate::JobRef, state: JobState, context
     if record.job_id.is_some() {
         return; // adopted meanwhile by another process; what it saw is at least as new
     }
+    if job.id.is_empty() {
+        // A launch that nobody can name is a launch in doubt.
+        record.reason = Some(Reason::Ambiguous);
+        move_to(record, JobState::Pending, context.now);
+        return;
+    }
     name(record, job);
     record.reason = None;
     move_to(record, state, context.now);
