@@ -2,14 +2,19 @@
 
 use crate::{JobRecord, JobType};
 
-/// Gives every record of an older operator (attempt zero) its place in the order: after the
-/// records before it in the list, which is how those operators appended.
+/// Gives every record a number of its own. A record of an older operator (attempt zero) gets its
+/// place in the order: after the records before it in the list, which is how those operators
+/// appended. So does one whose number is taken, or leaves no room for others: no two attempts may
+/// be taken for one, whoever edited the list.
 pub fn number(records: &mut [JobRecord]) {
     let mut last = 0;
-    for record in records {
-        if record.attempt == 0 && record.defect.is_none() {
+    let mut seen = std::collections::HashSet::new();
+    for record in records.iter_mut().filter(|record| record.defect.is_none()) {
+        let usable = (1..=u64::MAX / 2).contains(&record.attempt);
+        if !usable || seen.contains(&record.attempt) {
             record.attempt = last + 1;
         }
+        seen.insert(record.attempt);
         last = last.max(record.attempt);
     }
 }

@@ -899,7 +899,10 @@ async fn an_ambiguous_launch_that_cannot_be_looked_up_is_held_or_assumed_as_the_
     let record = &life.records()[0];
     assert_eq!(
         record.job_id.as_deref(),
-        record.token.as_ref().map(|token| token.as_str())
+        record
+            .token
+            .as_ref()
+            .map(provider_core::OperationToken::as_str)
     );
     assert_eq!(life.jobs(), 1);
 }

@@ -69,9 +69,11 @@ pub fn absorb(
     observation: &Observation,
     context: &Context<'_>,
 ) -> Vec<JobRecord> {
-    let there = records
-        .iter()
-        .find(|record| record.attempt == asked.attempt && record.token == asked.token);
+    let there = records.iter().find(|record| {
+        record.attempt == asked.attempt
+            && record.token == asked.token
+            && record.job_type == asked.job_type
+    });
     let mut record = match there {
         Some(record) => record.clone(),
         None => put_back(records, asked),
