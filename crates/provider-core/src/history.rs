@@ -57,8 +57,8 @@ pub fn put(records: &mut Vec<JobRecord>, record: JobRecord) {
 /// Shortens the history to `keep` records of each type and target, oldest out first.
 ///
 /// Never dropped, whatever `keep` says: a record of a job that may be live or cannot be read,
-/// the newest of its type and target, and the newest of its type and target that may have
-/// reached the backend (it is the evidence that there is something to deprovision).
+/// the newest of its type and target, and the newest of its type and target that is known
+/// to have reached the backend (it is the evidence that there is something to deprovision).
 pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
     let drop: Vec<u64> = records
         .iter()
@@ -72,7 +72,9 @@ pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
                         && other.attempt > record.attempt
                 })
             };
-            let replaced = !record.may_have_run() || newer().any(JobRecord::may_have_run);
+            // Not by one that may still prove never to have been launched.
+            let ran = |other: &JobRecord| other.may_have_run() && !other.is_unresolved();
+            let replaced = !record.may_have_run() || newer().any(ran);
             newer().count() >= keep.max(1) && replaced
         })
         .map(|record| record.attempt)

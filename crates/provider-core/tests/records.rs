@@ -276,6 +276,18 @@ fn d15_failed_deprovisions_do_not_push_out_a_running_provision() {
 }
 
 #[test]
+fn an_attempt_that_may_prove_unlaunched_does_not_push_out_the_proof_that_one_ran() {
+    let mut ran = JobRecord::new(1, JobType::Provision);
+    ran.set_job_ref(JobRef::new("aap", "job", "1"));
+    ran.state = JobState::Failed;
+    let mut open = JobRecord::new(2, JobType::Provision);
+    open.reason = Some(Reason::Intended);
+    let mut records = vec![ran.clone(), open];
+    history::trim(&mut records, 1);
+    assert!(records.contains(&ran));
+}
+
+#[test]
 fn d24_a_version_survives_key_order_nulls_and_new_empty_fields() {
     let version = |value: Value| ConfigVersion::of_json(&value);
     let base = version(json!({"cores": 4, "disk": {"size": 1, "tier": "x"}}));
