@@ -32,7 +32,7 @@ use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Res
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, Weather, World, overlapping};
 use serde_json::{Value, json};
 
-const OBJECTS: u64 = 50;
+const OBJECTS: u64 = 20;
 const START: &str = "2026-11-23T04:00:00Z";
 
 #[derive(Debug)]
@@ -241,11 +241,15 @@ impl Simulation {
                 &*self.clock,
             )
         };
-        if storm && self.dice.percent(10) {
+        if storm && self.dice.percent(6) {
             let polls = self.dice.below(12);
             let outcome = Mortal(Box::pin(run(n)), polls).await;
-            self.restart(n);
-            self.count("crashes");
+            self.count("passes cut off");
+            // Most are cut off by a time-out of their own; with some, the whole process goes.
+            if self.dice.below(100) < 8 {
+                self.restart(n);
+                self.count("crashes");
+            }
             return outcome.into_iter().collect();
         }
         if storm && self.dice.percent(10) {
@@ -258,12 +262,7 @@ impl Simulation {
 
     fn fail(&self, what: &str, object: &Object) -> ! {
         let key = object.resource().key().clone();
-        let runs: Vec<_> = self
-            .sim
-            .journal()
-            .into_iter()
-            .filter(|run| run.object().as_deref() == Some(&object.uid()))
-            .collect();
+        let runs = self.sim.runs_of(&object.uid());
         panic!(
             "SIMULATION_SEED={}: {}: {what}\nnow {}\nrecords {:#?}\nruns {runs:#?}",
             self.seed,
@@ -290,13 +289,8 @@ impl Simulation {
         if !claims_end {
             return;
         }
-        let uid = object.uid();
-        let runs: Vec<_> = self
-            .sim
-            .journal()
-            .into_iter()
-            .filter(|run| run.launch_type == "manual" && run.object().as_deref() == Some(&uid))
-            .collect();
+        let mut runs = self.sim.runs_of(&object.uid());
+        runs.retain(|run| run.launch_type == "manual");
         let last = runs.iter().max_by_key(|run| (run.accepted, run.id));
         if let Some(run) = runs.iter().find(|run| run.stopped.is_none()) {
             self.fail(
@@ -350,17 +344,17 @@ impl Simulation {
                 name: format!("vm-{n}"),
                 cores: 1,
                 deleted_at: None,
-                delete_after: at(30 + self.dice.below(8_000)),
+                delete_after: at(30 + self.dice.below(4_000)),
                 edits: (0..self.dice.below(3))
-                    .map(|_| at(self.dice.below(6_000)))
+                    .map(|_| at(self.dice.below(3_000)))
                     .collect(),
-                person_cancels: self.dice.percent(10).then(|| at(self.dice.below(6_000))),
+                person_cancels: self.dice.percent(10).then(|| at(self.dice.below(3_000))),
                 wake: at(self.dice.below(600)),
                 released: None,
             })
             .collect();
-        let storm_ends = at(10_000);
-        let gives_up = at(10_000 + 48 * 3_600);
+        let storm_ends = at(5_000);
+        let gives_up = at(5_000 + 48 * 3_600);
         // Faults of jobs already planned may outlast the storm; new ones do not come.
         loop {
             let Some(n) = (0..objects.len())
@@ -398,15 +392,21 @@ impl Simulation {
             }
             if object.person_cancels.is_some_and(|at| at <= now) {
                 object.person_cancels = None;
-                let uid = object.uid();
-                let running = self.sim.journal().into_iter().rev().find(|run| {
-                    run.launch_type == "manual" && run.object().as_deref() == Some(&uid)
-                });
+                let runs = self.sim.runs_of(&object.uid());
+                let running = runs.iter().rev().find(|run| run.launch_type == "manual");
                 if let Some(run) = running.filter(|run| run.template.contains("create")) {
                     self.sim.cancel(run.id);
                 }
             }
             let object = &objects[n];
+            self.count("reconciles");
+            if self
+                .statistics
+                .get("reconciles")
+                .is_some_and(|n| *n > 100_000)
+            {
+                self.fail("a hot loop", object);
+            }
             let outcomes = self.reconcile(object).await;
             let now = self.clock.now();
             let mut wake = clock::add(now, Duration::from_secs(5));
@@ -417,7 +417,7 @@ impl Simulation {
                 wake = outcome.wake_at.unwrap_or(
                     object
                         .delete_after
-                        .max(clock::add(now, Duration::from_secs(60))),
+                        .max(clock::add(now, Duration::from_secs(600))),
                 );
                 if let Standing::Released(release) = &outcome.standing {
                     released = Some(release.ground);

@@ -126,6 +126,14 @@ impl AapSim {
         self.advanced().jobs.journal.values().cloned().collect()
     }
 
+    /// What was accepted for one object, by id; see [`Run::object`].
+    #[must_use]
+    pub fn runs_of(&self, object: &str) -> Vec<Run> {
+        let state = self.advanced();
+        let of_it = |run: &&Run| run.object().as_deref() == Some(object);
+        state.jobs.journal.values().filter(of_it).cloned().collect()
+    }
+
     /// Pairs of jobs of one object that were alive at one moment: empty, or a defect.
     #[must_use]
     pub fn overlaps(&self) -> Vec<(u64, u64)> {
