@@ -334,10 +334,7 @@ async fn handle(
         Some(Fault::DropAfter) => closed(),
         Some(Fault::HangAfter) => std::future::pending().await,
         Some(Fault::StatusAfter(status)) => write(page(status)),
-        Some(Fault::Truncated) => {
-            let more = outcome.body.len() + 20;
-            write(outcome.with_header("content-length", &more.to_string()))
-        }
+        Some(Fault::Truncated) => broken_off(write(outcome)),
         _ => write(outcome),
     }
 }
@@ -359,6 +356,15 @@ async fn wait_for_room(shared: &Shared) {
         }
         worked_off.await;
     }
+}
+
+/// The answer with a body that ends in an error instead of its end.
+fn broken_off(answer: Response<Body>) -> Response<Body> {
+    let pieces = [
+        Ok(Bytes::from_static(b"crea")),
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+    ];
+    answer.map(|_| Body::from_stream(futures::stream::iter(pieces)))
 }
 
 /// What happens instead of the service being asked.
