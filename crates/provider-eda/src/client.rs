@@ -170,14 +170,7 @@ impl Chain {
         while let Some(cause) = next {
             let text = cause.to_string();
             chain.dns |= text.starts_with("dns error");
-            // An I/O error shows the text of what it wraps, but does not name it as its source.
-            let inner = cause
-                .downcast_ref::<std::io::Error>()
-                .and_then(std::io::Error::get_ref);
-            let tls = cause
-                .downcast_ref::<rustls::Error>()
-                .or_else(|| inner.and_then(|inner| inner.downcast_ref()));
-            if let Some(tls) = tls {
+            if let Some(tls) = tls_error(cause) {
                 chain.tls = true;
                 chain.refused_certificate |= is_about_our_certificate(tls);
             }
@@ -186,6 +179,15 @@ impl Chain {
         }
         chain
     }
+}
+
+/// An I/O error shows the text of what it wraps, but does not name it as its source.
+fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    if let Some(tls) = cause.downcast_ref() {
+        return Some(tls);
+    }
+    let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
+    tls_error(inner)
 }
 
 fn is_about_our_certificate(error: &rustls::Error) -> bool {
