@@ -22,7 +22,7 @@ work="$(mktemp -d)"
 "$target/debug/aap-sim" --listen 127.0.0.1:0 --queue-ms 200 --run-ms 1500 \
     --template osac-create --workflow osac-flow --template endless@Lab >"$work/url" 2>"$work/log" &
 sim=$!
-trap 'kill "$sim" 2>/dev/null; wait "$sim" 2>/dev/null; rm -rf "$work"' EXIT
+trap 'kill "$sim" 2>/dev/null || true; wait "$sim" 2>/dev/null || true; rm -rf "$work"' EXIT
 for _ in $(seq 100); do [ -s "$work/url" ] && break; sleep 0.05; done
 [ -s "$work/url" ] || die "the simulator did not start: $(cat "$work/log")"
 url="$(cat "$work/url")"

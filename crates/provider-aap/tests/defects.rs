@@ -1,5 +1,5 @@
 //! Failures of earlier operators, each as the same script of events with the outcome that a user
-//! would call right. The numbers name them in the table of `docs/DEFECTS.md`.
+//! would call right. The numbers name them in the table of `docs/DEFECTS.md` of provider-core.
 
 #![allow(
     clippy::unwrap_used,

@@ -2,14 +2,19 @@
 
 use crate::{JobRecord, JobType};
 
-/// Gives every record of an older operator (attempt zero) its place in the order: after the
-/// records before it in the list, which is how those operators appended.
+/// Gives every record a number of its own. A record of an older operator (attempt zero) gets its
+/// place in the order: after the records before it in the list, which is how those operators
+/// appended. So does one whose number is taken, or leaves no room for others: no two attempts may
+/// be taken for one, whoever edited the list.
 pub fn number(records: &mut [JobRecord]) {
     let mut last = 0;
-    for record in records {
-        if record.attempt == 0 && record.defect.is_none() {
+    let mut seen = std::collections::HashSet::new();
+    for record in records.iter_mut().filter(|record| record.defect.is_none()) {
+        let usable = (1..=u64::MAX / 2).contains(&record.attempt);
+        if !usable || seen.contains(&record.attempt) {
             record.attempt = last + 1;
         }
+        seen.insert(record.attempt);
         last = last.max(record.attempt);
     }
 }
@@ -52,8 +57,8 @@ pub fn put(records: &mut Vec<JobRecord>, record: JobRecord) {
 /// Shortens the history to `keep` records of each type and target, oldest out first.
 ///
 /// Never dropped, whatever `keep` says: a record of a job that may be live or cannot be read,
-/// the newest of its type and target, and the newest of its type and target that may have
-/// reached the backend (it is the evidence that there is something to deprovision).
+/// the newest of its type and target, and the newest of its type and target that is known
+/// to have reached the backend (it is the evidence that there is something to deprovision).
 pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
     let drop: Vec<u64> = records
         .iter()
@@ -67,7 +72,9 @@ pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
                         && other.attempt > record.attempt
                 })
             };
-            let replaced = !record.may_have_run() || newer().any(JobRecord::may_have_run);
+            // Not by one that may still prove never to have been launched.
+            let ran = |other: &JobRecord| other.may_have_run() && !other.is_unresolved();
+            let replaced = !record.may_have_run() || newer().any(ran);
             newer().count() >= keep.max(1) && replaced
         })
         .map(|record| record.attempt)

@@ -1,5 +1,41 @@
-//! The contract between a controller and automation that runs outside the cluster: job model,
-//! results, errors, and the [`Provider`] trait that every backend implements.
+//! Resources that automation outside the cluster creates and deletes: the contract of a backend,
+//! the job model, and the lifecycle engine that drives one through the other.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use provider_core::lifecycle::{Desired, Lifecycle, MemoryStore, Policy, ProviderRegistry, Standing};
+//! use provider_core::{Clock, ConfigVersion, ManualClock, Resource};
+//! use provider_testkit::FakeProvider;
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = ProviderRegistry::single(Arc::new(FakeProvider::new("fake")));
+//! let (lifecycle, store) = (Lifecycle::new(Policy::default()), MemoryStore::new());
+//! let clock = ManualClock::new("2026-01-01T00:00:00Z".parse()?);
+//! let vm = Resource::from_json(serde_json::json!({
+//!     "kind": "ComputeInstance", "metadata": {"name": "vm", "uid": "1"}, "spec": {"cores": 4},
+//! }))?;
+//! let desired = Desired::new(ConfigVersion::of_json(vm.spec()), "fake");
+//! loop {
+//!     let outcome = lifecycle.reconcile(&registry, &store, &vm, &desired, &clock).await;
+//!     if matches!(outcome.standing, Standing::Applied { .. }) {
+//!         break;
+//!     }
+//!     clock.advance(outcome.wake_after(clock.now()).ok_or("it rests")?);
+//! }
+//! # Ok(()) }
+//! ```
+//!
+//! - [`Provider`] is what a backend implements; the crates `provider-aap` and others do.
+//! - [`lifecycle`] is what a controller calls: when to launch, poll, cancel, retry, let go.
+//! - [`JobRecord`] is what is kept in the object's status, and all that survives a crash.
+//! - Time comes from a [`Clock`], randomness from a [`lifecycle::Entropy`], records from a
+//!   [`lifecycle::StatusStore`]; this crate itself opens no socket and no file.
+//!
+//! # Features
+//! - `mock`: [`Provider`] as a mockall mock, `MockProvider`.
+//! - `schema`: `schemars::JsonSchema` for everything that is persisted.
+//! - `metrics`: counters and histograms through the `metrics` facade; names are in
+//!   `docs/METRICS.md`.
 
 pub mod clock;
 mod error;

@@ -84,6 +84,7 @@ pub struct FakeProvider {
     capabilities: Capabilities,
     polls: u32,
     records_calls: bool,
+    obeys_cancels: bool,
     state: Mutex<State>,
 }
 
@@ -111,6 +112,7 @@ impl FakeProvider {
             capabilities,
             polls: 1,
             records_calls: true,
+            obeys_cancels: true,
             state: Mutex::default(),
         }
     }
@@ -127,6 +129,13 @@ impl FakeProvider {
     #[must_use]
     pub fn ending_after(mut self, polls: u32) -> Self {
         self.polls = polls;
+        self
+    }
+
+    /// The same with jobs that go on when they are cancelled.
+    #[must_use]
+    pub fn ignoring_cancels(mut self) -> Self {
+        self.obeys_cancels = false;
         self
     }
 
@@ -392,7 +401,9 @@ impl Provider for FakeProvider {
             let status = self.status_of(job);
             return Ok(CancelResult::Finished(Box::new(status)));
         }
-        job.state = JobState::Canceled;
+        if self.obeys_cancels {
+            job.state = JobState::Canceled;
+        }
         if lost {
             return Err(lost_answer());
         }

@@ -69,9 +69,11 @@ pub fn absorb(
     observation: &Observation,
     context: &Context<'_>,
 ) -> Vec<JobRecord> {
-    let there = records
-        .iter()
-        .find(|record| record.attempt == asked.attempt && record.token == asked.token);
+    let there = records.iter().find(|record| {
+        record.attempt == asked.attempt
+            && record.token == asked.token
+            && record.job_type == asked.job_type
+    });
     let mut record = match there {
         Some(record) => record.clone(),
         None => put_back(records, asked),
@@ -133,6 +135,12 @@ fn put_back(records: &[JobRecord], asked: &JobRecord) -> JobRecord {
 fn launched(record: &mut JobRecord, job: crate::JobRef, state: JobState, context: &Context<'_>) {
     if record.job_id.is_some() {
         return; // adopted meanwhile by another process; what it saw is at least as new
+    }
+    if job.id.is_empty() {
+        // A launch that nobody can name is a launch in doubt.
+        record.reason = Some(Reason::Ambiguous);
+        move_to(record, JobState::Pending, context.now);
+        return;
     }
     name(record, job);
     record.reason = None;

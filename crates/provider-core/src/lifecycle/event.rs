@@ -15,6 +15,8 @@ pub struct Event {
     /// What the attempt is for.
     #[serde(rename = "type")]
     pub job_type: JobType,
+    /// The state that it is in now.
+    pub state: JobState,
     /// Its provider.
     pub provider: Option<String>,
     /// Its job, where it has one.
@@ -93,6 +95,7 @@ pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Option<Event>
         kind,
         attempt: new.attempt,
         job_type: new.job_type,
+        state: new.state,
         provider: new.provider.clone(),
         job: new.job_ref(),
         message: new.message.clone(),

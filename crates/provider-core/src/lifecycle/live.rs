@@ -182,9 +182,10 @@ fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     {
         let next = next_cancel(rules, record);
         if next <= now {
+            let round = next_round(rules, record);
             let mut record = record.clone();
             record.cancel_requested_at.get_or_insert(now);
-            record.cancel_requests = record.cancel_requests.saturating_add(1);
+            record.cancel_requests = round;
             record.reason = Some(reason.clone());
             return Need::Now(write(vec![record], Some(Right::Cancel(n)), *why));
         }
@@ -295,19 +296,40 @@ fn purged(rules: &Rules<'_>, record: &JobRecord) -> JobRecord {
     super::absorb::purged(record, rules.s.policy, rules.s.now, rules.s.seed)
 }
 
-/// When the backend may be asked to cancel (again): at once, then after the retry delay, which
-/// doubles, so that a job that does not obey is not bombarded.
+/// When the backend may be asked to cancel (again).
 fn next_cancel(rules: &Rules<'_>, record: &JobRecord) -> Timestamp {
+    match record.cancel_requested_at {
+        Some(first) => add(first, cancel_round(rules, record.cancel_requests)),
+        None => rules.s.now,
+    }
+}
+
+/// How long after the first cancel round `n` is due: at once, then after the retry delay, which
+/// doubles up to 64 times, so that a job that does not obey is not bombarded.
+fn cancel_round(rules: &Rules<'_>, n: u32) -> Duration {
+    let doublings = n.min(6);
+    let further = n - doublings;
+    let delays = (1_u32 << doublings) - 1 + further.saturating_mul(64);
+    rules.s.policy.cancel_retry.saturating_mul(delays)
+}
+
+/// The round after this one. Rounds that were missed are not caught up on.
+fn next_round(rules: &Rules<'_>, record: &JobRecord) -> u32 {
     let Some(first) = record.cancel_requested_at else {
-        return rules.s.now;
+        return 1;
     };
-    let doublings = record.cancel_requests.min(6);
-    let waited = rules
-        .s
-        .policy
-        .cancel_retry
-        .saturating_mul((1 << doublings) - 1);
-    add(first, waited)
+    let elapsed = since(rules.s.now, first);
+    let mut round = record.cancel_requests.saturating_add(1);
+    while round <= 6 && cancel_round(rules, round) <= elapsed {
+        round += 1;
+    }
+    if round > 6 {
+        let beyond = elapsed.saturating_sub(cancel_round(rules, 6)).as_nanos();
+        let delay = rules.s.policy.cancel_retry.as_nanos().max(1) * 64;
+        let missed = u32::try_from(beyond / delay).unwrap_or(u32::MAX);
+        round = round.max(missed.saturating_add(7));
+    }
+    round
 }
 
 /// When an attempt may be asked about again. A clock that was set back makes it due.

@@ -6,8 +6,8 @@
 //! | `GET /_sim/counts` | requests by route |
 //! | `POST /_sim/faults` | `{"route": "launch", "fault": "drop_after", "times": 1}` |
 //! | `DELETE /_sim/faults` | fair weather from now on |
-//! | `POST /_sim/weather` | a [`Weather`](super::Weather) |
-//! | `POST /_sim/templates` | adds a [`Template`](super::Template) |
+//! | `POST /_sim/weather` | a [`Weather`] |
+//! | `POST /_sim/templates` | adds a [`Template`] |
 //! | `POST /_sim/plans` | `{"template": NAME, "plan": {…}}`: the course of its next job |
 //! | `POST /_sim/jobs/ID/purge`, `…/reap`, `…/cancel` | what the clean-up, the reaper, a person does |
 

@@ -1,0 +1,182 @@
+//! Every example runs, ends well, and says so.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The examples are built beside the tests.
+fn example(name: &str) -> Command {
+    let mut directory: PathBuf = std::env::current_exe().unwrap();
+    while !directory.join("examples").is_dir() {
+        assert!(
+            directory.pop(),
+            "no directory of examples; build them with `cargo build --examples`"
+        );
+    }
+    let program = directory.join("examples").join(name);
+    assert!(
+        program.exists(),
+        "{} is not built; run `cargo build --examples`",
+        program.display()
+    );
+    let mut command = Command::new(program);
+    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AAP_")) {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(name: &str, flags: &[&str]) -> Output {
+    example(name).args(flags).output().unwrap()
+}
+
+fn last_line(output: &Output) -> Value {
+    let text = String::from_utf8_lossy(&output.stdout);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{}\n{text}\n{error}",
+        output.status
+    );
+    serde_json::from_str(text.lines().last().unwrap()).unwrap()
+}
+
+/// One sentence on standard error, and nothing that looks like a crash.
+fn complaint(output: &Output) -> String {
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(text.trim().lines().count(), 1, "{text}");
+    assert!(!text.contains("panicked"), "{text}");
+    text
+}
+
+#[test]
+fn lifecycle() {
+    let line = last_line(&run("lifecycle", &["--json"]));
+    let expected = serde_json::json!({
+        "result": "ok", "provisioned": 1, "deprovisioned": 2, "cancelled_before_deprovision": 1,
+    });
+    assert_eq!(line, expected);
+}
+
+#[test]
+fn lifecycle_in_plain_lines() {
+    let output = run("lifecycle", &[]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("Cancelling") && text.trim_end().ends_with("2 deprovisioned."),
+        "{text}"
+    );
+}
+
+#[test]
+fn create_compute_instance() {
+    assert_eq!(
+        last_line(&run("create_compute_instance", &["--json"]))
+            .get("result")
+            .unwrap(),
+        "ok"
+    );
+}
+
+#[test]
+fn delete_compute_instance() {
+    let line = last_line(&run("delete_compute_instance", &["--json"]));
+    assert_eq!(line.get("ground").unwrap(), "Deprovisioned");
+}
+
+#[test]
+fn preflight() {
+    let line = last_line(&run("preflight", &["--json"]));
+    assert_eq!(line.pointer("/findings/1/severity").unwrap(), "ok");
+    let output = run("preflight", &["--kind", "Tenant"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(
+        text.contains("there is no job or workflow template named \"osac-create-tenant\""),
+        "{text}"
+    );
+    complaint(&output);
+}
+
+#[test]
+fn crash() {
+    assert_eq!(
+        last_line(&run("crash", &["--json"])).get("jobs").unwrap(),
+        1
+    );
+}
+
+#[test]
+fn bad_input_ends_in_one_sentence_that_says_what_to_do() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let broken = file("broken.yaml", "kind: [unclosed");
+    let list = file("list.yaml", "- a\n- b\n");
+    let nameless = file("nameless.yaml", "kind: ComputeInstance\nmetadata: {}\n");
+    let missing = directory.path().join("missing.yaml");
+    for (flags, part) in [
+        (vec!["--manifest", &broken], "neither YAML nor JSON"),
+        (vec!["--manifest", &list], "expected a Kubernetes object"),
+        (vec!["--manifest", &nameless], "metadata.name is missing"),
+        (vec!["--manifest", missing.to_str().unwrap()], "cannot read"),
+        (
+            vec!["--url", "http://127.0.0.1:1", "--token", "t0psecret"],
+            "no connection to the controller",
+        ),
+        (
+            vec!["--url", "ftp://x", "--token", "t0psecret"],
+            "expected http:// or https://",
+        ),
+        (vec!["--url", "http://127.0.0.1:1"], "AAP_TOKEN: set it to"),
+    ] {
+        let text = complaint(&run("lifecycle", &flags));
+        assert!(
+            text.contains(part) && !text.contains("t0psecret"),
+            "{flags:?}: {text}"
+        );
+    }
+}
+
+/// The README lists every example, and lists no other.
+#[test]
+fn every_example_is_in_the_readme() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let readme = std::fs::read_to_string(root.join("README.md")).unwrap();
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root.join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let stem = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        let is_program =
+            path.extension().is_some_and(|e| e == "rs") || path.join("main.rs").is_file();
+        if is_program {
+            assert!(
+                readme.contains(&format!("--example {stem}")),
+                "{stem} is not in the README"
+            );
+            names.push(stem);
+        }
+    }
+    assert!(names.len() >= 5, "{names:?}");
+    for word in readme.split("--example ").skip(1) {
+        let name: String = word
+            .chars()
+            .take_while(|c| c.is_alphanumeric() || *c == '_')
+            .collect();
+        assert!(
+            names.contains(&name),
+            "the README names {name}, which is no example"
+        );
+    }
+}
