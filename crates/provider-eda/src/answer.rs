@@ -115,8 +115,8 @@ impl Answer {
             return meaning(
                 Effect::Rejected,
                 ErrorKind::Invalid,
-                "the event was redirected to the same place under another scheme or with another \
-                 slash at the end",
+                "the event was redirected to the same place under another URL: its scheme, its slash \
+                 at the end, or its query",
                 "redirects are not followed, because the event would be lost on the way; set the URL \
                  to the place it redirects to",
             );
@@ -232,7 +232,7 @@ impl Answer {
     }
 }
 
-/// Whether it is the same place, but for the scheme, the port that goes with it, and slashes.
+/// Whether it is the same place under another URL: other scheme, port, query or slashes.
 fn moved(from: &Url, to: &Url) -> bool {
     let path = |url: &Url| url.path().trim_end_matches('/').to_owned();
     from.host_str() == to.host_str() && path(from) == path(to) && from != to

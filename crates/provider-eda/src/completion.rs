@@ -38,7 +38,10 @@ impl Completion {
 #[derive(Debug, PartialEq)]
 pub(crate) enum Verdict {
     /// The delete event may go out.
-    Send,
+    Send {
+        /// What just became of a provision job.
+        provision_job: Option<Box<JobStatus>>,
+    },
     /// There is nothing to remove.
     Nothing(String),
     /// A provision may be at work or on its way.
@@ -112,7 +115,9 @@ impl EdaConfig {
             }
         }
         if marked {
-            return Verdict::Send;
+            return Verdict::Send {
+                provision_job: settled.map(Box::new),
+            };
         }
         Verdict::Nothing(format!(
             "the object does not carry the automation's finalizer {}, and no event for it is on \

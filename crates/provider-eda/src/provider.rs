@@ -278,11 +278,11 @@ impl Provider for EdaProvider {
                 block_deletion_on_failure: false,
                 provision_job: provision_job.map(|job| *job),
             }),
-            Verdict::Send => Ok(DeprovisionResult::Triggered {
+            Verdict::Send { provision_job } => Ok(DeprovisionResult::Triggered {
                 job: self.send(request, JobType::Deprovision).await?,
                 initial_state: JobState::Running,
                 block_deletion_on_failure: false,
-                provision_job: None,
+                provision_job: provision_job.map(|job| *job),
             }),
         }
     }
