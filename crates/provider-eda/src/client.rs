@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use provider_core::{Effect, ErrorKind, ProviderError, text};
+use provider_core::{Effect, ErrorKind, ProviderError, SecretString, text};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use rustls::AlertDescription;
 use url::Url;
@@ -11,6 +11,9 @@ use url::Url;
 use crate::answer::{Answer, MAX_BODY};
 use crate::transport::secret;
 use crate::{ClientIdentity, ConfigError, EdaConfig, Hmac, HttpConfig, StreamAuth, Transport};
+
+/// The largest list that is read.
+const MAX_LIST: usize = 4 << 20;
 
 /// One pool of connections, with the credentials of the transport.
 pub(crate) struct Client {
@@ -70,6 +73,24 @@ impl Client {
     pub(crate) async fn probe(&self, url: &Url) -> Result<u16, ProviderError> {
         let request = self.http.get(url.clone()).headers(self.headers.clone());
         Ok(self.answer(request).await?.status)
+    }
+
+    /// Reads a list of the EDA server's API: its status and its body.
+    pub(crate) async fn get_json(
+        &self,
+        url: &Url,
+        token: &SecretString,
+    ) -> Result<(u16, Vec<u8>), ProviderError> {
+        let request = self.http.get(url.clone()).bearer_auth(secret(token));
+        let mut response = request.send().await.map_err(|e| self.transport_error(&e))?;
+        let mut body = Vec::new();
+        while let Ok(Some(chunk)) = response.chunk().await {
+            if body.len() + chunk.len() > MAX_LIST {
+                break;
+            }
+            body.extend_from_slice(&chunk);
+        }
+        Ok((response.status().as_u16(), body))
     }
 
     async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Answer, ProviderError> {

@@ -10,7 +10,7 @@ use provider_core::{Projection, SecretString};
 use serde::Deserialize;
 
 use crate::endpoints::{kebab, shown};
-use crate::{ConfigError, Transport};
+use crate::{Activation, ConfigError, Transport};
 
 /// All settings of an [`EdaProvider`](crate::EdaProvider).
 ///
@@ -57,6 +57,9 @@ pub struct EdaConfig {
     /// Times; all have defaults that suit a controller of usual size.
     #[serde(default)]
     pub timing: Timing,
+    /// The activation behind the events, to be looked at before work begins.
+    #[serde(default)]
+    pub activation: Option<Activation>,
 }
 
 fn default_name() -> String {
@@ -234,6 +237,7 @@ impl EdaConfig {
             completion: Completion::default(),
             pacing: Pacing::default(),
             timing: Timing::default(),
+            activation: None,
         }
     }
 
@@ -302,6 +306,13 @@ impl EdaConfig {
         self
     }
 
+    /// With the activation behind the events.
+    #[must_use]
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = Some(activation);
+        self
+    }
+
     /// Refuses what cannot work, before the first request.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |field: &'static str, what: &str| Err(ConfigError::new(field, what));
@@ -347,6 +358,9 @@ impl EdaConfig {
                 );
             }
         }
+        if let Some(activation) = &self.activation {
+            activation.list()?;
+        }
         self.transport.validate(self.http.client_identity.is_some())
     }
 }
@@ -379,6 +393,14 @@ impl fmt::Display for EdaConfig {
         }
         write!(f, "; applied when {}", self.completion.version_annotation)?;
         write!(f, ", removed without {}", self.completion.finalizer)?;
+        if let Some(activation) = &self.activation {
+            write!(
+                f,
+                "; activation {:?} at {}",
+                activation.name,
+                shown(&activation.url)
+            )?;
+        }
         if self.http.insecure {
             f.write_str("; INSECURE: certificates are not checked")?;
         }

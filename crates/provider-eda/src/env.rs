@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 
 use crate::{
-    ClientIdentity, ConfigError, EdaConfig, Encoding, Endpoints, EventStream, Hmac,
+    Activation, ClientIdentity, ConfigError, EdaConfig, Encoding, Endpoints, EventStream, Hmac,
     RulebookWebhook, StreamAuth, Transport,
 };
 
@@ -149,6 +149,7 @@ impl EdaConfig {
     /// | `EDA_ENVELOPE` | member of the payload for what is ours (default `providerEvent`) |
     /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied |
     /// | `EDA_FINALIZER` | finalizer of the automation; `{kind}` becomes the kind |
+    /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight |
     /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
     /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW` | durations such as `45s` or `2m` |
     ///
@@ -207,6 +208,13 @@ impl EdaConfig {
                 certificate: PathBuf::from(certificate),
             }
         });
+        if let Some(name) = vars.get("EDA_ACTIVATION") {
+            let url = vars.required("EDA_API_URL", "EDA_ACTIVATION needs it")?;
+            let token = vars
+                .secret("EDA_API_TOKEN")?
+                .ok_or_else(|| ConfigError::new("EDA_API_TOKEN", "EDA_ACTIVATION needs it"))?;
+            config.activation = Some(Activation::new(url, token, name.trim()));
+        }
         vars.count("EDA_MAX_IN_FLIGHT", &mut config.pacing.max_in_flight)?;
         vars.duration("EDA_MIN_INTERVAL", &mut config.pacing.min_interval)?;
         vars.duration("EDA_REQUEST_TIMEOUT", &mut config.http.request_timeout)?;

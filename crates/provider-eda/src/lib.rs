@@ -25,6 +25,7 @@
 //! Claims about the other side were measured on ansible-rulebook 1.3.2 and on the eda-server of
 //! August 2026.
 
+mod activation;
 mod answer;
 #[cfg(feature = "aap")]
 mod backend;
@@ -43,6 +44,7 @@ mod sign;
 mod transport;
 mod yaml;
 
+pub use activation::Activation;
 pub use answer::Answer;
 #[cfg(feature = "aap")]
 pub use backend::ProviderConfig;

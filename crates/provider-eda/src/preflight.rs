@@ -17,6 +17,9 @@ impl EdaProvider {
             );
         }
         self.check_auth(&mut report);
+        if let Some(activation) = &self.config.activation {
+            self.client.check_activation(&mut report, activation).await;
+        }
         let mut seen = Vec::new();
         for kind in kinds {
             for job_type in [JobType::Provision, JobType::Deprovision] {

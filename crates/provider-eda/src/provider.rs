@@ -182,6 +182,13 @@ impl EdaProvider {
             |()| true,
         );
         ticket.done(somebody, self.clock.now());
+        tracing::debug!(
+            object = %request.resource.key(),
+            action = crate::body::action(job_type),
+            token = request.token.as_str(),
+            error = sent.as_ref().err().map(tracing::field::display),
+            "sent an event"
+        );
         sent?;
         Ok(JobRef::new(
             &self.config.name,

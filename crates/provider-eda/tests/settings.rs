@@ -218,6 +218,59 @@ async fn preflight_says_what_is_right_and_what_cannot_be_told() {
     );
 }
 
+/// The server's filter by name also finds longer names.
+#[tokio::test]
+async fn the_activation_behind_the_events_is_looked_at() {
+    use provider_eda::Activation;
+    use wiremock::matchers::{header, method, path, query_param};
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+    let api = MockServer::start().await;
+    let rows = serde_json::json!({"count": 3, "results": [
+        {"id": 1, "name": "osac-old", "status": "failed", "status_message": "older"},
+        {"id": 2, "name": "osac", "status": "running", "status_message": "Container running"},
+        {"id": 3, "name": "broken", "status": "failed", "status_message": "Missing credentials"},
+    ]});
+    Mock::given(method("GET"))
+        .and(path("/api/eda/v1/activations/"))
+        .and(header("authorization", "Bearer s3cret-api"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(rows))
+        .mount(&api)
+        .await;
+    for (token, name, ok, part) in [
+        ("s3cret-api", "osac", true, "it is running"),
+        (
+            "s3cret-api",
+            "broken",
+            false,
+            "it is failed: Missing credentials",
+        ),
+        ("s3cret-api", "absent", false, "no activation of this name"),
+        ("s3cret-other", "osac", false, "answered 404"),
+    ] {
+        let s = setup(Webhook::new(), |sim| {
+            config(webhook(sim)).with_activation(Activation::new(api.uri(), token, name))
+        })
+        .await;
+        let report = s.eda.preflight(&["ComputeInstance".to_owned()]).await;
+        assert_eq!(report.is_ok(), ok, "{report}");
+        assert!(report.to_string().contains(part), "{report}");
+        assert!(!format!("{report} {:?}", s.eda).contains("s3cret"));
+    }
+    Mock::given(query_param("name", "osac"))
+        .respond_with(ResponseTemplate::new(401))
+        .mount(&api)
+        .await;
+    let s = setup(Webhook::new(), |sim| {
+        config(webhook(sim)).with_activation(Activation::new(api.uri(), "wrong".to_owned(), "osac"))
+    })
+    .await;
+    let report = s.eda.preflight(&[]).await;
+    assert!(
+        report.to_string().contains("does not accept the token"),
+        "{report}"
+    );
+}
+
 #[cfg(feature = "aap")]
 #[test]
 fn the_provider_is_chosen_by_one_variable() {
