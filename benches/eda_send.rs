@@ -11,7 +11,7 @@
 )]
 
 use std::hint::black_box;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::SignedDuration;
@@ -147,7 +147,40 @@ fn send(criterion: &mut Criterion) {
                 .iter(|| async { black_box(provider.trigger_provision(&request).await.unwrap()) });
         });
         group.finish();
+        client.block_on(ratio(size, post, || async {
+            provider.trigger_provision(&request).await.unwrap()
+        }));
     }
+}
+
+/// The two by turns, so that whatever else the machine does meets both alike.
+#[allow(
+    clippy::disallowed_methods,
+    reason = "what is measured is the time itself"
+)]
+async fn ratio<A, B>(size: &str, bare: impl AsyncFn() -> A, provider: impl AsyncFn() -> B) {
+    const ROUNDS: usize = 300;
+    const SENDS: u32 = 10;
+    let mut times = [Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)];
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        for _ in 0..SENDS {
+            black_box(bare().await);
+        }
+        let middle = Instant::now();
+        for _ in 0..SENDS {
+            black_box(provider().await);
+        }
+        let [of_bare, of_provider] = &mut times;
+        of_bare.push((middle - begin) / SENDS);
+        of_provider.push(middle.elapsed() / SENDS);
+    }
+    let [bare, provider] = times.map(|mut times| {
+        times.sort_unstable();
+        *times.get(ROUNDS / 2).unwrap()
+    });
+    let ratio = provider.as_secs_f64() / bare.as_secs_f64();
+    println!("{size} by turns, medians: bare {bare:?}, provider {provider:?}, ratio {ratio:.3}");
 }
 
 criterion_group!(benches, send);

@@ -12,7 +12,7 @@ use provider_core::{
     Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError,
     clock, text,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
 use crate::breaker::Breaker;
@@ -149,7 +149,7 @@ impl EdaProvider {
             .with_retry_after(left)
         })?;
         let wait = std_duration(self.config.pacing.max_wait);
-        let Ok(Ok(_place)) = tokio::time::timeout(wait, self.in_flight.acquire()).await else {
+        let Some(_place) = self.place(wait).await else {
             return Err(not_sent(
                 ErrorKind::RateLimited,
                 format!(
@@ -195,6 +195,15 @@ impl EdaProvider {
             EVENT,
             request.token.as_str(),
         ))
+    }
+
+    /// A place among the events that are on their way, if one comes free in time.
+    async fn place(&self, wait: Duration) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.in_flight.try_acquire() {
+            return Some(place);
+        }
+        let place = tokio::time::timeout(wait, self.in_flight.acquire()).await;
+        place.ok()?.ok()
     }
 
     /// Refuses to speak for the jobs of others. Jobs of older operators have no kind.

@@ -2,8 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use hmac::{KeyInit, Mac};
-use sha2::{Sha256, Sha512};
+use ring::hmac::{self, HMAC_SHA256, HMAC_SHA512, Key};
 
 use crate::transport::secret;
 use crate::{Algorithm, Encoding, Hmac, TransportKind};
@@ -13,11 +12,13 @@ impl Hmac {
     #[must_use]
     pub fn signature(&self, transport: TransportKind, body: &[u8]) -> String {
         let (encoding, prefix) = self.form(transport);
-        let key = secret(&self.secret).as_bytes();
-        let digest = match self.algorithm {
-            Algorithm::Sha256 => mac::<hmac::Hmac<Sha256>>(key, body),
-            Algorithm::Sha512 => mac::<hmac::Hmac<Sha512>>(key, body),
+        let algorithm = match self.algorithm {
+            Algorithm::Sha256 => HMAC_SHA256,
+            Algorithm::Sha512 => HMAC_SHA512,
         };
+        let key = Key::new(algorithm, secret(&self.secret).as_bytes());
+        let digest = hmac::sign(&key, body);
+        let digest = digest.as_ref();
         let mut value = prefix.to_owned();
         match encoding {
             Encoding::Hex => {
@@ -46,13 +47,4 @@ impl Hmac {
             self.prefix.as_deref().unwrap_or(prefix),
         )
     }
-}
-
-fn mac<M: Mac + KeyInit>(key: &[u8], body: &[u8]) -> Vec<u8> {
-    // HMAC takes keys of any length.
-    let Ok(mut mac) = <M as KeyInit>::new_from_slice(key) else {
-        return Vec::new();
-    };
-    mac.update(body);
-    mac.finalize().into_bytes().to_vec()
 }

@@ -5,8 +5,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::Value;
-use serde_json::ser::{CompactFormatter, Formatter, Serializer};
+use serde_json::ser::{Formatter, Serializer};
 
 /// The server cuts what it passes on into pieces of so many characters …
 const PIECE: usize = 6_144;
@@ -21,7 +20,7 @@ const ADDED: usize = 512;
 pub(crate) const MAX_KEY: usize = 1_024;
 
 /// Compact JSON that PyYAML reads as a JSON parser would.
-pub(crate) fn to_vec(value: &Value) -> serde_json::Result<Vec<u8>> {
+pub(crate) fn to_vec(value: &impl Serialize) -> serde_json::Result<Vec<u8>> {
     let mut out = Vec::with_capacity(1_024);
     value.serialize(&mut Serializer::with_formatter(&mut out, Plain))?;
     Ok(out)
@@ -131,7 +130,7 @@ impl Formatter for Python {
 ///
 /// Where that holds only for some cuts, the answer is no: the cut moves with the name of the
 /// stream and with the headers that the server adds.
-pub(crate) fn fits_notifications(value: &Value, body: usize) -> bool {
+pub(crate) fn fits_notifications(value: &impl Serialize, body: usize) -> bool {
     // Python's form is at most three times as long (é, 2 bytes, becomes 6).
     if body.saturating_mul(3).saturating_add(ADDED) < PIECE {
         return true;
@@ -176,17 +175,10 @@ pub(crate) fn key_length(key: &str) -> usize {
     }
 }
 
-/// Compact JSON for everything that reads JSON.
-pub(crate) fn to_json(value: &Value) -> serde_json::Result<Vec<u8>> {
-    let mut out = Vec::with_capacity(1_024);
-    value.serialize(&mut Serializer::with_formatter(&mut out, CompactFormatter))?;
-    Ok(out)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     fn written(value: &Value) -> String {
         String::from_utf8(to_vec(value).unwrap()).unwrap()
