@@ -1,29 +1,22 @@
 //! What is sent: the object, and what is ours beside it.
 
-use provider_core::{Effect, ErrorKind, JobType, LaunchRequest, Projection, ProviderError, text};
+use provider_core::{JobType, LaunchRequest, Projection, ProviderError, text};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
+use crate::check::{Check, refuse};
 use crate::{EdaConfig, TransportKind, yaml};
 
 /// The webhook source takes exactly this much (aiohttp's default).
 const WEBHOOK_MAX: usize = 1 << 20;
 /// The EDA server takes this much (Django's default), and answers 500 to more.
 const STREAM_MAX: usize = 2_621_440;
-/// Levels of nesting. The parsers on the other side work by recursion; this is far below where
-/// they end and far above what objects have.
-const MAX_DEPTH: usize = 100;
-
 /// The word for the action in payloads.
 pub(crate) const fn action(job_type: JobType) -> &'static str {
     match job_type {
         JobType::Provision => "create",
         JobType::Deprovision => "delete",
     }
-}
-
-fn refuse(message: impl AsRef<str>, advice: &str) -> ProviderError {
-    ProviderError::new(Effect::NotSent, ErrorKind::Invalid, message).with_advice(advice)
 }
 
 impl EdaConfig {
@@ -35,10 +28,7 @@ impl EdaConfig {
         job_type: JobType,
     ) -> Result<Vec<u8>, ProviderError> {
         let kind = self.transport.kind();
-        let check = Check {
-            kind,
-            templates: !self.refuse_templates,
-        };
+        let check = Check::new(kind, !self.refuse_templates);
         // Only a projection that reaches into the object needs a copy of it.
         let copy = (!self.projection.without.is_empty())
             .then(|| request.resource.projection(&self.projection));
@@ -50,13 +40,24 @@ impl EdaConfig {
             projection: &self.projection,
             envelope: &self.envelope,
             ours: ours(request, job_type),
+            check: &check,
         };
-        payload.check(&check)?;
-        let (body, max) = match kind {
+        if payload.members().any(|(name, _)| *name == self.envelope) {
+            return Err(refuse(
+                format!(
+                    "the object has a member \"{}\" of its own",
+                    text::bounded(&self.envelope, 60)
+                ),
+                "set another name for the envelope",
+            ));
+        }
+        let (written, max) = match kind {
             TransportKind::RulebookWebhook => (serde_json::to_vec(&payload), WEBHOOK_MAX),
             TransportKind::EventStream => (yaml::to_vec(&payload), STREAM_MAX),
         };
-        let body = body.map_err(|_| refuse("the object cannot be written as JSON", ""))?;
+        let Ok(body) = written else {
+            return Err(check.refusal());
+        };
         if body.len() > max {
             return Err(refuse(
                 format!(
@@ -101,6 +102,7 @@ struct Payload<'a> {
     projection: &'a Projection,
     envelope: &'a str,
     ours: Value,
+    check: &'a Check,
 }
 
 /// A copy of the whole object, kept by kubectl for itself.
@@ -110,40 +112,6 @@ impl Payload<'_> {
     fn members(&self) -> impl Iterator<Item = (&String, &Value)> {
         let sent = |name: &str| self.projection.status || name != "status";
         self.object.iter().filter(move |(name, _)| sent(name))
-    }
-
-    fn check(&self, check: &Check) -> Result<(), ProviderError> {
-        for (name, value) in self.members() {
-            if name == self.envelope {
-                return Err(refuse(
-                    format!(
-                        "the object has a member \"{}\" of its own",
-                        text::bounded(self.envelope, 60)
-                    ),
-                    "set another name for the envelope",
-                ));
-            }
-            check.key(name)?;
-            match (name.as_str(), value) {
-                ("metadata", Value::Object(members)) => {
-                    for (name, value) in members.iter().filter(|(name, _)| self.sends(name)) {
-                        check.key(name)?;
-                        match (name.as_str(), value) {
-                            ("annotations", Value::Object(all)) => all
-                                .iter()
-                                .filter(|(name, _)| *name != LAST_APPLIED)
-                                .try_for_each(|(name, value)| {
-                                    check.key(name)?;
-                                    check.value(value, 3)
-                                })?,
-                            _ => check.value(value, 2)?,
-                        }
-                    }
-                }
-                _ => check.value(value, 1)?,
-            }
-        }
-        check.value(&self.ours, 1)
     }
 
     /// Whether a member of `metadata` is sent.
@@ -156,14 +124,15 @@ impl Serialize for Payload<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (name, value) in self.members() {
+            self.check.key(name)?;
             match (name.as_str(), value) {
                 ("metadata", Value::Object(members)) => {
                     map.serialize_entry(name, &Metadata(self, members))?;
                 }
-                _ => map.serialize_entry(name, value)?,
+                _ => map.serialize_entry(name, &self.check.value(value, 1))?,
             }
         }
-        map.serialize_entry(self.envelope, &self.ours)?;
+        map.serialize_entry(self.envelope, &self.check.value(&self.ours, 1))?;
         map.end()
     }
 }
@@ -173,77 +142,20 @@ struct Metadata<'a>(&'a Payload<'a>, &'a Map<String, Value>);
 impl Serialize for Metadata<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self(payload, members) = self;
-        let sent = members.iter().filter(|(name, _)| payload.sends(name));
+        let check = payload.check;
         let mut map = serializer.serialize_map(None)?;
-        for (name, value) in sent {
+        for (name, value) in members.iter().filter(|(name, _)| payload.sends(name)) {
+            check.key(name)?;
             match (name.as_str(), value) {
                 ("annotations", Value::Object(all)) if all.contains_key(LAST_APPLIED) => {
                     let mut others = all.clone();
                     others.remove(LAST_APPLIED);
-                    map.serialize_entry(name, &others)?;
+                    map.serialize_entry(name, &check.value(&Value::Object(others), 2))?;
                 }
-                _ => map.serialize_entry(name, value)?,
+                _ => map.serialize_entry(name, &check.value(value, 2))?,
             }
         }
         map.end()
-    }
-}
-
-struct Check {
-    kind: TransportKind,
-    templates: bool,
-}
-
-impl Check {
-    fn value(&self, value: &Value, depth: usize) -> Result<(), ProviderError> {
-        if depth > MAX_DEPTH {
-            return Err(refuse(
-                format!("the object is nested deeper than {MAX_DEPTH} levels"),
-                "exclude the deep member in the projection",
-            ));
-        }
-        match value {
-            Value::Number(number) if !number.as_f64().is_some_and(f64::is_finite) => {
-                // Accepted with 200 and then dropped by a rulebook's engine.
-                Err(refuse(
-                    "the object holds a number that is not finite",
-                    "send it as a text",
-                ))
-            }
-            Value::String(text) => self.text(text),
-            Value::Array(items) => items
-                .iter()
-                .try_for_each(|item| self.value(item, depth + 1)),
-            Value::Object(members) => members.iter().try_for_each(|(name, item)| {
-                self.key(name)?;
-                self.value(item, depth + 1)
-            }),
-            Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-        }
-    }
-
-    fn key(&self, name: &str) -> Result<(), ProviderError> {
-        let stream = self.kind == TransportKind::EventStream;
-        if stream && yaml::key_length(name) > yaml::MAX_KEY {
-            return Err(refuse(
-                format!(
-                    "the object has a member name longer than the {} characters that an event stream reads",
-                    yaml::MAX_KEY
-                ),
-                "exclude that member in the projection",
-            ));
-        }
-        self.text(name)
-    }
-
-    fn text(&self, text: &str) -> Result<(), ProviderError> {
-        if !self.templates && (text.contains("{{") || text.contains("{%")) {
-            return Err(refuse(
-                "the object holds a text with \"{{\" or \"{%\", which a playbook could execute",
-                "remove it, or allow templates when the rulebook starts job templates only",
-            ));
-        }
-        Ok(())
     }
 }
 

@@ -31,6 +31,7 @@ mod answer;
 mod backend;
 mod body;
 mod breaker;
+mod check;
 mod client;
 mod completion;
 mod config;
