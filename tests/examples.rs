@@ -107,6 +107,26 @@ fn preflight() {
 }
 
 #[test]
+fn controller() {
+    let directory = tempfile::tempdir().unwrap();
+    let (objects, state) = (
+        directory.path().join("objects"),
+        directory.path().join("state"),
+    );
+    std::fs::create_dir(&objects).unwrap();
+    let object = r#"{"kind": "ComputeInstance", "metadata": {"name": "vm", "deletionTimestamp": "2026-11-23T04:00:00Z"}}"#;
+    std::fs::write(objects.join("vm.json"), object).unwrap();
+    let paths = [objects.to_str().unwrap(), state.to_str().unwrap()];
+    let output = run(
+        "controller",
+        &["--objects", paths[0], "--state", paths[1], "--until-empty"],
+    );
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(std::fs::read_dir(&objects).unwrap().count(), 0);
+    assert!(String::from_utf8_lossy(&output.stdout).contains("Succeeded"));
+}
+
+#[test]
 fn crash() {
     assert_eq!(
         last_line(&run("crash", &["--json"])).get("jobs").unwrap(),

@@ -54,21 +54,31 @@ pub(crate) struct Backend {
 impl Backend {
     /// The controller that the flags name, or an embedded simulator of one.
     pub(crate) async fn start(options: &Options) -> Result<Self, Failure> {
-        let (config, sim) = match &options.url {
+        Self::with(options, None, None).await
+    }
+
+    /// The same with other times.
+    pub(crate) async fn with(
+        options: &Options,
+        poll_interval: Option<SignedDuration>,
+        windows: Option<SignedDuration>,
+    ) -> Result<Self, Failure> {
+        let (mut config, sim) = match &options.url {
             Some(_) => (real(options)?, None),
             None => {
                 let (config, sim) = simulated(&options.prefix).await?;
                 (config, Some(sim))
             }
         };
+        let timing = &mut config.timing;
+        timing.poll_interval = poll_interval.unwrap_or(timing.poll_interval);
+        timing.visibility_window = windows.unwrap_or(timing.visibility_window);
+        timing.confirm_window = windows.unwrap_or(timing.confirm_window);
         let provider = Arc::new(AapProvider::new(config)?);
-        let policy = match sim {
-            Some(_) => PolicyConfig {
-                cancel_poll_interval: SignedDuration::from_millis(200),
-                ..PolicyConfig::default()
-            },
-            None => PolicyConfig::default(),
-        };
+        let mut policy = PolicyConfig::default();
+        if sim.is_some() || poll_interval.is_some() {
+            policy.cancel_poll_interval = SignedDuration::from_millis(200);
+        }
         Ok(Self {
             registry: ProviderRegistry::single(provider.clone()),
             lifecycle: Lifecycle::new(Policy::new(policy)?),
@@ -250,7 +260,7 @@ impl Report {
         }
     }
 
-    fn outcome(&mut self, resource: &Resource, outcome: &Outcome) {
+    pub(crate) fn outcome(&mut self, resource: &Resource, outcome: &Outcome) {
         for event in &outcome.events {
             self.event(resource, event);
         }

@@ -257,7 +257,9 @@ fn adopt(
     let Some(first) = found.next() else { return };
     let verified = record.job_id.is_some();
     name(record, first.job.clone());
-    record.reason = Some(Reason::Adopted);
+    if record.cancel_requested_at.is_none() {
+        record.reason = Some(Reason::Adopted);
+    }
     record.message.clear();
     if verified {
         // It was taken for purged, at a place where it never was.

@@ -56,8 +56,9 @@ pub struct Pass {
     pub right: Option<Right>,
     /// A write in this pass has succeeded, so the records are known to be current.
     pub current: bool,
-    /// The attempt whose token was just looked for in vain.
-    pub absent: Option<u64>,
+    /// The attempt whose token was just looked for in vain, and when that was asked: an answer may
+    /// be old by the time that it is acted on.
+    pub absent: Option<(u64, Timestamp)>,
     /// When the live attempts may be asked about again.
     pub paces: Vec<Pace>,
 }
@@ -71,6 +72,20 @@ pub struct Pace {
     pub asked: Timestamp,
     /// When it is due.
     pub due: Timestamp,
+    /// Since when this process has looked for its launch in vain.
+    pub vain: Option<Vain>,
+}
+
+/// A launch that this process looks for in vain.
+///
+/// The record says when a launch was sent by the clock of whoever sent it. Whether it can still turn
+/// up is judged by how long this process itself has been looking: clocks of replicas may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Vain {
+    /// Which launch: when it was sent, by its record.
+    pub sent_at: Timestamp,
+    /// Since when, by our own clock.
+    pub since: Timestamp,
 }
 
 /// Decides the next step. The same arguments give the same decision; any arguments give one.

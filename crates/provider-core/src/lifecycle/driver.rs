@@ -340,6 +340,7 @@ impl Run<'_> {
             );
             return Ok(());
         }
+        let asked_at = self.clock.now();
         let Some(observation) = self.ask(call, &asked).await else {
             return Ok(());
         };
@@ -354,7 +355,10 @@ impl Run<'_> {
         }
         self.pace(call, n, error.as_ref());
         if matches!(&observation, Observation::Found(Ok(found)) if found.is_empty()) {
-            self.pass.absent = Some(n);
+            self.pass.absent = Some((n, asked_at));
+            if let Some(sent_at) = asked.sent_at {
+                pacing::looked_in_vain(&mut self.pass.paces, n, sent_at, asked_at);
+            }
         }
         if let Some(error) = error {
             self.trouble = Some(error);
@@ -445,6 +449,7 @@ impl Run<'_> {
             attempt,
             asked: now,
             due: add(now, wait),
+            vain: None,
         };
         pacing::set(&mut self.pass.paces, pace);
     }

@@ -83,8 +83,19 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
         record.sent_at = Some(now);
         return Need::Now(write(vec![record], None, Why::IntentWithoutJob(n)));
     };
-    let certain_from = add(sent_at, caps.visibility_window.saturating_add(LAUNCH_LEASE));
-    if now >= certain_from && rules.pass.absent == Some(n) {
+    let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
+    // Judged by how long this process has looked itself: the sender's clock is another clock.
+    let pace = rules.pass.paces.iter().find(|pace| pace.attempt == n);
+    let looking_since = pace
+        .and_then(|pace| pace.vain)
+        .filter(|vain| vain.sent_at == sent_at && vain.since <= now)
+        .map_or(now, |vain| vain.since);
+    let certain_from = add(looking_since, window);
+    let proven = rules
+        .pass
+        .absent
+        .is_some_and(|(attempt, asked)| attempt == n && asked >= certain_from);
+    if proven {
         return if rules.s.desired.mode == Mode::Paused {
             Need::Later(rules.slow_wake(), Why::Mode)
         } else if is_wanted(rules, record) {
@@ -160,7 +171,7 @@ fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     let now = rules.s.now;
     if record.reason == Some(Reason::PurgeSuspected) && caps.find_launched && record.token.is_some()
     {
-        if rules.pass.absent == Some(n) {
+        if rules.pass.absent.is_some_and(|(attempt, _)| attempt == n) {
             return Need::Now(write(vec![purged(rules, record)], None, Why::Purged(n)));
         }
         if due(rules, n) <= now {

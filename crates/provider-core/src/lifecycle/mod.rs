@@ -19,6 +19,8 @@
 //! - The store keeps its [guarantees](StatusStore).
 //! - A launch is sent within [`LAUNCH_LEASE`] of its intent, and is visible at the backend
 //!   within the provider's [visibility window](crate::Capabilities::visibility_window) or never.
+//! - Clocks of replicas may differ by any amount, and may be set back; none runs ahead by more than
+//!   the slack of the visibility window while a launch is being looked for.
 //! - The controller adds its finalizer before the first call, and removes it only when
 //!   [`Outcome::may_release`] says so.
 //!
@@ -45,7 +47,7 @@ mod store;
 mod telemetry;
 
 pub use absorb::{Context, Observation, absorb};
-pub use decide::{Backends, LAUNCH_LEASE, Pace, Pass, Situation, decide, poll_interval};
+pub use decide::{Backends, LAUNCH_LEASE, Pace, Pass, Situation, Vain, decide, poll_interval};
 pub use decision::{
     Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
 };

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backoff::unit;
-use super::decide::Pace;
+use super::decide::{Pace, Vain};
 use super::entropy::mix;
 use crate::clock::add;
 use crate::{JobRecord, ObjectKey};
@@ -68,10 +68,27 @@ pub(super) fn first(
         attempt,
         asked: now,
         due: add(now, interval.mul_f64(part)),
+        vain: None,
     }
 }
 
-pub(super) fn set(paces: &mut Vec<Pace>, pace: Pace) {
+/// Notes that a launch was looked for and not found.
+pub(super) fn looked_in_vain(paces: &mut [Pace], attempt: u64, sent_at: Timestamp, now: Timestamp) {
+    if let Some(pace) = paces.iter_mut().find(|pace| pace.attempt == attempt) {
+        let known = pace
+            .vain
+            .filter(|vain| vain.sent_at == sent_at && vain.since <= now);
+        pace.vain = known.or(Some(Vain {
+            sent_at,
+            since: now,
+        }));
+    }
+}
+
+pub(super) fn set(paces: &mut Vec<Pace>, mut pace: Pace) {
+    if let Some(known) = paces.iter().find(|known| known.attempt == pace.attempt) {
+        pace.vain = pace.vain.or(known.vain);
+    }
     match paces.iter_mut().find(|known| known.attempt == pace.attempt) {
         Some(known) => *known = pace,
         None => paces.push(pace),

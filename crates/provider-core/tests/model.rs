@@ -1,0 +1,1251 @@
+//! The protocol, model-checked: the real `decide` and `absorb`, and around them a model of the
+//! driver's loop, of a store with stale reads, of two replicas that may crash between any two steps,
+//! and of a backend that loses answers, commits late, and says "canceled" while a job works on.
+//!
+//! Every interleaving up to the bounds of each configuration is visited. Broken variants of the rules
+//! are run too, and each must be caught: a check that cannot fail proves nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::cast_possible_truncation,
+    reason = "a test that panics has failed"
+)]
+
+use std::hash::{Hash, Hasher};
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use provider_core::lifecycle::{
+    Action as Step, Backends, Call, Context, Decision, Desired, Ground, LAUNCH_LEASE, Observation,
+    Pace, Pass, Policy, PolicyConfig, Right, Situation, Standing, Supersede, Vain, absorb, decide,
+};
+use provider_core::{
+    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, JobRecord,
+    JobRef, JobState, JobStatus, JobType, ProviderError, ProvisionResult, TriggerError, clock,
+    history,
+};
+use serde_json::json;
+use stateright::{Checker, Model, Property};
+
+// ---- time: a tick is half a minute ----
+
+const TICK: Duration = Duration::from_secs(30);
+/// A launch without an answer turns up within two ticks or never.
+const LATE_TICKS: u8 = 2;
+
+fn at(tick: u8) -> Timestamp {
+    let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
+    clock::add(start, TICK * u32::from(tick))
+}
+
+fn version(spec: u8) -> ConfigVersion {
+    ConfigVersion::from_text(format!("v1-{spec:032x}"))
+}
+
+// ---- the broken variants ----
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mutant {
+    /// The launch comes first, its intent after it.
+    IntentAfterLaunch,
+    /// A launch without an answer counts as not launched.
+    LostIsNotSent,
+    /// Provision jobs are taken for ended as soon as deletion is asked for.
+    NoSettleBeforeDeprovision,
+    /// "Canceled" is believed at once.
+    CanceledIsBelieved,
+    /// The success of any deprovision lets the object go.
+    ReleaseOnOldSuccess,
+    /// An object is let go on records that may be stale.
+    ReleaseOnStaleRead,
+    /// The newest attempt is the one with the latest time stamp.
+    OrderByTimestamp,
+    /// A write does not compare versions.
+    LastWriterWins,
+    /// One look in vain counts as proof, however fresh the launch is.
+    AbsentAtOnce,
+    /// An answer "it is not there" counts when it is acted on, however old it is by then.
+    OldAbsence,
+    /// A replica that stalled after its intent launches nevertheless.
+    NoLease,
+    /// Any success of a provision counts as success of the desired version.
+    AnySuccessIsApplied,
+    /// A relaunch after a proven absence draws a new attempt and forgets the old one.
+    FailureForgetsTheJob,
+}
+
+/// The bounds of one exploration.
+#[derive(Debug, Clone)]
+struct Bounds {
+    replicas: usize,
+    ticks: u8,
+    /// Lost and late answers, lies, stale reads, refusals: so many in all.
+    faults: u8,
+    crashes: u8,
+    edits: u8,
+    failures: u8,
+    supersede: Supersede,
+    /// The first replica's clock is ahead by so many ticks.
+    skew: u8,
+    /// After its deletion the object may be wanted again once.
+    again: bool,
+    /// How many steps are taken, where the ends of all lives are out of reach.
+    depth: Option<usize>,
+    /// Whether lives also begin in their middle: applied, deleted in mid-provision, launch lost.
+    from_the_middle: bool,
+    mutant: Option<Mutant>,
+}
+
+impl Bounds {
+    fn small() -> Self {
+        Self {
+            replicas: 2,
+            ticks: 5,
+            faults: 1,
+            crashes: 1,
+            edits: 0,
+            failures: 0,
+            supersede: Supersede::Wait,
+            skew: 0,
+            again: false,
+            depth: None,
+            from_the_middle: false,
+            mutant: None,
+        }
+    }
+
+    fn broken(mut self, mutant: Mutant) -> Self {
+        self.mutant = Some(mutant);
+        self
+    }
+}
+
+// ---- the state ----
+
+/// Records that can be members of a hashed state.
+#[derive(Debug, Clone, PartialEq)]
+struct Records(Vec<JobRecord>);
+
+impl Eq for Records {}
+
+impl Hash for Records {
+    fn hash<H: Hasher>(&self, hasher: &mut H) {
+        for r in &self.0 {
+            (
+                r.attempt,
+                r.job_type,
+                r.state,
+                &r.job_id,
+                &r.token,
+                &r.config_version,
+            )
+                .hash(hasher);
+            (
+                r.sent_at,
+                r.sends,
+                r.state_since,
+                r.finished_at,
+                r.cancel_requested_at,
+            )
+                .hash(hasher);
+            (
+                r.cancel_requests,
+                &r.reason,
+                r.doubtful,
+                r.failures,
+                r.retry_at,
+                r.timestamp,
+            )
+                .hash(hasher);
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Job {
+    token: String,
+    down: bool,
+    spec: Option<ConfigVersion>,
+    /// What the backend says.
+    state: JobState,
+    /// Whether it does its work, whatever the backend says.
+    alive: bool,
+    cancelled: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Late {
+    job: Job,
+    until: u8,
+}
+
+/// What a call gave, small enough to be part of a state.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Seen {
+    Accepted(usize),
+    Lost,
+    Refused,
+    Status(usize, JobState, bool),
+    Asked,
+    Ended(usize, JobState, bool),
+    Found(Vec<(usize, JobState, bool)>),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Phase {
+    Idle,
+    /// It has records and is about to decide.
+    Ready,
+    /// It has called the backend and is about to record what it saw.
+    Knows(Records, Seen, u8),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Replica {
+    phase: Phase,
+    records: Records,
+    /// Whether nobody has written since it read.
+    current: bool,
+    /// The object as this replica saw it when it loaded.
+    deleting: Option<u8>,
+    spec: u8,
+    pass: Pass,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct World {
+    now: u8,
+    records: Records,
+    /// What a stale read shows, once something was written.
+    before: Option<Records>,
+    jobs: Vec<Job>,
+    late: Vec<Late>,
+    replicas: Vec<Replica>,
+    deleting: Option<u8>,
+    spec: u8,
+    faults: u8,
+    crashes: u8,
+    edits: u8,
+    failures: u8,
+    again: bool,
+    released: bool,
+    /// The first rule that was broken.
+    wrong: Option<&'static str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Move {
+    Load {
+        replica: usize,
+        stale: bool,
+    },
+    /// Decides, and carries the decision out; `way` says how the backend behaves.
+    Act {
+        replica: usize,
+        way: u8,
+    },
+    Record {
+        replica: usize,
+    },
+    Crash {
+        replica: usize,
+    },
+    Tick,
+    End {
+        job: usize,
+        well: bool,
+    },
+    Stop {
+        job: usize,
+    },
+    Commit {
+        late: usize,
+    },
+    Vanish {
+        late: usize,
+    },
+    Delete,
+    Edit,
+    Again,
+}
+
+#[derive(Debug)]
+struct Backend(Capabilities);
+
+impl Backends for Backend {
+    fn owner<'a>(&'a self, _: &'a JobRecord) -> Option<(&'a str, &'a Capabilities)> {
+        Some(("b", &self.0))
+    }
+
+    fn capabilities(&self, _: &str) -> Option<&Capabilities> {
+        Some(&self.0)
+    }
+}
+
+struct Protocol {
+    bounds: Bounds,
+    policy: Policy,
+    backend: Backend,
+}
+
+impl Protocol {
+    fn new(bounds: Bounds) -> Self {
+        let tick = SignedDuration::try_from(TICK).unwrap();
+        let mut config = PolicyConfig {
+            poll_interval: Some(tick),
+            cancel_poll_interval: tick,
+            cancel_retry: tick,
+            jitter: 0.0,
+            supersede: bounds.supersede,
+            history_length: 1,
+            ..PolicyConfig::default()
+        };
+        config.backoff.base = tick;
+        config.backoff.cap = tick;
+        config.deadlines.queued = None;
+        config.deadlines.running = None;
+        let mut capabilities = Capabilities::none();
+        capabilities.cancel = true;
+        capabilities.find_launched = true;
+        capabilities.visibility_window = match bounds.mutant {
+            Some(Mutant::AbsentAtOnce) => Duration::ZERO,
+            _ => TICK * u32::from(LATE_TICKS),
+        };
+        Self {
+            bounds,
+            policy: Policy::new(config).unwrap(),
+            backend: Backend(capabilities),
+        }
+    }
+
+    fn is(&self, mutant: Mutant) -> bool {
+        self.bounds.mutant == Some(mutant)
+    }
+
+    fn clock(&self, world: &World, replica: usize) -> Timestamp {
+        let ahead = if replica == 0 { self.bounds.skew } else { 0 };
+        at(world.now + ahead)
+    }
+
+    /// The records as the rules are shown them.
+    fn shown(&self, replica: &Replica) -> Vec<JobRecord> {
+        let mut records = replica.records.0.clone();
+        if self.is(Mutant::NoSettleBeforeDeprovision) && replica.deleting.is_some() {
+            for record in &mut records {
+                if record.job_type == JobType::Provision {
+                    record.state = JobState::Canceled;
+                    record.doubtful = false;
+                    record.cancel_requested_at = record.sent_at;
+                    record.job_id.get_or_insert_with(|| "gone".to_owned());
+                }
+            }
+        }
+        if self.is(Mutant::OrderByTimestamp) {
+            records.sort_by_key(|record| record.timestamp);
+            for (n, record) in records.iter_mut().enumerate() {
+                record.attempt = n as u64 + 1;
+            }
+        }
+        if self.is(Mutant::AnySuccessIsApplied) {
+            for record in &mut records {
+                if record.state == JobState::Succeeded && record.job_type == JobType::Provision {
+                    record.config_version = Some(version(replica.spec));
+                }
+            }
+        }
+        records
+    }
+
+    fn decide(&self, world: &World, n: usize) -> Decision {
+        let replica = &world.replicas[n];
+        let desired = Desired::new(version(replica.spec), "b");
+        let records = self.shown(replica);
+        let mut pass = replica.pass.clone();
+        if self.is(Mutant::ReleaseOnStaleRead) {
+            pass.current = true;
+        }
+        let situation = Situation {
+            records: &records,
+            desired: &desired,
+            deleting_since: replica.deleting.map(at),
+            policy: &self.policy,
+            backends: &self.backend,
+            now: self.clock(world, n),
+            seed: (n as u128 + 1) * 1_000,
+        };
+        let decision = decide(&situation, &pass);
+        let old_success = self.is(Mutant::ReleaseOnOldSuccess)
+            && replica.deleting.is_some()
+            && records
+                .iter()
+                .any(|r| r.job_type == JobType::Deprovision && r.state == JobState::Succeeded);
+        if old_success {
+            return Decision {
+                action: Step::Rest(provider_core::lifecycle::Rest {
+                    standing: Standing::Released(provider_core::lifecycle::Release {
+                        ground: Ground::Deprovisioned,
+                        left_behind: Vec::new(),
+                    }),
+                    wake_at: None,
+                    escalated: false,
+                }),
+                why: decision.why,
+            };
+        }
+        decision
+    }
+
+    /// In how many ways the backend may take this decision.
+    fn ways(&self, world: &World, decision: &Decision) -> u8 {
+        let faulty = world.faults > 0;
+        match &decision.action {
+            Step::Write { .. } if self.is(Mutant::IntentAfterLaunch) => 1,
+            Step::Call(Call::Launch(_)) if faulty => 4,
+            Step::Call(Call::Cancel(_)) if faulty => 3,
+            Step::Call(Call::Cancel(_)) => 2,
+            _ => 1,
+        }
+    }
+
+    fn swap(&self, world: &mut World, n: usize, changed: &[JobRecord]) -> bool {
+        let replica = &world.replicas[n];
+        let current = replica.current || self.is(Mutant::LastWriterWins);
+        if world.released || !current {
+            return false;
+        }
+        let mut records = replica.records.0.clone();
+        for record in changed {
+            history::put(&mut records, record.clone());
+        }
+        history::trim(&mut records, self.policy.config().history_length);
+        if !self.is(Mutant::OrderByTimestamp) {
+            // Moments that no decision rests on within the bounds; without them, states merge.
+            for record in &mut records {
+                record.state_since = record.state_since.map(|_| at(0));
+                record.timestamp = record.timestamp.map(|_| at(0));
+                record.finished_at = record.finished_at.map(|_| at(0));
+                record.message.clear();
+            }
+        }
+        // Without faults left there are no stale reads, and what they would show is forgotten.
+        let old = std::mem::replace(&mut world.records, Records(records));
+        world.before = (world.faults > 0).then_some(old);
+        for replica in &mut world.replicas {
+            replica.current = false;
+        }
+        let replica = &mut world.replicas[n];
+        replica.records = world.records.clone();
+        replica.current = true;
+        true
+    }
+
+    fn load(world: &mut World, n: usize, stale: bool) {
+        let records = match &world.before {
+            Some(before) if stale => before.clone(),
+            _ => world.records.clone(),
+        };
+        let (deleting, spec) = (world.deleting, world.spec);
+        let replica = &mut world.replicas[n];
+        replica.records = records;
+        replica.current = !stale;
+        (replica.deleting, replica.spec) = (deleting, spec);
+        replica.pass.right = None;
+        replica.pass.current = false;
+        replica.phase = Phase::Ready;
+    }
+
+    fn idle(world: &mut World, n: usize) {
+        let replica = &mut world.replicas[n];
+        replica.phase = Phase::Idle;
+        // Of what a process remembers between two passes, only this decides anything. That it may
+        // ask again at once is allowed for.
+        let mut paces = std::mem::take(&mut replica.pass.paces);
+        let open = world
+            .records
+            .0
+            .iter()
+            .filter(|record| record.is_unresolved());
+        let open: Vec<u64> = open.map(|record| record.attempt).collect();
+        paces.retain(|pace| pace.vain.is_some() && open.contains(&pace.attempt));
+        for pace in &mut paces {
+            (pace.asked, pace.due) = (at(0), at(0));
+        }
+        replica.pass = Pass {
+            paces,
+            ..Pass::default()
+        };
+        // What an idle replica last saw decides nothing; forgetting it merges states.
+        replica.records = Records(Vec::new());
+        (replica.current, replica.deleting, replica.spec) = (false, None, 0);
+    }
+
+    fn act(&self, world: &mut World, n: usize, way: u8) {
+        let Decision { action, .. } = self.decide(world, n);
+        match action {
+            Step::Rest(rest) => {
+                self.rest(world, n, &rest);
+                Self::idle(world, n);
+            }
+            Step::Write { records, then } => {
+                if let (Some(Right::Launch(attempt)), true) =
+                    (then, self.is(Mutant::IntentAfterLaunch))
+                {
+                    let asked = records[0].clone();
+                    self.launch(world, n, attempt, &asked, 0);
+                    world.replicas[n].phase = Phase::Ready;
+                    if self.swap(world, n, &records) {
+                        world.replicas[n].pass.current = true;
+                    } else {
+                        Self::load(world, n, false);
+                    }
+                    return;
+                }
+                if self.swap(world, n, &records) {
+                    let pass = &mut world.replicas[n].pass;
+                    pass.right = then;
+                    pass.current = true;
+                    pass.absent = None;
+                } else if world.released {
+                    Self::idle(world, n);
+                } else {
+                    Self::load(world, n, false);
+                }
+            }
+            Step::Call(call) => self.call(world, n, call, way),
+        }
+    }
+
+    fn rest(&self, world: &mut World, n: usize, rest: &provider_core::lifecycle::Rest) {
+        if rest.wake_at.is_none() && !rest.standing.is_final() {
+            world.wrong.get_or_insert("I4: a rest without a wake-up");
+        }
+        match &rest.standing {
+            Standing::Applied { version } => {
+                let reached = world.jobs.iter().any(|job| {
+                    !job.down
+                        && job.state == JobState::Succeeded
+                        && job.spec.as_ref() == Some(version)
+                });
+                if !reached {
+                    world
+                        .wrong
+                        .get_or_insert("I6: applied, and no job succeeded with that version");
+                }
+            }
+            Standing::Released(_) if world.deleting.is_some() => {
+                let alive = world.jobs.iter().any(|job| job.alive) || !world.late.is_empty();
+                let last_up = world.jobs.iter().rposition(|job| !job.down);
+                let proof = match last_up {
+                    None => true,
+                    Some(up) => world.jobs[up..]
+                        .iter()
+                        .any(|j| j.down && j.state == JobState::Succeeded),
+                };
+                if alive || !proof {
+                    world.wrong.get_or_insert("I3: let go without proof");
+                }
+                world.released = true;
+            }
+            // A replica that still sees a deletion which is no more: its finalizer removal is
+            // refused by the API server. Nothing may rest on it, but nothing is lost either.
+            _ => {}
+        }
+        let _ = n;
+    }
+
+    fn launch(&self, world: &mut World, n: usize, attempt: u64, asked: &JobRecord, way: u8) {
+        let token = asked
+            .token
+            .as_ref()
+            .map(ToString::to_string)
+            .unwrap_or_default();
+        let intended = |r: &JobRecord| r.token == asked.token && r.is_unresolved();
+        if world.released || !world.records.0.iter().any(intended) {
+            world
+                .wrong
+                .get_or_insert("I5: launched without a durable intent");
+        }
+        let job = Job {
+            token,
+            down: asked.job_type == JobType::Deprovision,
+            spec: asked.config_version.clone(),
+            state: JobState::Running,
+            alive: true,
+            cancelled: false,
+        };
+        let _ = attempt;
+        let seen = match way {
+            0 => {
+                world.jobs.push(job);
+                Seen::Accepted(world.jobs.len() - 1)
+            }
+            1 => {
+                world.jobs.push(job);
+                world.faults -= 1;
+                Seen::Lost
+            }
+            2 => {
+                let until = world.now + LATE_TICKS;
+                world.late.push(Late { job, until });
+                world.faults -= 1;
+                Seen::Lost
+            }
+            _ => {
+                world.faults -= 1;
+                Seen::Refused
+            }
+        };
+        world.replicas[n].phase = Phase::Knows(Records(vec![asked.clone()]), seen, world.now);
+    }
+
+    fn call(&self, world: &mut World, n: usize, call: Call, way: u8) {
+        let attempt = match call {
+            Call::Launch(a) | Call::Status(a) | Call::Cancel(a) | Call::Find(a) => a,
+        };
+        let now = self.clock(world, n);
+        let shown = self.shown(&world.replicas[n]);
+        let Some(asked) = shown.into_iter().find(|r| r.attempt == attempt) else {
+            return Self::idle(world, n);
+        };
+        world.replicas[n].pass.right = None;
+        if matches!(call, Call::Launch(_)) {
+            let late = asked
+                .sent_at
+                .is_none_or(|sent| clock::since(now, sent) > LAUNCH_LEASE);
+            if late && !self.is(Mutant::NoLease) {
+                return; // it stays ready, and looks for the job instead
+            }
+            return self.launch(world, n, attempt, &asked, way);
+        }
+        let number = asked
+            .job_id
+            .as_ref()
+            .and_then(|id| id.parse::<usize>().ok());
+        let seen = match (call, number) {
+            (Call::Find(_), _) => {
+                let token = asked.token.as_ref().map(ToString::to_string);
+                let found = world.jobs.iter().enumerate();
+                let found = found.filter(|(_, job)| Some(&job.token) == token.as_ref());
+                Seen::Found(found.map(|(i, job)| (i, job.state, !job.alive)).collect())
+            }
+            (Call::Cancel(_), Some(i)) => {
+                let job = &mut world.jobs[i];
+                if job.state.is_terminal() {
+                    Seen::Ended(i, job.state, !job.alive)
+                } else {
+                    match way {
+                        // It stops later, or ends by itself before that.
+                        1 => job.cancelled = true,
+                        2 => {
+                            job.state = JobState::Canceled;
+                            world.faults -= 1;
+                        }
+                        _ => {
+                            job.state = JobState::Canceled;
+                            job.alive = false;
+                        }
+                    }
+                    Seen::Asked
+                }
+            }
+            (_, Some(i)) => Seen::Status(i, world.jobs[i].state, !world.jobs[i].alive),
+            (_, None) => return Self::idle(world, n),
+        };
+        world.replicas[n].phase = Phase::Knows(Records(vec![asked]), seen, world.now);
+    }
+
+    fn observation(&self, world: &World, asked: &JobRecord, seen: &Seen) -> Observation {
+        let job = |i: usize| JobRef::new("b", "k", i.to_string());
+        let status = |i: usize, state: JobState, settled: bool| {
+            let mut status = JobStatus::new(job(i), state);
+            status.settled =
+                state.is_terminal() && (settled || self.is(Mutant::CanceledIsBelieved));
+            if state == JobState::Succeeded && !world.jobs[i].down {
+                status.reconciled_version.clone_from(&world.jobs[i].spec);
+            }
+            status
+        };
+        let up = asked.job_type == JobType::Provision;
+        let failed = |error: TriggerError| {
+            if up {
+                Observation::Provisioned(Err(error))
+            } else {
+                Observation::Deprovisioned(Err(error))
+            }
+        };
+        match seen {
+            Seen::Accepted(i) if up => {
+                Observation::Provisioned(Ok(ProvisionResult::new(job(*i), JobState::Pending, "")))
+            }
+            Seen::Accepted(i) => Observation::Deprovisioned(Ok(DeprovisionResult::Triggered {
+                job: job(*i),
+                initial_state: JobState::Pending,
+                block_deletion_on_failure: true,
+                provision_job: None,
+            })),
+            Seen::Lost if !self.is(Mutant::LostIsNotSent) => {
+                failed(ProviderError::new(Effect::MaybeSent, ErrorKind::Timeout, "lost").into())
+            }
+            Seen::Lost | Seen::Refused => failed(
+                ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "refused").into(),
+            ),
+            Seen::Status(i, state, settled) => {
+                Observation::Status(Ok(status(*i, *state, *settled)))
+            }
+            Seen::Asked => Observation::Canceled(Ok(CancelResult::Requested)),
+            Seen::Ended(i, state, settled) => Observation::Canceled(Ok(CancelResult::Finished(
+                Box::new(status(*i, *state, *settled)),
+            ))),
+            Seen::Found(found) => Observation::Found(Ok(found
+                .iter()
+                .map(|(i, state, settled)| status(*i, *state, *settled))
+                .collect())),
+        }
+    }
+
+    fn record(&self, world: &mut World, n: usize) {
+        let Phase::Knows(asked, seen, asked_at) = world.replicas[n].phase.clone() else {
+            return;
+        };
+        let asked = &asked.0[0];
+        let observation = self.observation(world, asked, &seen);
+        let context = Context {
+            policy: &self.policy,
+            capabilities: &self.backend.0,
+            now: self.clock(world, n),
+            seed: 7,
+        };
+        let mut changed = absorb(&world.replicas[n].records.0, asked, &observation, &context);
+        if self.is(Mutant::FailureForgetsTheJob) && matches!(seen, Seen::Lost) {
+            // The open attempt is closed as if nothing had been sent.
+            for record in &mut changed {
+                record.state = JobState::Failed;
+                record.reason = Some(provider_core::Reason::NotSent);
+            }
+        }
+        if !changed.is_empty() && !self.swap(world, n, &changed) {
+            if world.released {
+                return Self::idle(world, n);
+            }
+            // The observation is applied afresh to what is there now.
+            let phase = world.replicas[n].phase.clone();
+            let pass = world.replicas[n].pass.clone();
+            Self::load(world, n, false);
+            world.replicas[n].phase = phase;
+            world.replicas[n].pass.paces = pass.paces;
+            return;
+        }
+        let now = self.clock(world, n);
+        let ahead = if n == 0 { self.bounds.skew } else { 0 };
+        let asked_at = if self.is(Mutant::OldAbsence) {
+            now
+        } else {
+            at(asked_at + ahead)
+        };
+        let lost = matches!(seen, Seen::Lost);
+        let replica = &mut world.replicas[n];
+        replica.pass.current |= !changed.is_empty();
+        let known = replica
+            .pass
+            .paces
+            .iter()
+            .find(|pace| pace.attempt == asked.attempt);
+        let mut vain = known.and_then(|pace| pace.vain);
+        if let (Seen::Found(found), Some(sent_at)) = (&seen, asked.sent_at)
+            && found.is_empty()
+        {
+            let same = vain.filter(|vain| vain.sent_at == sent_at && vain.since <= now);
+            vain = same.or(Some(Vain {
+                sent_at,
+                since: asked_at,
+            }));
+        }
+        replica
+            .pass
+            .paces
+            .retain(|pace| pace.attempt != asked.attempt);
+        replica.pass.paces.push(Pace {
+            attempt: asked.attempt,
+            asked: now,
+            due: if lost { now } else { clock::add(now, TICK) },
+            vain,
+        });
+        if matches!(&seen, Seen::Found(found) if found.is_empty()) {
+            replica.pass.absent = Some((asked.attempt, asked_at));
+        }
+        replica.phase = Phase::Ready;
+    }
+
+    fn step(&self, world: &World, action: &Move) -> World {
+        let mut next = world.clone();
+        match *action {
+            Move::Load { replica, stale } => {
+                if stale {
+                    next.faults -= 1;
+                }
+                Self::load(&mut next, replica, stale);
+                // A pass that only looks and rests is one step: nothing of it can be interleaved.
+                if matches!(self.decide(&next, replica).action, Step::Rest(_)) {
+                    self.act(&mut next, replica, 0);
+                }
+            }
+            Move::Act { replica, way } => self.act(&mut next, replica, way),
+            Move::Record { replica } => self.record(&mut next, replica),
+            Move::Crash { replica } => {
+                next.crashes -= 1;
+                Self::idle(&mut next, replica);
+                next.replicas[replica].pass.paces.clear();
+            }
+            Move::Tick => next.now += 1,
+            Move::End { job, well } => {
+                let job = &mut next.jobs[job];
+                job.alive = false;
+                job.state = if well {
+                    JobState::Succeeded
+                } else {
+                    JobState::Failed
+                };
+                if !well {
+                    next.failures -= 1;
+                }
+            }
+            Move::Stop { job } => {
+                next.jobs[job].alive = false;
+                next.jobs[job].state = JobState::Canceled;
+            }
+            Move::Commit { late } => {
+                let late = next.late.remove(late);
+                next.jobs.push(late.job);
+            }
+            Move::Vanish { late } => {
+                next.late.remove(late);
+            }
+            Move::Delete => next.deleting = Some(next.now),
+            Move::Edit => {
+                next.spec += 1;
+                next.edits -= 1;
+            }
+            Move::Again => {
+                next.again = false;
+                next.released = false;
+                next.deleting = None;
+            }
+        }
+        if next.faults == 0 {
+            next.before = None;
+        }
+        if next.jobs.iter().filter(|job| job.alive).count() > 1 {
+            next.wrong.get_or_insert("I1, I2: two jobs alive at once");
+        }
+        next
+    }
+
+    /// Without any further fault, and with the object deleted, it comes to its end.
+    fn ends(&self, world: &World) -> bool {
+        let mut world = world.clone();
+        (world.faults, world.crashes, world.edits, world.failures) = (0, 0, 0, 0);
+        world.again = false;
+        if world.deleting.is_none() {
+            world.deleting = Some(world.now);
+        }
+        for _ in 0..60 {
+            while !world.late.is_empty() {
+                world = self.step(&world, &Move::Commit { late: 0 });
+            }
+            for replica in 0..world.replicas.len() {
+                for _ in 0..40 {
+                    let action = match world.replicas[replica].phase {
+                        Phase::Idle => Move::Load {
+                            replica,
+                            stale: false,
+                        },
+                        Phase::Ready => Move::Act { replica, way: 0 },
+                        Phase::Knows(..) => Move::Record { replica },
+                    };
+                    world = self.step(&world, &action);
+                    if world.released {
+                        return true;
+                    }
+                    if world.replicas[replica].phase == Phase::Idle {
+                        break;
+                    }
+                }
+            }
+            for job in 0..world.jobs.len() {
+                if world.jobs[job].alive {
+                    let action = if world.jobs[job].cancelled {
+                        Move::Stop { job }
+                    } else {
+                        Move::End { job, well: true }
+                    };
+                    world = self.step(&world, &action);
+                }
+            }
+            world.now += 1;
+        }
+        false
+    }
+}
+
+impl Model for Protocol {
+    type State = World;
+    type Action = Move;
+
+    fn init_states(&self) -> Vec<World> {
+        let idle = Replica {
+            phase: Phase::Idle,
+            records: Records(Vec::new()),
+            current: false,
+            deleting: None,
+            spec: 0,
+            pass: Pass::default(),
+        };
+        let fresh = World {
+            now: 0,
+            records: Records(Vec::new()),
+            before: None,
+            jobs: Vec::new(),
+            late: Vec::new(),
+            replicas: vec![idle; self.bounds.replicas],
+            deleting: None,
+            spec: 1,
+            faults: self.bounds.faults,
+            crashes: self.bounds.crashes,
+            edits: self.bounds.edits,
+            failures: self.bounds.failures,
+            again: self.bounds.again,
+            released: false,
+            wrong: None,
+        };
+        if !self.bounds.from_the_middle {
+            return vec![fresh];
+        }
+        // Each is a life that one replica has led so far without trouble.
+        let pass = |world: World, moves: &[Move]| {
+            let mut world = world;
+            for action in moves {
+                world = self.step(&world, action);
+            }
+            while world.replicas[0].phase != Phase::Idle {
+                let action = match world.replicas[0].phase {
+                    Phase::Knows(..) => Move::Record { replica: 0 },
+                    _ => Move::Act { replica: 0, way: 0 },
+                };
+                world = self.step(&world, &action);
+            }
+            world
+        };
+        let load = Move::Load {
+            replica: 0,
+            stale: false,
+        };
+        let running = pass(fresh.clone(), std::slice::from_ref(&load));
+        let applied = pass(
+            running.clone(),
+            &[Move::End { job: 0, well: true }, load.clone()],
+        );
+        let mut deleted = running.clone();
+        deleted.deleting = Some(0);
+        let mut gone = applied.clone();
+        gone.deleting = Some(0);
+        let mut lost = running.clone();
+        for record in &mut lost.records.0 {
+            record.job_id = None;
+            record.state = JobState::Pending;
+            record.reason = Some(provider_core::Reason::Ambiguous);
+        }
+        lost.before = None;
+        vec![fresh, running, deleted, gone, lost]
+    }
+
+    fn actions(&self, world: &World, actions: &mut Vec<Move>) {
+        if world.wrong.is_some() {
+            return;
+        }
+        for (replica, state) in world.replicas.iter().enumerate() {
+            match &state.phase {
+                Phase::Idle if world.released => {}
+                Phase::Idle => {
+                    actions.push(Move::Load {
+                        replica,
+                        stale: false,
+                    });
+                    if world.faults > 0 && world.before.is_some() {
+                        actions.push(Move::Load {
+                            replica,
+                            stale: true,
+                        });
+                    }
+                }
+                Phase::Ready => {
+                    let ways = self.ways(world, &self.decide(world, replica));
+                    actions.extend((0..ways).map(|way| Move::Act { replica, way }));
+                }
+                Phase::Knows(..) => actions.push(Move::Record { replica }),
+            }
+            if world.crashes > 0 && state.phase != Phase::Idle {
+                actions.push(Move::Crash { replica });
+            }
+        }
+        let due = world.late.iter().any(|late| late.until <= world.now + 1);
+        if world.now < self.bounds.ticks && !due {
+            actions.push(Move::Tick);
+        }
+        for job in 0..world.jobs.len() {
+            if world.jobs[job].alive {
+                actions.push(Move::End { job, well: true });
+                if world.failures > 0 {
+                    actions.push(Move::End { job, well: false });
+                }
+                if world.jobs[job].cancelled {
+                    actions.push(Move::Stop { job });
+                }
+            }
+        }
+        for late in 0..world.late.len() {
+            actions.push(Move::Commit { late });
+            actions.push(Move::Vanish { late });
+        }
+        if world.deleting.is_none() && !world.released {
+            actions.push(Move::Delete);
+            if world.edits > 0 {
+                actions.push(Move::Edit);
+            }
+        }
+        if world.released && world.again {
+            actions.push(Move::Again);
+        }
+    }
+
+    fn next_state(&self, world: &World, action: Move) -> Option<World> {
+        Some(self.step(world, &action))
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        vec![
+            Property::always("I1 to I6", |_, world: &World| world.wrong.is_none()),
+            Property::always(
+                "once faults stop, it ends",
+                |model: &Self, world: &World| {
+                    // Between two passes is enough: every pass comes to its end.
+                    let between = world.replicas.iter().all(|r| r.phase == Phase::Idle);
+                    world.wrong.is_some() || world.released || !between || model.ends(world)
+                },
+            ),
+            Property::sometimes("an object is let go", |_, world: &World| world.released),
+        ]
+    }
+}
+
+fn check(name: &str, bounds: Bounds) {
+    let depth = bounds.depth;
+    let checker = Protocol::new(bounds).checker().threads(2);
+    let checker = match depth {
+        Some(depth) => checker.target_max_depth(depth),
+        None => checker,
+    };
+    let checker = checker.spawn_bfs().join();
+    println!(
+        "{name}: {} states, {} distinct, depth {}",
+        checker.state_count(),
+        checker.unique_state_count(),
+        checker.max_depth()
+    );
+    for property in ["I1 to I6", "once faults stop, it ends"] {
+        if let Some(path) = checker.discovery(property) {
+            let wrong = path.last_state().wrong;
+            panic!("{name}: {property}: {wrong:?}\n{:#?}", path.into_actions());
+        }
+    }
+    assert!(
+        depth.is_some() || checker.discovery("an object is let go").is_some(),
+        "{name} reached no end"
+    );
+}
+
+fn caught(bounds: Bounds) {
+    let mutant = bounds.mutant.unwrap();
+    let checker = Protocol::new(bounds)
+        .checker()
+        .threads(2)
+        .finish_when(stateright::HasDiscoveries::AnyOf(
+            ["I1 to I6", "once faults stop, it ends"].into(),
+        ))
+        .spawn_bfs()
+        .join();
+    let found = ["I1 to I6", "once faults stop, it ends"]
+        .iter()
+        .find_map(|name| Some((name, checker.discovery(name)?)));
+    let Some((property, path)) = found else {
+        panic!(
+            "{mutant:?} was not caught in {} states",
+            checker.unique_state_count()
+        );
+    };
+    let wrong = path.last_state().wrong;
+    println!(
+        "{mutant:?}: caught by {property} ({wrong:?}) after {} steps",
+        path.into_actions().len()
+    );
+}
+
+#[test]
+fn two_replicas() {
+    let bounds = Bounds {
+        ticks: 2,
+        faults: 0,
+        crashes: 0,
+        depth: Some(18),
+        from_the_middle: true,
+        ..Bounds::small()
+    };
+    check("two replicas, 18 steps", bounds);
+}
+
+#[test]
+fn two_replicas_with_a_fault_and_a_crash() {
+    let bounds = Bounds {
+        ticks: 3,
+        depth: Some(13),
+        from_the_middle: true,
+        ..Bounds::small()
+    };
+    check("two replicas, a fault, a crash, 13 steps", bounds);
+}
+
+#[test]
+fn one_replica_with_a_fault_and_a_crash() {
+    let bounds = Bounds {
+        replicas: 1,
+        ticks: 5,
+        ..Bounds::small()
+    };
+    check("one replica, a fault, a crash, to the end", bounds);
+}
+
+#[test]
+fn one_replica_with_two_faults() {
+    let bounds = Bounds {
+        replicas: 1,
+        ticks: 4,
+        faults: 2,
+        crashes: 0,
+        ..Bounds::small()
+    };
+    check("one replica, two faults, to the end", bounds);
+}
+
+#[test]
+fn edits_and_failures() {
+    for supersede in [Supersede::Wait, Supersede::Cancel] {
+        let bounds = Bounds {
+            replicas: 1,
+            ticks: 3,
+            faults: 0,
+            crashes: 0,
+            edits: 1,
+            failures: 1,
+            supersede,
+            ..Bounds::small()
+        };
+        check("one replica, an edit, a failure, to the end", bounds);
+    }
+}
+
+#[test]
+fn wanted_again_after_a_deletion() {
+    let bounds = Bounds {
+        replicas: 1,
+        ticks: 3,
+        faults: 0,
+        again: true,
+        ..Bounds::small()
+    };
+    check("one replica, wanted again, a crash, to the end", bounds);
+}
+
+#[test]
+fn clocks_that_differ_by_minutes() {
+    let bounds = Bounds {
+        ticks: 3,
+        faults: 0,
+        crashes: 1,
+        skew: 6,
+        depth: Some(14),
+        from_the_middle: true,
+        ..Bounds::small()
+    };
+    check(
+        "two replicas, a clock three minutes ahead, 14 steps",
+        bounds,
+    );
+}
+
+#[test]
+fn every_broken_rule_is_caught() {
+    let one = || Bounds {
+        replicas: 1,
+        ..Bounds::small()
+    };
+    caught(one().broken(Mutant::IntentAfterLaunch));
+    caught(one().broken(Mutant::LostIsNotSent));
+    caught(one().broken(Mutant::NoSettleBeforeDeprovision));
+    caught(one().broken(Mutant::CanceledIsBelieved));
+    caught(
+        Bounds {
+            again: true,
+            ..one()
+        }
+        .broken(Mutant::ReleaseOnOldSuccess),
+    );
+    caught(
+        Bounds {
+            again: true,
+            ..Bounds::small()
+        }
+        .broken(Mutant::ReleaseOnStaleRead),
+    );
+    caught(
+        Bounds {
+            skew: 6,
+            failures: 1,
+            faults: 0,
+            ..Bounds::small()
+        }
+        .broken(Mutant::OrderByTimestamp),
+    );
+    caught(Bounds::small().broken(Mutant::LastWriterWins));
+    caught(one().broken(Mutant::AbsentAtOnce));
+    caught(
+        Bounds {
+            ticks: 6,
+            crashes: 0,
+            ..one()
+        }
+        .broken(Mutant::OldAbsence),
+    );
+    caught(Bounds::small().broken(Mutant::NoLease));
+    caught(Bounds { edits: 1, ..one() }.broken(Mutant::AnySuccessIsApplied));
+    caught(one().broken(Mutant::FailureForgetsTheJob));
+}
+
+/// The model's own assumption: JSON and hashing see the same records as different.
+#[test]
+fn records_that_differ_hash_differently() {
+    let mut one = JobRecord::new(1, JobType::Provision);
+    let hash = |record: &JobRecord| {
+        let mut hasher = std::hash::DefaultHasher::new();
+        Records(vec![record.clone()]).hash(&mut hasher);
+        hasher.finish()
+    };
+    let before = hash(&one);
+    one.state = JobState::Running;
+    assert_ne!(before, hash(&one));
+    assert_eq!(
+        serde_json::to_value(&one).unwrap().get("state"),
+        Some(&json!("Running"))
+    );
+}

@@ -1,0 +1,183 @@
+//! A controller process, killed by SIGKILL two hundred times at random moments while it drives fifty
+//! objects through create and delete. The simulator lives in this process, the records in files. At the
+//! end, what really ran decides: never two jobs of an object at once, nothing orphaned, every object
+//! done.
+//!
+//! `CRASH_KILLS` changes the number of kills, `CRASH_SEED` the moments.
+
+#![cfg(unix)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that panics has failed"
+)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use provider_core::SystemClock;
+use provider_core::lifecycle::{Entropy, SeededEntropy};
+use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
+use serde_json::{Value, json};
+
+const OBJECTS: u64 = 50;
+
+fn number(name: &str, otherwise: u64) -> u64 {
+    let text = std::env::var(name).ok();
+    text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
+}
+
+fn controller() -> PathBuf {
+    let mut directory: PathBuf = std::env::current_exe().unwrap();
+    while !directory.join("examples").is_dir() {
+        assert!(
+            directory.pop(),
+            "build the examples with `cargo build --examples`"
+        );
+    }
+    directory.join("examples/controller")
+}
+
+fn file(directory: &Path, n: u64) -> PathBuf {
+    directory.join(format!("vm-{n}.json"))
+}
+
+/// Written beside and renamed, so that the controller never reads a half.
+fn write(directory: &Path, n: u64, object: &Value) {
+    let new = directory.with_extension("new");
+    std::fs::write(&new, object.to_string()).unwrap();
+    std::fs::rename(new, file(directory, n)).unwrap();
+}
+
+fn object(n: u64, deleted: bool) -> Value {
+    let mut object = json!({
+        "kind": "ComputeInstance",
+        "metadata": {"name": format!("vm-{n}"), "namespace": "t", "uid": format!("uid-{n}")},
+        "spec": {"cores": 2},
+    });
+    if deleted
+        && let Some(metadata) = object
+            .pointer_mut("/metadata")
+            .and_then(Value::as_object_mut)
+    {
+        metadata.insert(
+            "deletionTimestamp".to_owned(),
+            json!("2026-11-23T04:00:00Z"),
+        );
+    }
+    object
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_kills_leave_no_double_and_no_orphan() {
+    let (kills, seed) = (number("CRASH_KILLS", 200), number("CRASH_SEED", 1));
+    println!("{kills} kills, seed {seed}");
+    let dice = SeededEntropy::new(seed);
+    let plan = |run| RunPlan {
+        queue: Duration::from_millis(100),
+        ..RunPlan::lasting(Duration::from_millis(run))
+    };
+    let world = World::with([
+        Template::job("osac-create-compute-instance").with_plan(plan(900)),
+        Template::job("osac-delete-compute-instance").with_plan(plan(500)),
+    ]);
+    let sim = AapSim::start(world, Arc::new(SystemClock)).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let (objects, state) = (
+        directory.path().join("objects"),
+        directory.path().join("state"),
+    );
+    std::fs::create_dir(&objects).unwrap();
+    for n in 0..OBJECTS {
+        write(&objects, n, &object(n, false));
+    }
+    let start = || {
+        tokio::process::Command::new(controller())
+            .args([
+                "--url",
+                &sim.url(),
+                "--token",
+                ADMIN_TOKEN,
+                "--until-empty",
+                "--json",
+            ])
+            .args(["--poll-interval", "200ms", "--windows", "1s"])
+            .arg("--objects")
+            .arg(&objects)
+            .arg("--state")
+            .arg(&state)
+            .env("AAP_REQUEST_TIMEOUT", "10s")
+            .stdout(std::process::Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap()
+    };
+    for kill in 0..kills {
+        let mut child = start();
+        // Long enough to get somewhere, at any point of its work.
+        let life = Duration::from_millis(30 + dice.next() % 220);
+        let ended = tokio::time::timeout(life, child.wait()).await;
+        assert!(
+            !matches!(ended, Ok(Ok(status)) if !status.success()),
+            "{ended:?}"
+        );
+        child.kill().await.unwrap();
+        // Users delete in between, in any phase of a life.
+        let n = kill * OBJECTS / kills;
+        if dice.next() % 2 == 0 && file(&objects, n).exists() {
+            write(&objects, n, &object(n, true));
+        }
+    }
+    for n in 0..OBJECTS {
+        if file(&objects, n).exists() {
+            write(&objects, n, &object(n, true));
+        }
+    }
+    let mut child = start();
+    let ended = tokio::time::timeout(Duration::from_secs(180), child.wait()).await;
+    let left = std::fs::read_dir(&objects).unwrap().count();
+    assert!(
+        matches!(ended, Ok(Ok(status)) if status.success()),
+        "{ended:?}, {left} objects left"
+    );
+
+    let journal = sim.journal();
+    assert_eq!(sim.overlaps(), [], "CRASH_SEED={seed}: alive at once");
+    let mut tokens = std::collections::BTreeSet::new();
+    for run in &journal {
+        assert!(
+            run.stopped.is_some(),
+            "CRASH_SEED={seed}: job {} was left behind",
+            run.id
+        );
+        let token = run.extra_vars.get("provider_operation_token").unwrap();
+        assert!(
+            tokens.insert(token.to_string()),
+            "CRASH_SEED={seed}: launched twice: {token}"
+        );
+    }
+    let mut provisioned = 0;
+    for n in 0..OBJECTS {
+        let uid = format!("uid-{n}");
+        let runs = journal
+            .iter()
+            .filter(|run| run.object().as_deref() == Some(&uid));
+        let last = runs.clone().max_by_key(|run| run.accepted);
+        let created = runs
+            .clone()
+            .any(|run| run.template.contains("create") && run.started.is_some());
+        provisioned += u64::from(created);
+        let deleted = last.is_some_and(|run| run.template.contains("delete") && run.succeeded);
+        assert!(
+            deleted || !created,
+            "CRASH_SEED={seed}: vm-{n} was let go and not deprovisioned"
+        );
+    }
+    println!(
+        "{} jobs, {provisioned} of {OBJECTS} objects were provisioned",
+        journal.len()
+    );
+    assert!(provisioned > 0);
+}
