@@ -4,8 +4,10 @@
 //! - [`FakeProvider`]: for tests of a controller; no network, every trouble by script.
 //! - [`FileStore`]: records in files, for programs without a cluster.
 //! - [`aap`]: the controller API of AAP; also as a program, `aap-sim`.
+//! - [`eda`]: the two ways into Event-Driven Ansible, rulebook webhook and event stream.
 
 pub mod aap;
+pub mod eda;
 mod fake;
 mod file_store;
 

@@ -1,0 +1,156 @@
+//! What the object tells about the jobs that were started for it.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provider_core::{
+    ConfigVersion, JobRecord, JobRef, JobState, JobStatus, JobType, OperationToken, Resource, clock,
+};
+
+use crate::client::std_duration;
+use crate::{Completion, EdaConfig};
+
+impl Completion {
+    /// Whether the automation has applied this version; with the token of its event, whether it
+    /// was this very event that it worked off.
+    pub(crate) fn has_applied(
+        &self,
+        resource: &Resource,
+        version: Option<&ConfigVersion>,
+        token: Option<&OperationToken>,
+    ) -> bool {
+        let applied = resource.annotation(&self.version_annotation);
+        let of_event = resource.annotation(&self.operation_annotation);
+        let same_version = version.is_some_and(|version| applied == Some(version.as_str()));
+        let other_event = match (of_event, token) {
+            (Some(seen), Some(token)) => seen != token.as_str(),
+            _ => false,
+        };
+        same_version && !other_event
+    }
+
+    pub(crate) fn has_finalizer(&self, resource: &Resource) -> bool {
+        resource.has_finalizer(&self.finalizer(resource.kind()))
+    }
+}
+
+/// What the history and the object say about the wish to deprovision.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// The delete event may go out.
+    Send {
+        /// What just became of a provision job.
+        provision_job: Option<Box<JobStatus>>,
+    },
+    /// There is nothing to remove.
+    Nothing(String),
+    /// A provision may be at work or on its way.
+    Wait {
+        reason: String,
+        left: Duration,
+        provision_job: Option<Box<JobStatus>>,
+    },
+}
+
+impl EdaConfig {
+    /// Decides from the records, oldest question first: is everything that was started over, and
+    /// is there something to remove?
+    pub(crate) fn may_deprovision(
+        &self,
+        resource: &Resource,
+        history: &[JobRecord],
+        now: Timestamp,
+    ) -> Verdict {
+        let poll = std_duration(self.timing.poll_interval);
+        let marked = self.completion.has_finalizer(resource);
+        let mut settled = None;
+        let provisions = history
+            .iter()
+            .filter(|record| record.job_type == JobType::Provision && record.may_have_run());
+        for record in provisions {
+            let ours = record
+                .provider
+                .as_deref()
+                .is_none_or(|name| name == self.name);
+            if !ours {
+                if record.may_be_live() {
+                    return Verdict::Wait {
+                        reason: format!(
+                            "attempt {} of provider {} has not ended",
+                            record.attempt,
+                            record.provider.as_deref().unwrap_or_default()
+                        ),
+                        left: poll,
+                        provision_job: None,
+                    };
+                }
+                continue;
+            }
+            let live = record.may_be_live();
+            let (version, token) = (record.config_version.as_ref(), record.token.as_ref());
+            if !live && record.state == JobState::Succeeded {
+                continue;
+            }
+            if self.completion.has_applied(resource, version, token) {
+                settled = record
+                    .job_ref()
+                    .filter(|_| live)
+                    .map(|job| applied(job, version));
+                continue;
+            }
+            // Ended without a sign: the engine has given it up. With the finalizer there, the
+            // automation has seen the object, and a delete event will reach it.
+            if !live && marked {
+                continue;
+            }
+            if let Some(left) = self.still_on_its_way(resource, record, now) {
+                return Verdict::Wait {
+                    reason: format!(
+                        "the event of attempt {} may still be on its way or at work",
+                        record.attempt
+                    ),
+                    left: left.min(poll),
+                    provision_job: settled.map(Box::new),
+                };
+            }
+        }
+        if marked {
+            return Verdict::Send {
+                provision_job: settled.map(Box::new),
+            };
+        }
+        Verdict::Nothing(format!(
+            "the object does not carry the automation's finalizer {}, and no event for it is on \
+             its way",
+            self.completion.finalizer(resource.kind())
+        ))
+    }
+
+    /// How long an event of this record may still start to work.
+    fn still_on_its_way(
+        &self,
+        resource: &Resource,
+        record: &JobRecord,
+        now: Timestamp,
+    ) -> Option<Duration> {
+        let window = std_duration(self.timing.in_flight_window);
+        // No provision event is sent after deletion was asked for, so that is the latest time for
+        // a record that does not tell its own.
+        let sent = record
+            .sent_at
+            .or(record.timestamp)
+            .or(resource.deletion_timestamp())
+            .unwrap_or(now);
+        window
+            .checked_sub(clock::since(now, sent))
+            .filter(|left| !left.is_zero())
+    }
+}
+
+/// A provision job whose version the object carries.
+pub(crate) fn applied(job: JobRef, version: Option<&ConfigVersion>) -> JobStatus {
+    let mut status = JobStatus::new(job, JobState::Succeeded)
+        .with_message("the automation has applied this version");
+    status.reconciled_version = version.cloned();
+    status
+}

@@ -1,0 +1,415 @@
+//! All settings: where events go, who we are there, how the end of a job is seen.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+use provider_core::text::MASK;
+use provider_core::{Projection, SecretString};
+use serde::Deserialize;
+
+use crate::endpoints::{kebab, shown};
+use crate::{Activation, ConfigError, Transport};
+
+/// All settings of an [`EdaProvider`](crate::EdaProvider).
+///
+/// Made by [`new`](Self::new) and the `with_…` functions, read from a file by serde, or from the
+/// environment by [`from_env`](Self::from_env). `Debug` and `Display` show what is in force, with
+/// secrets masked.
+///
+/// ```
+/// use provider_eda::{EdaConfig, Endpoints, RulebookWebhook};
+///
+/// let urls = Endpoints::new("http://rulebook:5000/create-{kind}", "http://rulebook:5000/delete-{kind}");
+/// let config = EdaConfig::new(RulebookWebhook::new(urls).with_token("s3cret-token"));
+/// assert!(config.to_string().contains("rulebook webhook"));
+/// assert!(!config.to_string().contains("s3cret"));
+/// ```
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EdaConfig {
+    /// The name of this provider in records and logs: at most 63 characters, and never changed
+    /// while records exist.
+    #[serde(default = "default_name")]
+    pub name: String,
+    /// Where events are sent, and how.
+    pub transport: Transport,
+    /// Connections.
+    #[serde(default)]
+    pub http: HttpConfig,
+    /// What of the object is sent.
+    #[serde(default)]
+    pub projection: Projection,
+    /// The member of the payload that carries what is ours: action, token, version.
+    #[serde(default = "default_envelope")]
+    pub envelope: String,
+    /// Whether events with `{{` or `{%` in a text are refused: an action `run_playbook` of a
+    /// rulebook executes such text of the object (ansible-core 2.19); `run_job_template` does not.
+    #[serde(default)]
+    pub refuse_templates: bool,
+    /// How the end of a job is seen on the object.
+    #[serde(default)]
+    pub completion: Completion,
+    /// How often, and how many at once.
+    #[serde(default)]
+    pub pacing: Pacing,
+    /// Times; all have defaults that suit a controller of usual size.
+    #[serde(default)]
+    pub timing: Timing,
+    /// The activation behind the events, to be looked at before work begins.
+    #[serde(default)]
+    pub activation: Option<Activation>,
+}
+
+fn default_name() -> String {
+    "eda".to_owned()
+}
+
+fn default_envelope() -> String {
+    "providerEvent".to_owned()
+}
+
+/// How connections are made.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct HttpConfig {
+    /// A PEM file with certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// Our own certificate, where the other side asks for one.
+    pub client_identity: Option<ClientIdentity>,
+    /// Trust any certificate. Everything sent can then be read and changed by others on the way.
+    pub insecure: bool,
+    /// Use the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
+    pub proxy_from_environment: bool,
+    /// How long a connection may take.
+    pub connect_timeout: SignedDuration,
+    /// How long a request may take. An event whose request timed out may be carried out much
+    /// later, so this is not a way to take it back.
+    pub request_timeout: SignedDuration,
+    /// The `User-Agent`; the name and version of this library where absent.
+    pub user_agent: Option<String>,
+}
+
+impl Default for HttpConfig {
+    fn default() -> Self {
+        Self {
+            ca_file: None,
+            client_identity: None,
+            insecure: false,
+            proxy_from_environment: true,
+            connect_timeout: SignedDuration::from_secs(10),
+            request_timeout: SignedDuration::from_secs(30),
+            user_agent: None,
+        }
+    }
+}
+
+/// A certificate and its key, in PEM.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+pub enum ClientIdentity {
+    /// Both in one text.
+    Pem(SecretString),
+    /// In files, which may be the same one.
+    Files {
+        /// The certificate, with its chain.
+        certificate: PathBuf,
+        /// The key, not encrypted.
+        key: PathBuf,
+    },
+}
+
+impl fmt::Debug for ClientIdentity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pem(_) => f.write_str(MASK),
+            Self::Files { certificate, key } => {
+                write!(f, "{} with key {}", certificate.display(), key.display())
+            }
+        }
+    }
+}
+
+/// How the end of a job is seen on the object, since an event has no answer.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Completion {
+    /// The annotation in which the automation writes the version that it has applied.
+    pub version_annotation: String,
+    /// The annotation in which the automation may write the operation token of the event. Where
+    /// it is there, it must be the event's: an older event for the same version is no proof.
+    pub operation_annotation: String,
+    /// The automation's finalizer; `{kind}` becomes the kind in kebab case without dashes.
+    pub finalizer: String,
+    /// Finalizers of single kinds, by kind (`ComputeInstance`).
+    pub finalizers: BTreeMap<String, String>,
+}
+
+impl Default for Completion {
+    fn default() -> Self {
+        Self {
+            version_annotation: "osac.openshift.io/reconciled-config-version".to_owned(),
+            operation_annotation: "osac.openshift.io/reconciled-operation".to_owned(),
+            finalizer: "osac.openshift.io/{kind}-aap".to_owned(),
+            finalizers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Completion {
+    /// The automation's finalizer on objects of this kind.
+    #[must_use]
+    pub fn finalizer(&self, kind: &str) -> String {
+        match self.finalizers.get(kind) {
+            Some(own) => own.clone(),
+            None => self
+                .finalizer
+                .replace("{kind}", &kebab(kind).replace('-', "")),
+        }
+    }
+}
+
+/// How often, and how many at once.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Pacing {
+    /// The least time between two events of one action for one object, however the first went.
+    pub min_interval: SignedDuration,
+    /// How many events are on their way at once. A rulebook that runs its actions one after the
+    /// other takes 13 and then lets the senders hang (ansible-rulebook 1.3.2).
+    pub max_in_flight: u32,
+    /// How long an event waits for its turn before it is put off.
+    pub max_wait: SignedDuration,
+    /// After so many sendings in a row that found no service, nothing is sent for a while.
+    pub breaker_failures: u32,
+    /// How long; then one event is let through to try.
+    pub breaker_pause: SignedDuration,
+}
+
+impl Default for Pacing {
+    fn default() -> Self {
+        Self {
+            min_interval: SignedDuration::from_secs(30),
+            max_in_flight: 10,
+            max_wait: SignedDuration::from_secs(10),
+            breaker_failures: 5,
+            breaker_pause: SignedDuration::from_secs(30),
+        }
+    }
+}
+
+/// Times of the provider.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct Timing {
+    /// Proposed time between two looks at an object.
+    pub poll_interval: SignedDuration,
+    /// How long a provision event without a sign of its end may still be at work: deletion waits
+    /// so long. Zero takes the risk that a delete event runs beside it or before it.
+    pub in_flight_window: SignedDuration,
+    /// How long the automation's finalizer may stay after a deprovision event before the job
+    /// counts as failed. Without it, the engine's own deadline for running jobs decides.
+    pub deprovision_limit: Option<SignedDuration>,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            poll_interval: SignedDuration::from_secs(15),
+            in_flight_window: SignedDuration::from_mins(15),
+            deprovision_limit: None,
+        }
+    }
+}
+
+impl EdaConfig {
+    /// A configuration with defaults for everything else.
+    #[must_use]
+    pub fn new(transport: impl Into<Transport>) -> Self {
+        Self {
+            name: default_name(),
+            transport: transport.into(),
+            http: HttpConfig::default(),
+            projection: Projection::default(),
+            envelope: default_envelope(),
+            refuse_templates: false,
+            completion: Completion::default(),
+            pacing: Pacing::default(),
+            timing: Timing::default(),
+            activation: None,
+        }
+    }
+
+    /// Another name of the provider.
+    #[must_use]
+    pub fn with_name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
+    /// Other settings of connections.
+    #[must_use]
+    pub fn with_http(mut self, http: HttpConfig) -> Self {
+        self.http = http;
+        self
+    }
+
+    /// Another choice of what of the object is sent.
+    #[must_use]
+    pub fn with_projection(mut self, projection: Projection) -> Self {
+        self.projection = projection;
+        self
+    }
+
+    /// Another member of the payload for what is ours.
+    #[must_use]
+    pub fn with_envelope(mut self, member: impl Into<String>) -> Self {
+        self.envelope = member.into();
+        self
+    }
+
+    /// With texts refused that a rulebook could execute.
+    #[must_use]
+    pub fn with_templates_refused(mut self) -> Self {
+        self.refuse_templates = true;
+        self
+    }
+
+    /// Other signs of completion.
+    #[must_use]
+    pub fn with_completion(mut self, completion: Completion) -> Self {
+        self.completion = completion;
+        self
+    }
+
+    /// Another finalizer of the automation for one kind.
+    #[must_use]
+    pub fn with_finalizer(mut self, kind: impl Into<String>, finalizer: impl Into<String>) -> Self {
+        self.completion
+            .finalizers
+            .insert(kind.into(), finalizer.into());
+        self
+    }
+
+    /// Another pace.
+    #[must_use]
+    pub fn with_pacing(mut self, pacing: Pacing) -> Self {
+        self.pacing = pacing;
+        self
+    }
+
+    /// Other times.
+    #[must_use]
+    pub fn with_timing(mut self, timing: Timing) -> Self {
+        self.timing = timing;
+        self
+    }
+
+    /// With the activation behind the events.
+    #[must_use]
+    pub fn with_activation(mut self, activation: Activation) -> Self {
+        self.activation = Some(activation);
+        self
+    }
+
+    /// Refuses what cannot work, before the first request.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        let refuse = |field: &'static str, what: &str| Err(ConfigError::new(field, what));
+        if self.name.is_empty() || self.name.len() > 63 {
+            return refuse("name", "expected 1 to 63 characters");
+        }
+        let reserved = ["apiVersion", "kind", "metadata", "spec", "status"];
+        if self.envelope.is_empty() || reserved.contains(&self.envelope.as_str()) {
+            return refuse("envelope", "expected a member that objects do not have");
+        }
+        let completion = &self.completion;
+        if completion.version_annotation.is_empty()
+            || completion.operation_annotation.is_empty()
+            || completion.finalizer.is_empty()
+        {
+            return refuse("completion", "expected names that are not empty");
+        }
+        if self.pacing.max_in_flight == 0 || self.pacing.breaker_failures == 0 {
+            return refuse("pacing", "expected counts of at least 1");
+        }
+        // The engine gives up the right to launch 30 s after it was written down.
+        if self.pacing.max_wait > SignedDuration::from_secs(20) {
+            return refuse("pacing.maxWait", "expected 20 s at most");
+        }
+        for (field, value, least) in [
+            ("http.connectTimeout", self.http.connect_timeout, 1),
+            ("http.requestTimeout", self.http.request_timeout, 1),
+            ("pacing.minInterval", self.pacing.min_interval, 0),
+            ("pacing.maxWait", self.pacing.max_wait, 0),
+            ("pacing.breakerPause", self.pacing.breaker_pause, 0),
+            ("timing.pollInterval", self.timing.poll_interval, 1),
+            ("timing.inFlightWindow", self.timing.in_flight_window, 0),
+            (
+                "timing.deprovisionLimit",
+                self.timing.deprovision_limit.unwrap_or(SignedDuration::MAX),
+                1,
+            ),
+        ] {
+            if value < SignedDuration::from_millis(least) {
+                return refuse(
+                    field,
+                    "expected a duration that is not negative (time-outs: more than zero)",
+                );
+            }
+        }
+        if let Some(activation) = &self.activation {
+            activation.list()?;
+        }
+        self.transport.validate(self.http.client_identity.is_some())
+    }
+}
+
+impl fmt::Display for EdaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} by {}", self.name, self.transport.kind())?;
+        let endpoints = self.transport.endpoints();
+        for (action, url) in [("create", &endpoints.create), ("delete", &endpoints.delete)] {
+            if let Some(url) = url {
+                write!(f, ", {action} at {}", shown(url))?;
+            }
+        }
+        if !endpoints.kinds.is_empty() {
+            write!(f, ", {} kinds with their own", endpoints.kinds.len())?;
+        }
+        match &self.transport {
+            Transport::RulebookWebhook(webhook) => {
+                if webhook.token.is_some() {
+                    write!(f, "; token {MASK}")?;
+                }
+                if let Some(hmac) = &webhook.hmac {
+                    write!(f, "; {hmac:?}")?;
+                }
+            }
+            Transport::EventStream(stream) => write!(f, "; {:?}", stream.auth)?,
+        }
+        if let Some(identity) = &self.http.client_identity {
+            write!(f, "; client certificate {identity:?}")?;
+        }
+        write!(f, "; applied when {}", self.completion.version_annotation)?;
+        write!(f, ", removed without {}", self.completion.finalizer)?;
+        if let Some(activation) = &self.activation {
+            write!(
+                f,
+                "; activation {:?} at {}",
+                activation.name,
+                shown(&activation.url)
+            )?;
+        }
+        if self.http.insecure {
+            f.write_str("; INSECURE: certificates are not checked")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for EdaConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "EdaConfig({self}; {:?}; {:?})", self.pacing, self.timing)
+    }
+}

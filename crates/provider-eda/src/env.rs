@@ -1,0 +1,225 @@
+//! The configuration from variables.
+
+use std::path::PathBuf;
+
+use jiff::SignedDuration;
+
+use crate::{
+    Activation, ClientIdentity, ConfigError, EdaConfig, Encoding, Endpoints, EventStream, Hmac,
+    RulebookWebhook, StreamAuth, Transport,
+};
+
+/// Variables with a look at them; blank ones count as absent.
+struct Vars<'a>(&'a dyn Fn(&str) -> Option<String>);
+
+impl Vars<'_> {
+    fn get(&self, name: &str) -> Option<String> {
+        (self.0)(name).filter(|value| !value.trim().is_empty())
+    }
+
+    fn required(&self, name: &str, what: &str) -> Result<String, ConfigError> {
+        self.get(name).ok_or_else(|| ConfigError::new(name, what))
+    }
+
+    /// A secret, given itself or as a file (`NAME_FILE`), without the line break of the file.
+    fn secret(&self, name: &str) -> Result<Option<String>, ConfigError> {
+        if let Some(value) = self.get(name) {
+            return Ok(Some(value.trim().to_owned()));
+        }
+        let of_file = format!("{name}_FILE");
+        let Some(file) = self.get(&of_file) else {
+            return Ok(None);
+        };
+        match std::fs::read_to_string(&file) {
+            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Err(error) => {
+                let message = format!("cannot read {file}: {error}");
+                Err(ConfigError::new(&of_file, &message))
+            }
+        }
+    }
+
+    fn flag(&self, name: &str) -> Result<bool, ConfigError> {
+        match self.get(name).as_deref().map(str::trim) {
+            None | Some("false" | "0" | "no") => Ok(false),
+            Some("true" | "1" | "yes") => Ok(true),
+            Some(_) => Err(ConfigError::new(name, "expected true or false")),
+        }
+    }
+
+    fn duration(&self, name: &str, into: &mut SignedDuration) -> Result<(), ConfigError> {
+        if let Some(text) = self.get(name) {
+            *into = text
+                .trim()
+                .parse()
+                .map_err(|_| ConfigError::new(name, "expected a duration such as 45s or 2m"))?;
+        }
+        Ok(())
+    }
+
+    fn count(&self, name: &str, into: &mut u32) -> Result<(), ConfigError> {
+        if let Some(text) = self.get(name) {
+            *into = text
+                .trim()
+                .parse()
+                .map_err(|_| ConfigError::new(name, "expected a whole number"))?;
+        }
+        Ok(())
+    }
+
+    fn hmac(&self) -> Result<Option<Hmac>, ConfigError> {
+        let Some(secret) = self.secret("EDA_HMAC_SECRET")? else {
+            return Ok(None);
+        };
+        let mut hmac = Hmac::new(secret);
+        if let Some(header) = self.get("EDA_HMAC_HEADER") {
+            header.trim().clone_into(&mut hmac.header);
+        }
+        hmac.encoding = match self.get("EDA_HMAC_ENCODING").as_deref().map(str::trim) {
+            None => None,
+            Some("hex") => Some(Encoding::Hex),
+            Some("base64") => Some(Encoding::Base64),
+            Some(_) => {
+                return Err(ConfigError::new(
+                    "EDA_HMAC_ENCODING",
+                    "expected hex or base64",
+                ));
+            }
+        };
+        // Set to nothing, it means "no prefix", which is not the same as not set.
+        hmac.prefix = (self.0)("EDA_HMAC_PREFIX");
+        Ok(Some(hmac))
+    }
+
+    fn stream_auth(&self) -> Result<StreamAuth, ConfigError> {
+        if let Some(hmac) = self.hmac()? {
+            return Ok(StreamAuth::Hmac(hmac));
+        }
+        if let Some(token) = self.secret("EDA_TOKEN")? {
+            let mut auth = StreamAuth::token(token);
+            if let (StreamAuth::Token { header, .. }, Some(other)) =
+                (&mut auth, self.get("EDA_TOKEN_HEADER"))
+            {
+                other.trim().clone_into(header);
+            }
+            return Ok(auth);
+        }
+        if let (Some(username), Some(password)) =
+            (self.get("EDA_USERNAME"), self.secret("EDA_PASSWORD")?)
+        {
+            return Ok(StreamAuth::basic(username, password));
+        }
+        if self.get("EDA_CLIENT_CERT_FILE").is_some() {
+            return Ok(StreamAuth::ClientCertificate);
+        }
+        Err(ConfigError::new(
+            "EDA_TOKEN",
+            "an event stream needs EDA_TOKEN, EDA_HMAC_SECRET, EDA_USERNAME and EDA_PASSWORD, or \
+             EDA_CLIENT_CERT_FILE",
+        ))
+    }
+}
+
+impl EdaConfig {
+    /// Reads the environment of the process; see [`from_vars`](Self::from_vars) for the names.
+    ///
+    /// # Errors
+    /// When a variable is missing or unreadable.
+    pub fn from_env() -> Result<Self, ConfigError> {
+        Self::from_vars(|name| std::env::var(name).ok())
+    }
+
+    /// Reads variables from wherever the caller has them.
+    ///
+    /// | variable | meaning |
+    /// |---|---|
+    /// | `EDA_TRANSPORT` | `rulebook-webhook` or `event-stream` (required) |
+    /// | `EDA_CREATE_URL`, `EDA_DELETE_URL` | where events go (required); `{kind}` becomes the kind |
+    /// | `EDA_TOKEN`, or `EDA_TOKEN_FILE` | bearer token, or a file that holds it |
+    /// | `EDA_TOKEN_HEADER` | header of an event stream's token (default `Authorization`) |
+    /// | `EDA_HMAC_SECRET`, or `EDA_HMAC_SECRET_FILE` | secret of the signature |
+    /// | `EDA_HMAC_HEADER` | its header (default `X-Hub-Signature-256`) |
+    /// | `EDA_HMAC_ENCODING` | `hex` or `base64` (default: hex for a webhook, base64 for a stream) |
+    /// | `EDA_HMAC_PREFIX` | what stands before the digest (default: `sha256=` or nothing) |
+    /// | `EDA_USERNAME`, `EDA_PASSWORD` (or `_FILE`) | basic authentication of an event stream |
+    /// | `EDA_CLIENT_CERT_FILE`, `EDA_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
+    /// | `EDA_CA_FILE` | PEM file to trust beside the system's certificates |
+    /// | `EDA_INSECURE` | `true` trusts any certificate |
+    /// | `EDA_NAME` | name of the provider in records (default `eda`) |
+    /// | `EDA_ENVELOPE` | member of the payload for what is ours (default `providerEvent`) |
+    /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied |
+    /// | `EDA_FINALIZER` | finalizer of the automation; `{kind}` becomes the kind |
+    /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight |
+    /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
+    /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW` | durations such as `45s` or `2m` |
+    ///
+    /// # Errors
+    /// When a required variable is missing or one cannot be read; the error names it.
+    pub fn from_vars(vars: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
+        let vars = Vars(&vars);
+        let is_stream = match vars
+            .required(
+                "EDA_TRANSPORT",
+                "set it to rulebook-webhook or event-stream",
+            )?
+            .trim()
+        {
+            "rulebook-webhook" => false,
+            "event-stream" => true,
+            _ => {
+                return Err(ConfigError::new(
+                    "EDA_TRANSPORT",
+                    "expected rulebook-webhook or event-stream",
+                ));
+            }
+        };
+        let urls = Endpoints::new(
+            vars.required("EDA_CREATE_URL", "set it to the URL for creation")?,
+            vars.required("EDA_DELETE_URL", "set it to the URL for deletion")?,
+        );
+        let transport = if is_stream {
+            Transport::from(EventStream::new(urls, vars.stream_auth()?))
+        } else {
+            let mut webhook = RulebookWebhook::new(urls);
+            webhook.token = vars.secret("EDA_TOKEN")?.map(Into::into);
+            webhook.hmac = vars.hmac()?;
+            webhook.into()
+        };
+        let mut config = Self::new(transport);
+        for (name, into) in [
+            ("EDA_NAME", &mut config.name),
+            ("EDA_ENVELOPE", &mut config.envelope),
+            (
+                "EDA_VERSION_ANNOTATION",
+                &mut config.completion.version_annotation,
+            ),
+            ("EDA_FINALIZER", &mut config.completion.finalizer),
+        ] {
+            if let Some(value) = vars.get(name) {
+                *into = value.trim().to_owned();
+            }
+        }
+        config.http.ca_file = vars.get("EDA_CA_FILE").map(PathBuf::from);
+        config.http.insecure = vars.flag("EDA_INSECURE")?;
+        config.http.client_identity = vars.get("EDA_CLIENT_CERT_FILE").map(|certificate| {
+            let key = vars.get("EDA_CLIENT_KEY_FILE");
+            ClientIdentity::Files {
+                key: PathBuf::from(key.unwrap_or_else(|| certificate.clone())),
+                certificate: PathBuf::from(certificate),
+            }
+        });
+        if let Some(name) = vars.get("EDA_ACTIVATION") {
+            let url = vars.required("EDA_API_URL", "EDA_ACTIVATION needs it")?;
+            let token = vars
+                .secret("EDA_API_TOKEN")?
+                .ok_or_else(|| ConfigError::new("EDA_API_TOKEN", "EDA_ACTIVATION needs it"))?;
+            config.activation = Some(Activation::new(url, token, name.trim()));
+        }
+        vars.count("EDA_MAX_IN_FLIGHT", &mut config.pacing.max_in_flight)?;
+        vars.duration("EDA_MIN_INTERVAL", &mut config.pacing.min_interval)?;
+        vars.duration("EDA_REQUEST_TIMEOUT", &mut config.http.request_timeout)?;
+        vars.duration("EDA_POLL_INTERVAL", &mut config.timing.poll_interval)?;
+        vars.duration("EDA_IN_FLIGHT_WINDOW", &mut config.timing.in_flight_window)?;
+        Ok(config)
+    }
+}

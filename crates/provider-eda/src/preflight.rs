@@ -1,0 +1,129 @@
+//! The configuration, tried out without sending an event.
+
+use provider_core::{JobType, Preflight};
+
+use crate::body::action;
+use crate::{EdaProvider, StreamAuth, Transport, TransportKind};
+
+impl EdaProvider {
+    pub(crate) async fn check(&self, kinds: &[String]) -> Preflight {
+        let mut report = Preflight::new();
+        report.ok("configuration", &self.config.to_string());
+        if self.config.http.insecure {
+            report.warning(
+                "certificates",
+                "certificates are not checked",
+                "set a CA file instead of the insecure switch",
+            );
+        }
+        self.check_auth(&mut report);
+        if let Some(activation) = &self.config.activation {
+            self.client.check_activation(&mut report, activation).await;
+        }
+        let mut seen = Vec::new();
+        for kind in kinds {
+            for job_type in [JobType::Provision, JobType::Deprovision] {
+                let check = format!("{} of {kind}", action(job_type));
+                let url = match self.url(job_type, kind) {
+                    Ok(url) if seen.contains(&url) => continue,
+                    Ok(url) => url,
+                    Err(error) => {
+                        report.error(&check, error.message(), error.advice());
+                        continue;
+                    }
+                };
+                self.check_url(&mut report, &check, &url).await;
+                seen.push(url);
+            }
+        }
+        if kinds.is_empty() {
+            report.warning(
+                "endpoints",
+                "no kind was named, so no URL was tried",
+                "name the kinds of objects that will be provisioned",
+            );
+        }
+        report
+    }
+
+    fn check_auth(&self, report: &mut Preflight) {
+        match &self.config.transport {
+            Transport::RulebookWebhook(webhook) => {
+                if webhook.hmac.is_some() {
+                    report.warning(
+                        "signature",
+                        "a signature can only be tried out by sending an event",
+                        "",
+                    );
+                } else if webhook.token.is_none() && self.config.http.client_identity.is_none() {
+                    report.warning(
+                        "authentication",
+                        "events are sent without any credential: whoever reaches the webhook can \
+                         send them too",
+                        "set a token, or an HMAC secret, on both sides",
+                    );
+                }
+            }
+            Transport::EventStream(stream) => {
+                if !matches!(stream.auth, StreamAuth::ClientCertificate) {
+                    report.warning(
+                        "credential",
+                        "the credential of an event stream can only be tried out by sending an event",
+                        "put the event stream into test mode and send one",
+                    );
+                }
+            }
+        }
+    }
+
+    async fn check_url(&self, report: &mut Preflight, check: &str, url: &url::Url) {
+        let transport = self.config.transport.kind();
+        let status = match self.client.probe(url).await {
+            Ok(status) => status,
+            Err(error) => return report.error(check, error.message(), error.advice()),
+        };
+        match (transport, status) {
+            (_, 405) => report.ok(
+                check,
+                match transport {
+                    TransportKind::RulebookWebhook => "the rulebook listens and takes our token",
+                    TransportKind::EventStream => "the EDA server answers",
+                },
+            ),
+            (TransportKind::RulebookWebhook, 401) => {
+                return report.error(
+                    check,
+                    "the webhook does not accept our token",
+                    "set the token to that of the rulebook's source",
+                );
+            }
+            (_, status) => {
+                return report.error(
+                    check,
+                    &format!("a GET was answered with {status}, and a {transport} says 405"),
+                    "check the URL, and what is in front of the service",
+                );
+            }
+        }
+        match transport {
+            TransportKind::RulebookWebhook => report.warning(
+                &format!("rule for {check}"),
+                "the webhook takes every path, so it cannot be told whether a rule fits this one",
+                &format!(
+                    "make sure that a rule fits event.meta.endpoint == \"{}\"",
+                    url.path().trim_start_matches('/')
+                ),
+            ),
+            TransportKind::EventStream => report.warning(
+                &format!("rule for {check}"),
+                "an event stream takes events while nobody listens, and loses them; and it cannot be \
+                 told whether a rule fits",
+                &format!(
+                    "keep an activation running, with rules for event.payload.{}.action: behind an \
+                     event stream, event.meta.endpoint is the path of the stream",
+                    self.config.envelope
+                ),
+            ),
+        }
+    }
+}

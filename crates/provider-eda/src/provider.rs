@@ -1,0 +1,352 @@
+//! The contract of providers, kept by sending events and looking at the object.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use provider_core::{
+    CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
+    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight,
+    Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError,
+    clock, text,
+};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use url::Url;
+
+use crate::breaker::Breaker;
+use crate::client::{Client, std_duration};
+use crate::completion::{Verdict, applied};
+use crate::pace::{Key, Paces};
+use crate::{ConfigError, EdaConfig};
+
+/// What our jobs are called in records.
+const EVENT: &str = "event";
+
+/// Starts jobs by events to a rulebook or to an event stream.
+///
+/// Cheap to share (`Arc`); holds one connection pool and the pace of sending, and no state of any
+/// job: the names of jobs are the tokens of their launches, and their ends are read off the object.
+pub struct EdaProvider {
+    pub(crate) config: EdaConfig,
+    pub(crate) client: Client,
+    clock: Arc<dyn Clock>,
+    paces: Paces,
+    breaker: Breaker,
+    in_flight: Semaphore,
+}
+
+impl fmt::Debug for EdaProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EdaProvider")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for EdaProvider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.config.fmt(f)
+    }
+}
+
+fn not_sent(kind: ErrorKind, message: impl AsRef<str>, advice: &str) -> ProviderError {
+    ProviderError::new(Effect::NotSent, kind, message).with_advice(advice)
+}
+
+impl EdaProvider {
+    /// A provider for this service; nothing is sent yet.
+    ///
+    /// # Errors
+    /// When a setting cannot work; the error names it.
+    pub fn new(config: EdaConfig) -> Result<Self, ConfigError> {
+        Self::with_clock(config, Arc::new(SystemClock))
+    }
+
+    /// The same with a clock of the caller's, which decides when the next event may be sent and
+    /// how long an event may be on its way.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_clock(config: EdaConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let pacing = &config.pacing;
+        let permits = usize::try_from(pacing.max_in_flight)
+            .unwrap_or(usize::MAX)
+            .min(Semaphore::MAX_PERMITS);
+        Ok(Self {
+            client: Client::new(&config)?,
+            clock,
+            paces: Paces::new(std_duration(pacing.min_interval)),
+            breaker: Breaker::new(pacing.breaker_failures, std_duration(pacing.breaker_pause)),
+            in_flight: Semaphore::new(permits),
+            config,
+        })
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &EdaConfig {
+        &self.config
+    }
+
+    /// Learns from an object's records when its last events were sent, so that a process that has
+    /// just started does not send the next ones too soon.
+    ///
+    /// Deprovisioning does this by itself, with the history that it is given.
+    pub fn remember(&self, resource: &Resource, history: &[JobRecord]) {
+        let now = self.clock.now();
+        let ours = |name: &str| name == self.config.name;
+        for record in history {
+            if record.may_have_run()
+                && record.provider.as_deref().is_none_or(ours)
+                && let Some(sent) = record.sent_at.or(record.timestamp)
+            {
+                let key = Key::new(resource, record.job_type);
+                self.paces.remember(key, sent, now);
+            }
+        }
+    }
+
+    pub(crate) fn url(&self, job_type: JobType, kind: &str) -> Result<Url, ProviderError> {
+        let endpoints = self.config.transport.endpoints();
+        let advice = "set the URLs for creation and deletion of this kind, or fixed ones";
+        match endpoints.url(job_type, kind) {
+            Some(Ok(url)) => Ok(url),
+            Some(Err(error)) => Err(not_sent(ErrorKind::Invalid, error.to_string(), advice)),
+            None => Err(not_sent(
+                ErrorKind::Invalid,
+                format!(
+                    "there is no URL to {} a {}",
+                    crate::body::action(job_type),
+                    text::bounded(kind, 60)
+                ),
+                advice,
+            )),
+        }
+    }
+
+    /// Sends one event, if it is its turn.
+    async fn send(
+        &self,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Result<JobRef, TriggerError> {
+        if request.token.as_str().is_empty() {
+            let text = "the launch has no operation token";
+            return Err(not_sent(ErrorKind::Invalid, text, "").into());
+        }
+        let url = self.url(job_type, request.resource.kind())?;
+        let body = self.config.body(request, job_type)?;
+        let key = Key::new(&request.resource, job_type);
+        let turn = self.paces.enter(key, self.clock.now()).map_err(|left| {
+            not_sent(
+                ErrorKind::RateLimited,
+                "an event of this kind for this object was sent a moment ago",
+                "",
+            )
+            .with_retry_after(left)
+        })?;
+        let wait = std_duration(self.config.pacing.max_wait);
+        let Some(_place) = self.place(wait).await else {
+            return Err(not_sent(
+                ErrorKind::RateLimited,
+                format!(
+                    "{} events are on their way already",
+                    self.config.pacing.max_in_flight
+                ),
+                "if that lasts, the rulebook is slower than the events come",
+            )
+            .with_retry_after(wait.max(Duration::from_secs(1)))
+            .into());
+        };
+        let host = url.authority().to_owned();
+        let ticket = self
+            .breaker
+            .enter(&host, self.clock.now())
+            .map_err(|left| {
+                not_sent(
+                    ErrorKind::Unavailable,
+                    format!(
+                        "the service at {host} did not answer lately; it is left alone for a while"
+                    ),
+                    "check that the activation runs",
+                )
+                .with_retry_after(left)
+            })?;
+        turn.sent(self.clock.now());
+        let sent = self.client.post(&url, body).await;
+        let somebody = sent.as_ref().map_or_else(
+            |error| !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
+            |()| true,
+        );
+        ticket.done(somebody, self.clock.now());
+        tracing::debug!(
+            object = %request.resource.key(),
+            action = crate::body::action(job_type),
+            token = request.token.as_str(),
+            error = sent.as_ref().err().map(tracing::field::display),
+            "sent an event"
+        );
+        sent?;
+        Ok(JobRef::new(
+            &self.config.name,
+            EVENT,
+            request.token.as_str(),
+        ))
+    }
+
+    /// A place among the events that are on their way, if one comes free in time.
+    async fn place(&self, wait: Duration) -> Option<SemaphorePermit<'_>> {
+        if let Ok(place) = self.in_flight.try_acquire() {
+            return Some(place);
+        }
+        let place = tokio::time::timeout(wait, self.in_flight.acquire()).await;
+        place.ok()?.ok()
+    }
+
+    /// Refuses to speak for the jobs of others. Jobs of older operators have no kind.
+    fn own(&self, job: &JobRef) -> Result<(), ProviderError> {
+        let ours = job.provider.is_empty() || job.provider == self.config.name;
+        if ours && (job.kind.is_empty() || job.kind == EVENT) {
+            return Ok(());
+        }
+        Err(not_sent(
+            ErrorKind::Invalid,
+            format!(
+                "{} is not an event of ours",
+                text::bounded(&job.to_string(), 200)
+            ),
+            "this record belongs to another provider; register that one as well",
+        ))
+    }
+}
+
+#[async_trait]
+impl Provider for EdaProvider {
+    fn name(&self) -> &str {
+        &self.config.name
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = Capabilities::none();
+        capabilities.poll_interval = std_duration(self.config.timing.poll_interval);
+        capabilities.on_ambiguity = OnAmbiguity::AssumeSent {
+            kind: Cow::Borrowed(EVENT),
+        };
+        capabilities.block_deletion_on_failure = false;
+        capabilities
+    }
+
+    async fn trigger_provision(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let job = self.send(request, JobType::Provision).await?;
+        let message = format!(
+            "the event was taken by the {}",
+            self.config.transport.kind()
+        );
+        Ok(ProvisionResult::new(job, JobState::Unknown, &message))
+    }
+
+    async fn provision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.own(&job.job)?;
+        let (version, token) = (job.config_version.as_ref(), job.token.as_ref());
+        let completion = &self.config.completion;
+        if completion.has_applied(resource, version, token) {
+            return Ok(applied(job.job.clone(), version));
+        }
+        let message = if version.is_some() {
+            "the automation has not reported this version as applied"
+        } else {
+            "the event carried no version, so its end cannot be seen"
+        };
+        Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(message))
+    }
+
+    async fn trigger_deprovision(
+        &self,
+        request: &LaunchRequest,
+        history: &[JobRecord],
+    ) -> Result<DeprovisionResult, TriggerError> {
+        let others: Vec<JobRecord> = history
+            .iter()
+            .filter(|record| record.token.as_ref() != Some(&request.token))
+            .cloned()
+            .collect();
+        self.remember(&request.resource, &others);
+        let now = self.clock.now();
+        match self.config.may_deprovision(&request.resource, &others, now) {
+            Verdict::Nothing(reason) => Ok(DeprovisionResult::Skipped { reason }),
+            Verdict::Wait {
+                reason,
+                left,
+                provision_job,
+            } => Ok(DeprovisionResult::Waiting {
+                reason,
+                retry_after: left.max(Duration::from_millis(100)),
+                block_deletion_on_failure: false,
+                provision_job: provision_job.map(|job| *job),
+            }),
+            Verdict::Send { provision_job } => Ok(DeprovisionResult::Triggered {
+                job: self.send(request, JobType::Deprovision).await?,
+                initial_state: JobState::Running,
+                block_deletion_on_failure: false,
+                provision_job: provision_job.map(|job| *job),
+            }),
+        }
+    }
+
+    async fn deprovision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.own(&job.job)?;
+        let status =
+            |state, message: &str| Ok(JobStatus::new(job.job.clone(), state).with_message(message));
+        if !self.config.completion.has_finalizer(resource) {
+            return status(
+                JobState::Succeeded,
+                "the automation has removed its finalizer",
+            );
+        }
+        let limit = self.config.timing.deprovision_limit.map(std_duration);
+        let since = job.launched_at;
+        if let (Some(limit), Some(since)) = (limit, since)
+            && clock::since(self.clock.now(), since) >= limit
+        {
+            return status(
+                JobState::Failed,
+                "the automation has kept its finalizer beyond the limit; the event may be lost, or \
+                 no rule fits it",
+            );
+        }
+        status(
+            JobState::Running,
+            "the automation has not removed its finalizer yet",
+        )
+    }
+
+    async fn cancel(
+        &self,
+        _resource: &Resource,
+        _job: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError> {
+        Err(ProviderError::unsupported("cancelling an event"))
+    }
+
+    async fn find_launched(&self, _query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        Err(ProviderError::unsupported("looking events up"))
+    }
+
+    async fn preflight(&self, kinds: &[String]) -> Preflight {
+        self.check(kinds).await
+    }
+}

@@ -1,0 +1,437 @@
+//! The two ways into Event-Driven Ansible, which differ in nearly everything but the verb.
+
+use std::fmt;
+
+use provider_core::SecretString;
+use provider_core::text::MASK;
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+use crate::{ConfigError, Endpoints};
+
+/// Where events are sent, and how. Chosen by the user: nothing in a URL or an answer tells the
+/// two apart for sure.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Transport {
+    /// A rulebook's own webhook source (`eda.builtin.webhook`, `ansible.eda.webhook`).
+    RulebookWebhook(RulebookWebhook),
+    /// An event stream of the EDA server (AAP 2.5 and later).
+    EventStream(EventStream),
+}
+
+/// Which of the two a transport is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum TransportKind {
+    /// A rulebook's own webhook source.
+    RulebookWebhook,
+    /// An event stream of the EDA server.
+    EventStream,
+}
+
+impl fmt::Display for TransportKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::RulebookWebhook => "rulebook webhook",
+            Self::EventStream => "event stream",
+        })
+    }
+}
+
+/// A rulebook's own webhook source.
+///
+/// Measured on ansible-rulebook 1.3.2: any path is taken, and 200 says that the event stands in
+/// a queue in memory. A body may have 1 MiB. Token and HMAC may be asked for together.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct RulebookWebhook {
+    /// The URLs; their last part is what rules see as `event.meta.endpoint`.
+    pub endpoints: Endpoints,
+    /// The source's `token`.
+    pub token: Option<SecretString>,
+    /// The source's `hmac_secret` and what belongs to it. By default the digest is sent in hex
+    /// as `sha256=DIGEST`.
+    pub hmac: Option<Hmac>,
+}
+
+/// An event stream of the EDA server.
+///
+/// Measured on eda-server of August 2026: the body is read as YAML, may have 2.5 MiB, and is cut
+/// in pieces that must fit a notification of PostgreSQL. 200 is answered whether an activation
+/// listens or not, and an event that nobody listens to is lost.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EventStream {
+    /// The URLs, as the EDA server shows them: `…/external_event_stream/UUID/post/`.
+    pub endpoints: Endpoints,
+    /// The credential of the stream.
+    pub auth: StreamAuth,
+}
+
+/// The credential of an event stream.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[non_exhaustive]
+pub enum StreamAuth {
+    /// Type "Token".
+    Token {
+        /// The token.
+        token: SecretString,
+        /// The header of the credential, `Authorization` unless it was changed there.
+        #[serde(default = "authorization")]
+        header: String,
+    },
+    /// Type "HMAC", or "GitHub": by default the digest is sent in base64 without a prefix, which
+    /// is the default of the type "HMAC".
+    Hmac(Hmac),
+    /// Type "Basic".
+    Basic {
+        /// Login name.
+        username: String,
+        /// Password.
+        password: SecretString,
+    },
+    /// Type "mTLS": the certificate of [`HttpConfig`](crate::HttpConfig) alone.
+    ClientCertificate,
+}
+
+fn authorization() -> String {
+    "Authorization".to_owned()
+}
+
+/// A signature over the body.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Hmac {
+    /// The secret that both sides know.
+    pub secret: SecretString,
+    /// The hash.
+    #[serde(default)]
+    pub algorithm: Algorithm,
+    /// The header that carries the signature.
+    #[serde(default = "signature_header")]
+    pub header: String,
+    /// How the digest is written; the transport's default where absent.
+    #[serde(default)]
+    pub encoding: Option<Encoding>,
+    /// What stands before the digest, such as `sha256=`; the transport's default where absent.
+    #[serde(default)]
+    pub prefix: Option<String>,
+}
+
+fn signature_header() -> String {
+    "X-Hub-Signature-256".to_owned()
+}
+
+/// The hash of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Algorithm {
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a digest is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Encoding {
+    /// Lower-case hexadecimal; upper case is refused by the webhook source.
+    Hex,
+    /// Base64 of the standard alphabet with padding.
+    Base64,
+}
+
+impl Hmac {
+    /// A signature with the transport's defaults.
+    #[must_use]
+    pub fn new(secret: impl Into<SecretString>) -> Self {
+        Self {
+            secret: secret.into(),
+            algorithm: Algorithm::default(),
+            header: signature_header(),
+            encoding: None,
+            prefix: None,
+        }
+    }
+
+    /// A signature as GitHub sends it: `sha256=` and hex.
+    #[must_use]
+    pub fn github(secret: impl Into<SecretString>) -> Self {
+        Self::new(secret)
+            .with_encoding(Encoding::Hex)
+            .with_prefix("sha256=")
+    }
+
+    /// In another header.
+    #[must_use]
+    pub fn with_header(mut self, header: impl Into<String>) -> Self {
+        self.header = header.into();
+        self
+    }
+
+    /// In this encoding.
+    #[must_use]
+    pub fn with_encoding(mut self, encoding: Encoding) -> Self {
+        self.encoding = Some(encoding);
+        self
+    }
+
+    /// With this before the digest; empty for nothing.
+    #[must_use]
+    pub fn with_prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = Some(prefix.into());
+        self
+    }
+
+    /// With another hash.
+    #[must_use]
+    pub fn with_algorithm(mut self, algorithm: Algorithm) -> Self {
+        self.algorithm = algorithm;
+        self
+    }
+
+    fn validate(&self, field: &str) -> Result<(), ConfigError> {
+        if secret(&self.secret).is_empty() {
+            return Err(ConfigError::new(field, "the secret is empty"));
+        }
+        header_name(field, &self.header)?;
+        let prefix = self.prefix.as_deref().unwrap_or_default();
+        printable(field, prefix, "the prefix")
+    }
+}
+
+impl fmt::Debug for Hmac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "HMAC {:?} with secret {MASK} in {}",
+            self.algorithm, self.header
+        )?;
+        if let Some(encoding) = self.encoding {
+            write!(f, " as {encoding:?}")?;
+        }
+        match &self.prefix {
+            Some(prefix) => write!(f, " with prefix {prefix:?}"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for StreamAuth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Token { header, .. } => write!(f, "token {MASK} in {header}"),
+            Self::Hmac(hmac) => hmac.fmt(f),
+            Self::Basic { username, .. } => write!(f, "user {username:?} with password {MASK}"),
+            Self::ClientCertificate => f.write_str("client certificate"),
+        }
+    }
+}
+
+impl StreamAuth {
+    /// A bearer token.
+    #[must_use]
+    pub fn token(token: impl Into<SecretString>) -> Self {
+        Self::Token {
+            token: token.into(),
+            header: authorization(),
+        }
+    }
+
+    /// A user with password.
+    #[must_use]
+    pub fn basic(username: impl Into<String>, password: impl Into<SecretString>) -> Self {
+        Self::Basic {
+            username: username.into(),
+            password: password.into(),
+        }
+    }
+}
+
+impl RulebookWebhook {
+    /// A webhook without credentials.
+    #[must_use]
+    pub fn new(endpoints: Endpoints) -> Self {
+        Self {
+            endpoints,
+            token: None,
+            hmac: None,
+        }
+    }
+
+    /// With the source's token.
+    #[must_use]
+    pub fn with_token(mut self, token: impl Into<SecretString>) -> Self {
+        self.token = Some(token.into());
+        self
+    }
+
+    /// With a signature.
+    #[must_use]
+    pub fn with_hmac(mut self, hmac: Hmac) -> Self {
+        self.hmac = Some(hmac);
+        self
+    }
+}
+
+impl EventStream {
+    /// An event stream with its credential.
+    #[must_use]
+    pub fn new(endpoints: Endpoints, auth: StreamAuth) -> Self {
+        Self { endpoints, auth }
+    }
+}
+
+impl From<RulebookWebhook> for Transport {
+    fn from(webhook: RulebookWebhook) -> Self {
+        Self::RulebookWebhook(webhook)
+    }
+}
+
+impl From<EventStream> for Transport {
+    fn from(stream: EventStream) -> Self {
+        Self::EventStream(stream)
+    }
+}
+
+impl Transport {
+    /// Which of the two it is.
+    #[must_use]
+    pub const fn kind(&self) -> TransportKind {
+        match self {
+            Self::RulebookWebhook(_) => TransportKind::RulebookWebhook,
+            Self::EventStream(_) => TransportKind::EventStream,
+        }
+    }
+
+    pub(crate) const fn endpoints(&self) -> &Endpoints {
+        match self {
+            Self::RulebookWebhook(webhook) => &webhook.endpoints,
+            Self::EventStream(stream) => &stream.endpoints,
+        }
+    }
+
+    /// Every secret that goes out, for masking.
+    pub(crate) fn secrets(&self) -> Vec<&str> {
+        let secrets: [Option<&SecretString>; 2] = match self {
+            Self::RulebookWebhook(w) => [w.token.as_ref(), w.hmac.as_ref().map(|h| &h.secret)],
+            Self::EventStream(stream) => match &stream.auth {
+                StreamAuth::Token { token, .. } => [Some(token), None],
+                StreamAuth::Hmac(hmac) => [Some(&hmac.secret), None],
+                StreamAuth::Basic { password, .. } => [Some(password), None],
+                StreamAuth::ClientCertificate => [None, None],
+            },
+        };
+        secrets.into_iter().flatten().map(secret).collect()
+    }
+
+    pub(crate) fn validate(&self, has_identity: bool) -> Result<(), ConfigError> {
+        let urls = self.endpoints().all();
+        if urls.is_empty() {
+            return Err(ConfigError::new(
+                "endpoints",
+                "set the URLs for creation and deletion",
+            ));
+        }
+        for (field, url) in urls {
+            self.fits(field, &url?)?;
+        }
+        match self {
+            Self::RulebookWebhook(webhook) => {
+                if let Some(token) = &webhook.token {
+                    token_like("token", secret(token))?;
+                }
+                webhook.hmac.as_ref().map_or(Ok(()), |h| h.validate("hmac"))
+            }
+            Self::EventStream(stream) => match &stream.auth {
+                StreamAuth::Token { token, header } => {
+                    header_name("auth.token.header", header)?;
+                    token_like("auth.token", secret(token))
+                }
+                StreamAuth::Hmac(hmac) => hmac.validate("auth.hmac"),
+                StreamAuth::Basic { username, .. }
+                    if username.is_empty() || username.contains(':') =>
+                {
+                    let what = "the user name is empty or holds a colon";
+                    Err(ConfigError::new("auth.basic", what))
+                }
+                StreamAuth::ClientCertificate if !has_identity => Err(ConfigError::new(
+                    "auth.clientCertificate",
+                    "set http.clientIdentity to the certificate and its key",
+                )),
+                StreamAuth::Basic { .. } | StreamAuth::ClientCertificate => Ok(()),
+            },
+        }
+    }
+
+    /// Refuses the URL of one transport for the other.
+    fn fits(&self, field: &str, url: &Url) -> Result<(), ConfigError> {
+        let stream_uuid = url
+            .path()
+            .split_once("/external_event_stream/")
+            .map(|(_, rest)| rest);
+        match (self, stream_uuid) {
+            (Self::RulebookWebhook(_), None) => Ok(()),
+            (Self::RulebookWebhook(_), Some(_)) => Err(ConfigError::new(
+                field,
+                "this is the URL of an event stream; configure the transport eventStream",
+            )),
+            (Self::EventStream(_), Some(rest))
+                if rest.strip_suffix("/post/").is_some_and(is_uuid) =>
+            {
+                Ok(())
+            }
+            // Without the slash at the end the server redirects, and with another uuid it says 400.
+            (Self::EventStream(_), _) => Err(ConfigError::new(
+                field,
+                "expected the URL that the EDA server shows for the stream: \
+                 https://host/…/external_event_stream/UUID/post/ with the slash at the end",
+            )),
+        }
+    }
+}
+
+fn is_uuid(text: &str) -> bool {
+    let groups: Vec<usize> = text.split('-').map(str::len).collect();
+    groups == [8, 4, 4, 4, 12] && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
+}
+
+/// A token ends up in a header, after one blank: a blank at its ends would be lost there, and an
+/// empty one makes an event stream fail with 500.
+fn token_like(field: &str, token: &str) -> Result<(), ConfigError> {
+    if token.is_empty() {
+        return Err(ConfigError::new(field, "the token is empty"));
+    }
+    if token.trim() != token {
+        return Err(ConfigError::new(
+            field,
+            "the token begins or ends with a blank or a line break",
+        ));
+    }
+    printable(field, token, "the token")
+}
+
+fn printable(field: &str, text: &str, what: &str) -> Result<(), ConfigError> {
+    if text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        return Ok(());
+    }
+    let message = format!("{what} holds characters that a header cannot carry");
+    Err(ConfigError::new(field, &message))
+}
+
+fn header_name(field: &str, name: &str) -> Result<(), ConfigError> {
+    match reqwest::header::HeaderName::from_bytes(name.as_bytes()) {
+        Ok(_) => Ok(()),
+        Err(_) => Err(ConfigError::new(field, "expected the name of a header")),
+    }
+}
+
+pub(crate) fn secret(secret: &SecretString) -> &str {
+    use secrecy::ExposeSecret;
+    secret.expose_secret()
+}

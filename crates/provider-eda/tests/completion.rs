@@ -1,0 +1,376 @@
+//! How the end of a job is seen, and when a deletion may go on.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{
+    APPLIED, FINALIZER, Setup, config, marked, object, record, reported, request, resource, setup,
+    start, token, tracked, version, vm, webhook,
+};
+use jiff::SignedDuration;
+use provider_core::{
+    ConfigVersion, DeprovisionResult, ErrorKind, FindRequest, JobRecord, JobState, JobType,
+    OnAmbiguity, Provider, Reason, Resource,
+};
+use provider_testkit::eda::Webhook;
+use serde_json::json;
+
+async fn plain() -> Setup {
+    setup(Webhook::new(), |sim| config(webhook(sim))).await
+}
+
+#[tokio::test]
+async fn capabilities_are_those_of_events() {
+    let s = plain().await;
+    let can = s.eda.capabilities();
+    assert!(!can.cancel && !can.find_launched && !can.block_deletion_on_failure);
+    assert_eq!(
+        can.on_ambiguity,
+        OnAmbiguity::AssumeSent {
+            kind: "event".into()
+        }
+    );
+    assert_eq!(s.eda.name(), "eda");
+    let error = s.eda.cancel(&vm("vm"), &tracked(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let query = FindRequest::new(vm("vm"), JobType::Provision, token(1));
+    let error = s.eda.find_launched(&query).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+#[tokio::test]
+async fn a_provision_is_unknown_until_its_version_is_reported() {
+    let s = plain().await;
+    let status = s
+        .eda
+        .provision_status(&vm("vm"), &tracked(1))
+        .await
+        .unwrap();
+    assert_eq!((status.state, status.settled), (JobState::Unknown, false));
+    let other = ConfigVersion::of_json(&json!({"cores": 8}));
+    let status = s
+        .eda
+        .provision_status(&reported("vm", &other), &tracked(1))
+        .await
+        .unwrap();
+    assert_eq!(
+        (status.state, status.reconciled_version),
+        (JobState::Unknown, None)
+    );
+    let status = s
+        .eda
+        .provision_status(&reported("vm", &version()), &tracked(1))
+        .await
+        .unwrap();
+    assert_eq!((status.state, status.settled), (JobState::Succeeded, true));
+    assert_eq!(status.reconciled_version, Some(version()));
+    // A job without a version cannot be seen to end.
+    let mut job = tracked(1);
+    job.config_version = None;
+    let status = s
+        .eda
+        .provision_status(&reported("vm", &version()), &job)
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Unknown);
+}
+
+/// A, B, A again: the report of the first A says nothing about the last.
+#[tokio::test]
+async fn where_the_automation_reports_the_token_an_older_event_is_no_proof() {
+    let s = plain().await;
+    let with_token = |n: u128| {
+        let mut object = object("vm", "tenant");
+        object["metadata"]["annotations"] = json!({
+            APPLIED: version().as_str(),
+            "osac.openshift.io/reconciled-operation": token(n).as_str(),
+        });
+        resource(object)
+    };
+    let status = s
+        .eda
+        .provision_status(&with_token(1), &tracked(3))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Unknown);
+    let status = s
+        .eda
+        .provision_status(&with_token(3), &tracked(3))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_deprovision_runs_while_the_finalizer_is_there() {
+    let s = plain().await;
+    let sent = s
+        .eda
+        .trigger_deprovision(&request(marked("vm"), 1), &[])
+        .await
+        .unwrap();
+    let DeprovisionResult::Triggered {
+        job,
+        initial_state,
+        block_deletion_on_failure,
+        ..
+    } = sent
+    else {
+        panic!("{sent:?}");
+    };
+    assert_eq!(initial_state, JobState::Running);
+    assert!(!block_deletion_on_failure);
+    let event = &s.sim.journal()[0];
+    assert_eq!(event.endpoint, "delete-compute-instance");
+    assert_eq!(
+        event.text("/providerEvent/operationToken"),
+        Some(job.id.as_str())
+    );
+    s.pass(24 * 3_600);
+    let status = s
+        .eda
+        .deprovision_status(&marked("vm"), &tracked(1))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Running);
+    let status = s
+        .eda
+        .deprovision_status(&vm("vm"), &tracked(1))
+        .await
+        .unwrap();
+    assert_eq!((status.state, status.settled), (JobState::Succeeded, true));
+    assert_eq!(status.reconciled_version, None);
+}
+
+#[tokio::test]
+async fn finalizers_are_of_the_kind_or_of_ones_own() {
+    let s = setup(Webhook::new(), |sim| {
+        config(webhook(sim)).with_finalizer("Tenant", "example.com/mine")
+    })
+    .await;
+    let completion = &s.eda.config().completion;
+    assert_eq!(completion.finalizer("ComputeInstance"), FINALIZER);
+    assert_eq!(completion.finalizer("Tenant"), "example.com/mine");
+}
+
+enum Expect {
+    Skipped,
+    Waiting(u64),
+    Triggered,
+}
+
+/// Every sort of history, with the finalizer and without, at some time after the events.
+#[tokio::test]
+async fn nothing_is_skipped_while_an_event_may_be_on_its_way() {
+    use Expect::{Skipped, Triggered, Waiting};
+    use JobState::{Failed, Succeeded, Unknown};
+    let at = |n, state| record(JobType::Provision, n, state, start());
+    let closed = |reason| {
+        let mut record = at(1, Failed);
+        record.reason = Some(reason);
+        record
+    };
+    let intent = || {
+        let mut record = at(1, JobState::Pending);
+        record.job_id = None;
+        record.reason = Some(Reason::Ambiguous);
+        record
+    };
+    let unsent = |reason| {
+        let mut record = closed(reason);
+        record.job_id = None;
+        record
+    };
+    let foreign = |state| {
+        let mut record = at(1, state);
+        record.provider = Some("aap".to_owned());
+        record
+    };
+    let undated = || {
+        let mut record = at(1, Unknown);
+        (record.sent_at, record.timestamp) = (None, None);
+        record
+    };
+    let deleting = |finalizers: serde_json::Value| {
+        let mut object = object("vm", "tenant");
+        object["metadata"]["deletionTimestamp"] = json!("2026-11-23T04:00:00Z");
+        object["metadata"]["finalizers"] = finalizers;
+        resource(object)
+    };
+    let bare = || vm("vm");
+    let full = || marked("vm");
+    let done = || reported("vm", &version());
+    type Case = (&'static str, Resource, Vec<JobRecord>, u64, Expect);
+    let cases: Vec<Case> = vec![
+        ("nothing ever sent", bare(), vec![], 0, Skipped),
+        ("marked, no history", full(), vec![], 0, Triggered),
+        (
+            "applied, marked",
+            done(),
+            vec![at(1, Unknown)],
+            60,
+            Triggered,
+        ),
+        (
+            "succeeded, unmarked",
+            bare(),
+            vec![at(1, Succeeded)],
+            60,
+            Skipped,
+        ),
+        (
+            "sent just now, unmarked",
+            bare(),
+            vec![at(1, Unknown)],
+            0,
+            Waiting(15),
+        ),
+        (
+            "sent just now, marked",
+            full(),
+            vec![at(1, Unknown)],
+            60,
+            Waiting(15),
+        ),
+        (
+            "window nearly over",
+            bare(),
+            vec![at(1, Unknown)],
+            893,
+            Waiting(7),
+        ),
+        (
+            "window over, unmarked",
+            bare(),
+            vec![at(1, Unknown)],
+            900,
+            Skipped,
+        ),
+        (
+            "window over, marked",
+            full(),
+            vec![at(1, Unknown)],
+            900,
+            Triggered,
+        ),
+        (
+            "given up, on its way",
+            bare(),
+            vec![closed(Reason::Assumed)],
+            60,
+            Waiting(15),
+        ),
+        (
+            "given up, marked",
+            full(),
+            vec![closed(Reason::Assumed)],
+            60,
+            Triggered,
+        ),
+        (
+            "given up, long ago",
+            bare(),
+            vec![closed(Reason::Assumed)],
+            900,
+            Skipped,
+        ),
+        ("in doubt", bare(), vec![intent()], 60, Waiting(15)),
+        ("in doubt, long ago", bare(), vec![intent()], 900, Skipped),
+        (
+            "never sent",
+            bare(),
+            vec![unsent(Reason::NotSent)],
+            0,
+            Skipped,
+        ),
+        (
+            "refused",
+            bare(),
+            vec![unsent(Reason::Rejected)],
+            0,
+            Skipped,
+        ),
+        (
+            "of AAP, running",
+            full(),
+            vec![foreign(JobState::Running)],
+            9_000,
+            Waiting(15),
+        ),
+        (
+            "of AAP, ended",
+            full(),
+            vec![foreign(Succeeded)],
+            0,
+            Triggered,
+        ),
+        ("undated", bare(), vec![undated()], 9_000, Waiting(15)),
+        (
+            "undated, deleting",
+            deleting(json!([])),
+            vec![undated()],
+            900,
+            Skipped,
+        ),
+        (
+            "an older event behind a newer that was applied",
+            done(),
+            vec![closed(Reason::Assumed), at(2, Succeeded)],
+            60,
+            Triggered,
+        ),
+    ];
+    for (what, resource, history, seconds, expect) in cases {
+        let s = plain().await;
+        s.pass(seconds);
+        let result = s
+            .eda
+            .trigger_deprovision(&request(resource, 9), &history)
+            .await
+            .unwrap();
+        let sent = s.sim.journal().len();
+        match (&expect, &result) {
+            (Skipped, DeprovisionResult::Skipped { .. }) => assert_eq!(sent, 0, "{what}"),
+            (
+                Waiting(wait),
+                DeprovisionResult::Waiting {
+                    retry_after,
+                    block_deletion_on_failure,
+                    ..
+                },
+            ) => {
+                assert_eq!(*retry_after, Duration::from_secs(*wait), "{what}");
+                assert!(!block_deletion_on_failure);
+                assert_eq!(sent, 0, "{what}");
+            }
+            (Triggered, DeprovisionResult::Triggered { .. }) => assert_eq!(sent, 1, "{what}"),
+            _ => panic!("{what}: {result:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_risk_can_be_taken_knowingly() {
+    let s = setup(Webhook::new(), |sim| {
+        let mut config = config(webhook(sim));
+        config.timing.in_flight_window = SignedDuration::ZERO;
+        config
+    })
+    .await;
+    let history = [record(JobType::Provision, 1, JobState::Unknown, start())];
+    let result = s
+        .eda
+        .trigger_deprovision(&request(vm("vm"), 2), &history)
+        .await
+        .unwrap();
+    assert!(matches!(result, DeprovisionResult::Skipped { .. }));
+}

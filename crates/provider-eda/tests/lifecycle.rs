@@ -1,0 +1,352 @@
+//! Whole lives through the engine: the seed scenario, events in doubt, and objects that are
+//! switched between EDA and AAP in the middle of things.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{APPLIED, FINALIZER, config, object, start, version, webhook};
+use provider_aap::{AapConfig, AapProvider, Auth};
+use provider_core::lifecycle::{
+    Desired, Lifecycle, MemoryStore, Outcome, Policy, ProviderRegistry, Standing, StatusStore,
+};
+use provider_core::{Clock, ConfigVersion, JobState, JobType, ManualClock, Resource};
+use provider_eda::EdaProvider;
+use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
+use provider_testkit::eda::{EdaSim, Fault, Webhook};
+use serde_json::{Value, json};
+
+const CREATE: &str = "osac-create-compute-instance";
+const DELETE: &str = "osac-delete-compute-instance";
+
+/// An object in its cluster, with both backends beside it.
+struct Life {
+    eda: EdaSim,
+    aap: AapSim,
+    clock: Arc<ManualClock>,
+    registry: ProviderRegistry,
+    engine: Lifecycle,
+    store: MemoryStore,
+    object: Value,
+}
+
+async fn life() -> Life {
+    let clock = Arc::new(ManualClock::new(start()));
+    let eda = EdaSim::start(Webhook::new(), clock.clone()).await.unwrap();
+    let plan = RunPlan::lasting(Duration::from_secs(300));
+    let world = World::with([CREATE, DELETE].map(|n| Template::job(n).with_plan(plan.clone())));
+    let aap = AapSim::start(world, clock.clone()).await.unwrap();
+    let of_aap = AapConfig::new(aap.url(), Auth::token(ADMIN_TOKEN))
+        .with_template_prefix("osac")
+        .with_http(provider_aap::HttpConfig {
+            proxy_from_environment: false,
+            ..provider_aap::HttpConfig::default()
+        });
+    let registry = ProviderRegistry::new()
+        .with(Arc::new(
+            EdaProvider::with_clock(config(webhook(&eda)), clock.clone()).unwrap(),
+        ))
+        .unwrap()
+        .with(Arc::new(
+            AapProvider::with_clock(of_aap, clock.clone()).unwrap(),
+        ))
+        .unwrap();
+    Life {
+        eda,
+        aap,
+        clock,
+        registry,
+        engine: Lifecycle::new(Policy::default()),
+        store: MemoryStore::new(),
+        object: object("vm", "tenant"),
+    }
+}
+
+impl Life {
+    fn resource(&self) -> Resource {
+        Resource::from_json(self.object.clone()).unwrap()
+    }
+
+    async fn reconcile(&self, provider: &str) -> Outcome {
+        let store: &dyn StatusStore = &self.store;
+        let desired = Desired::new(version(), provider);
+        self.engine
+            .reconcile(
+                &self.registry,
+                store,
+                &self.resource(),
+                &desired,
+                &*self.clock,
+            )
+            .await
+    }
+
+    /// Reconciles whenever the engine asks for it, for so long at most, until it stands so.
+    async fn until(
+        &self,
+        provider: &str,
+        minutes: u64,
+        stands: impl Fn(&Standing) -> bool,
+    ) -> Outcome {
+        let end = provider_core::clock::add(self.clock.now(), Duration::from_secs(60 * minutes));
+        loop {
+            let outcome = self.reconcile(provider).await;
+            if stands(&outcome.standing) {
+                return outcome;
+            }
+            assert!(
+                self.clock.now() < end,
+                "still {:?} after {minutes} minutes",
+                outcome.standing
+            );
+            let wake = outcome.wake_at.unwrap();
+            let next = provider_core::clock::add(self.clock.now(), Duration::from_secs(1));
+            self.clock.set(wake.max(next));
+        }
+    }
+
+    fn mark(&mut self) {
+        self.object["metadata"]["finalizers"] = json!([FINALIZER]);
+    }
+
+    fn unmark(&mut self) {
+        self.object["metadata"]["finalizers"] = json!([]);
+    }
+
+    fn report(&mut self, version: &ConfigVersion) {
+        self.object["metadata"]["annotations"] = json!({ APPLIED: version.as_str() });
+    }
+
+    fn delete(&mut self) {
+        self.object["metadata"]["deletionTimestamp"] = json!(self.clock.now().to_string());
+    }
+
+    fn actions(&self) -> Vec<String> {
+        let of = |event: &provider_testkit::eda::Event| {
+            event.text("/providerEvent/action").unwrap().to_owned()
+        };
+        self.eda.journal().iter().map(of).collect()
+    }
+
+    /// What really ran on AAP: the template, and whether it came to its end.
+    fn jobs(&self) -> Vec<(String, bool)> {
+        let runs = self.aap.journal();
+        runs.into_iter()
+            .map(|run| (run.template, run.succeeded))
+            .collect()
+    }
+}
+
+fn applied(standing: &Standing) -> bool {
+    matches!(standing, Standing::Applied { .. })
+}
+
+fn released(standing: &Standing) -> bool {
+    matches!(standing, Standing::Released(_))
+}
+
+fn in_state(standing: &Standing, job_type: JobType, state: JobState) -> bool {
+    matches!(standing, Standing::InProgress { job_type: t, state: s, .. }
+        if *t == job_type && *s == state)
+}
+
+#[tokio::test]
+async fn the_seed_scenario() {
+    let mut life = life().await;
+    let outcome = life.reconcile("eda").await;
+    assert!(in_state(
+        &outcome.standing,
+        JobType::Provision,
+        JobState::Unknown
+    ));
+    life.mark();
+    life.clock.advance(Duration::from_secs(60));
+    let outcome = life.reconcile("eda").await;
+    assert!(in_state(
+        &outcome.standing,
+        JobType::Provision,
+        JobState::Unknown
+    ));
+    life.report(&version());
+    life.until("eda", 1, applied).await;
+    life.delete();
+    let outcome = life.until("eda", 1, |standing| {
+        in_state(standing, JobType::Deprovision, JobState::Running)
+    });
+    outcome.await;
+    life.unmark();
+    // Within one poll.
+    let outcome = life.until("eda", 1, released).await;
+    assert_eq!(outcome.receipt, None);
+    assert_eq!(life.actions(), ["create", "delete"]);
+}
+
+#[tokio::test]
+async fn an_event_in_doubt_is_taken_as_sent_and_never_repeated() {
+    for fault in [Fault::HangAfter, Fault::DropAfter, Fault::StatusAfter(502)] {
+        let mut life = life().await;
+        life.eda.fault(&fault, 1);
+        let outcome = life.reconcile("eda").await;
+        assert!(
+            in_state(&outcome.standing, JobType::Provision, JobState::Unknown),
+            "{fault:?}: {:?}",
+            outcome.standing
+        );
+        life.clock.advance(Duration::from_secs(300));
+        life.mark();
+        life.report(&version());
+        life.until("eda", 1, applied).await;
+        assert_eq!(life.actions(), ["create"]);
+    }
+}
+
+/// What was never sent is sent again by itself.
+#[tokio::test]
+async fn an_event_that_was_refused_is_sent_again_after_its_back_off() {
+    let mut life = life().await;
+    life.eda.fault(&Fault::RateLimited(5), 1);
+    let outcome = life.reconcile("eda").await;
+    assert!(matches!(outcome.standing, Standing::BackingOff { .. }));
+    life.until("eda", 10, |standing| {
+        in_state(standing, JobType::Provision, JobState::Unknown)
+    })
+    .await;
+    life.report(&version());
+    life.until("eda", 1, applied).await;
+    assert_eq!(life.actions(), ["create"]);
+}
+
+#[tokio::test]
+async fn deleting_before_the_event_was_worked_off_waits_for_it() {
+    let mut life = life().await;
+    life.reconcile("eda").await;
+    life.clock.advance(Duration::from_secs(20));
+    life.delete();
+    let outcome = life.reconcile("eda").await;
+    assert!(!released(&outcome.standing), "{:?}", outcome.standing);
+    // The event is worked off at last.
+    life.clock.advance(Duration::from_secs(120));
+    life.mark();
+    life.report(&version());
+    life.until("eda", 5, |standing| {
+        in_state(standing, JobType::Deprovision, JobState::Running)
+    })
+    .await;
+    life.unmark();
+    life.until("eda", 1, released).await;
+    assert_eq!(life.actions(), ["create", "delete"]);
+}
+
+/// An event that was lost does not hold its object for ever.
+#[tokio::test]
+async fn deleting_after_a_lost_event_ends_with_the_window() {
+    let mut life = life().await;
+    life.eda.fault(&Fault::Lose, 1);
+    life.reconcile("eda").await;
+    life.delete();
+    life.until("eda", 40, released).await;
+    assert_eq!(life.actions(), ["create"]);
+}
+
+#[tokio::test]
+async fn switched_from_eda_to_aap_in_mid_provision() {
+    let mut life = life().await;
+    life.reconcile("eda").await;
+    life.mark();
+    let outcome = life
+        .until("aap", 1, |s| matches!(s, Standing::InProgress { .. }))
+        .await;
+    assert!(in_state(
+        &outcome.standing,
+        JobType::Provision,
+        JobState::Unknown
+    ));
+    life.report(&version());
+    life.until("aap", 1, applied).await;
+    assert!(life.jobs().is_empty());
+    // It is AAP that deletes it.
+    life.delete();
+    life.until("aap", 20, released).await;
+    assert_eq!(life.jobs(), [(DELETE.to_owned(), true)]);
+    assert_eq!(life.actions(), ["create"]);
+}
+
+#[tokio::test]
+async fn switched_from_eda_to_aap_and_deleted_in_mid_provision() {
+    let mut life = life().await;
+    life.reconcile("eda").await;
+    life.mark();
+    life.delete();
+    // Nothing says that the provision has ended: AAP's job waits for the deadline of the unknown.
+    life.clock.advance(Duration::from_secs(60));
+    life.reconcile("aap").await;
+    assert!(life.jobs().is_empty());
+    life.until("aap", 60, released).await;
+    assert_eq!(life.jobs(), [(DELETE.to_owned(), true)]);
+    assert_eq!(life.actions(), ["create"]);
+}
+
+#[tokio::test]
+async fn switched_from_aap_to_eda_in_mid_provision() {
+    let mut life = life().await;
+    life.reconcile("aap").await;
+    life.until("eda", 20, applied).await;
+    assert_eq!(life.jobs(), [(CREATE.to_owned(), true)]);
+    assert!(life.actions().is_empty());
+    // It is EDA that deletes it.
+    life.mark();
+    life.delete();
+    life.until("eda", 1, |standing| {
+        in_state(standing, JobType::Deprovision, JobState::Running)
+    })
+    .await;
+    life.unmark();
+    life.until("eda", 1, released).await;
+    assert_eq!(life.actions(), ["delete"]);
+}
+
+#[tokio::test]
+async fn switched_from_aap_to_eda_and_deleted_in_mid_provision() {
+    let mut life = life().await;
+    life.reconcile("aap").await;
+    life.clock.advance(Duration::from_secs(30));
+    life.mark();
+    life.delete();
+    life.until("eda", 10, |standing| {
+        in_state(standing, JobType::Deprovision, JobState::Running)
+    })
+    .await;
+    // The provision job was cancelled, and seen to have ended, before the event went out.
+    assert_eq!(life.jobs(), [(CREATE.to_owned(), false)]);
+    let stopped = life.aap.journal()[0].stopped.unwrap();
+    let event = life.eda.journal()[0].clone();
+    assert!(stopped <= event.at);
+    life.unmark();
+    life.until("eda", 1, released).await;
+    assert_eq!(life.actions(), ["delete"]);
+}
+
+#[tokio::test]
+async fn switched_from_aap_to_eda_in_mid_deletion() {
+    let mut life = life().await;
+    life.reconcile("aap").await;
+    life.until("aap", 20, applied).await;
+    life.mark();
+    life.delete();
+    life.reconcile("aap").await;
+    life.clock.advance(Duration::from_secs(30));
+    life.until("eda", 20, released).await;
+    assert_eq!(
+        life.jobs(),
+        [(CREATE.to_owned(), true), (DELETE.to_owned(), true)]
+    );
+    assert!(life.actions().is_empty());
+}

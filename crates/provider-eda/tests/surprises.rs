@@ -1,0 +1,269 @@
+//! What surprised whoever measured the real programs, and what the provider makes of it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use common::{
+    ambiguous, config, not_launched, object, record, request, resource, setup, start, stream,
+    tracked, vm, webhook,
+};
+use jiff::SignedDuration;
+use provider_core::{DeprovisionResult, Effect, ErrorKind, JobState, JobType, Provider};
+use provider_eda::{Pacing, StreamAuth};
+use provider_testkit::eda::{EdaSim, Fate, Stream, Webhook, World};
+use serde_json::json;
+
+fn by_stream(sim: &EdaSim) -> provider_eda::EdaConfig {
+    config(stream(sim, StreamAuth::token("s3cret")))
+}
+
+#[tokio::test]
+async fn s01_a_200_proves_nothing() {
+    let s = setup(Webhook::new(), |sim| config(webhook(sim))).await;
+    let sent = s
+        .eda
+        .trigger_provision(&request(vm("vm"), 1))
+        .await
+        .unwrap();
+    assert_eq!(sent.initial_state, JobState::Unknown);
+}
+
+/// 13 events are taken at once; of the others the senders time out, and all are carried out.
+#[tokio::test]
+async fn s02_a_timeout_is_not_not_sent() {
+    let s = setup(Webhook::new().with_queue(13), |sim| {
+        config(webhook(sim)).with_pacing(Pacing {
+            min_interval: SignedDuration::ZERO,
+            max_in_flight: 18,
+            breaker_failures: u32::MAX,
+            ..Pacing::default()
+        })
+    })
+    .await;
+    let requests: Vec<_> = (1..=18)
+        .map(|n| request(vm(&format!("vm-{n}")), n))
+        .collect();
+    let results =
+        futures::future::join_all(requests.iter().map(|r| s.eda.trigger_provision(r))).await;
+    let late: Vec<_> = results.iter().filter_map(|r| r.as_ref().err()).collect();
+    assert_eq!(late.len(), 5);
+    for error in late {
+        let error = ambiguous(error);
+        assert_eq!(
+            (error.effect(), error.kind()),
+            (Effect::MaybeSent, ErrorKind::Timeout)
+        );
+        assert!(error.advice().contains("execution_strategy"));
+    }
+    assert_eq!(s.sim.journal().len(), 18);
+}
+
+/// The limit of events in flight keeps a slow rulebook from being flooded.
+#[tokio::test]
+async fn s03_with_few_events_in_flight_no_sender_times_out() {
+    let s = setup(Webhook::new().with_queue(13), |sim| {
+        config(webhook(sim)).with_pacing(Pacing {
+            min_interval: SignedDuration::ZERO,
+            max_in_flight: 4,
+            ..Pacing::default()
+        })
+    })
+    .await;
+    let requests: Vec<_> = (1..=12)
+        .map(|n| request(vm(&format!("vm-{n}")), n))
+        .collect();
+    let results =
+        futures::future::join_all(requests.iter().map(|r| s.eda.trigger_provision(r))).await;
+    assert!(results.iter().all(Result::is_ok));
+}
+
+/// An event stream answers 200 while its activation is down, and the event is gone.
+#[tokio::test]
+async fn s04_an_event_stream_loses_what_nobody_listens_to() {
+    let s = setup(Stream::token("s3cret"), by_stream).await;
+    s.sim.change(|world| {
+        if let World::Streams(streams) = world {
+            streams[0].listening = false;
+        }
+    });
+    let sent = s
+        .eda
+        .trigger_provision(&request(vm("vm"), 1))
+        .await
+        .unwrap();
+    assert_eq!(s.sim.journal()[0].fate, Fate::Lost);
+    assert_eq!(sent.initial_state, JobState::Unknown);
+    let status = s
+        .eda
+        .provision_status(&vm("vm"), &tracked(1))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Unknown);
+    // Deletion waits for it as long as it could still be on its way, and not for ever.
+    let history = [record(JobType::Provision, 1, JobState::Unknown, start())];
+    let deleted = s
+        .eda
+        .trigger_deprovision(&request(vm("vm"), 2), &history)
+        .await;
+    assert!(matches!(
+        deleted.unwrap(),
+        DeprovisionResult::Waiting { .. }
+    ));
+    s.pass(15 * 60);
+    let deleted = s
+        .eda
+        .trigger_deprovision(&request(vm("vm"), 2), &history)
+        .await;
+    assert!(matches!(
+        deleted.unwrap(),
+        DeprovisionResult::Skipped { .. }
+    ));
+}
+
+/// Wrong credentials are 400, 401 or 403, by service and case; the provider says one thing.
+#[tokio::test]
+async fn s05_wrong_credentials_have_many_codes_and_one_meaning() {
+    use provider_testkit::eda::HmacCheck;
+    let webhook_world = Webhook::new().with_hmac(HmacCheck::hex("s3cret"));
+    let a = setup(webhook_world, |sim| config(webhook(sim))).await;
+    let b = setup(Webhook::new().with_token("s3cret"), |sim| {
+        config(webhook(sim))
+    })
+    .await;
+    let c = setup(Stream::token("s3cret"), |sim| {
+        config(stream(sim, StreamAuth::token("wrong")))
+    })
+    .await;
+    for s in [a, b, c] {
+        let error = s
+            .eda
+            .trigger_provision(&request(vm("vm"), 1))
+            .await
+            .unwrap_err();
+        assert_eq!(not_launched(&error).kind(), ErrorKind::Unauthorized);
+    }
+}
+
+/// Without its slash at the end, the server redirects, and a client that follows turns the event
+/// into a GET.
+#[tokio::test]
+async fn s06_the_slash_at_the_end_is_part_of_the_url() {
+    let s = setup(Stream::token("s3cret"), by_stream).await;
+    let without = s.sim.stream_url().trim_end_matches('/').to_owned();
+    let urls = provider_eda::Endpoints::one(without);
+    let events = provider_eda::EventStream::new(urls, StreamAuth::token("s3cret"));
+    let error = provider_eda::EdaProvider::new(config(events)).unwrap_err();
+    assert!(error.to_string().contains("slash at the end"));
+    // Where it is a gateway that wants another URL, the event is known to be refused.
+    let fault = provider_testkit::eda::Fault::Redirect(301, s.sim.stream_url() + "/");
+    s.sim.fault(&fault, 1);
+    let error = s
+        .eda
+        .trigger_provision(&request(vm("vm"), 1))
+        .await
+        .unwrap_err();
+    assert_eq!(not_launched(&error).effect(), Effect::Rejected);
+    assert_eq!((s.sim.requests(), s.sim.journal().len()), (1, 0));
+}
+
+/// Event streams read YAML: `1e16` would arrive as a text, and some characters not at all.
+#[tokio::test]
+async fn s07_an_event_stream_reads_yaml() {
+    let s = setup(Stream::token("s3cret"), by_stream).await;
+    let mut object = object("vm", "tenant");
+    object["spec"] = json!({"big": 1e16, "del": "\u{7f}", "line": "a\u{2028}b", "text": "1e16"});
+    let spec = object["spec"].clone();
+    s.eda
+        .trigger_provision(&request(resource(object), 1))
+        .await
+        .unwrap();
+    assert_eq!(s.sim.journal()[0].payload["spec"], spec);
+}
+
+/// A document inside a text makes the EDA server fail from about 5 kB on; such an event would be
+/// in doubt for ever.
+#[tokio::test]
+async fn s08_an_event_that_the_server_cannot_cut_is_not_sent() {
+    let s = setup(Stream::token("s3cret"), by_stream).await;
+    let inner: serde_json::Map<_, _> = (0..400)
+        .map(|n| (format!("k{n}"), json!(format!("v{n}"))))
+        .collect();
+    let mut as_text = object("vm", "tenant");
+    as_text["spec"] =
+        json!({"templateParameters": serde_json::Value::Object(inner.clone()).to_string()});
+    let error = s
+        .eda
+        .trigger_provision(&request(resource(as_text), 1))
+        .await
+        .unwrap_err();
+    assert!(not_launched(&error).advice().contains("nested objects"));
+    assert_eq!(s.sim.requests(), 0);
+    let mut nested = object("vm", "tenant");
+    nested["spec"] = json!({ "templateParameters": inner });
+    s.eda
+        .trigger_provision(&request(resource(nested), 2))
+        .await
+        .unwrap();
+}
+
+/// Behind an event stream, `event.meta.endpoint` is the path of the stream: the action must be in
+/// the payload, at the same place for both transports.
+#[tokio::test]
+async fn s09_the_endpoint_is_another_one_behind_an_event_stream() {
+    let a = setup(Webhook::new(), |sim| config(webhook(sim))).await;
+    let b = setup(Stream::token("s3cret"), by_stream).await;
+    for s in [&a, &b] {
+        s.eda
+            .trigger_provision(&request(vm("vm"), 1))
+            .await
+            .unwrap();
+        let deleted = s
+            .eda
+            .trigger_deprovision(&request(common::marked("vm"), 2), &[])
+            .await;
+        deleted.unwrap();
+        let actions: Vec<_> = s
+            .sim
+            .journal()
+            .iter()
+            .map(|event| event.text("/providerEvent/action").unwrap().to_owned())
+            .collect();
+        assert_eq!(actions, ["create", "delete"]);
+    }
+    assert_eq!(a.sim.journal()[0].endpoint, "create-compute-instance");
+    assert_eq!(b.sim.journal()[0].endpoint, Stream::token("").path());
+}
+
+/// Nothing on the other side knows an event again: two sendings are two jobs. So one call sends
+/// once, whatever happens, and the token in the payload lets a rule throttle.
+#[tokio::test]
+async fn s10_nothing_is_sent_twice() {
+    use provider_testkit::eda::Fault;
+    let s = setup(Webhook::new(), |sim| config(webhook(sim))).await;
+    let mut n = 0;
+    for fault in [
+        Fault::DropBefore,
+        Fault::DropAfter,
+        Fault::Status(503),
+        Fault::StatusAfter(502),
+        Fault::RateLimited(1),
+        Fault::HangAfter,
+        Fault::Redirect(307, "/elsewhere".to_owned()),
+    ] {
+        n += 1;
+        s.sim.fault(&fault, 1);
+        let name = format!("vm-{n}");
+        s.eda
+            .trigger_provision(&request(vm(&name), n))
+            .await
+            .unwrap_err();
+        assert_eq!(s.sim.requests(), u64::try_from(n).unwrap(), "{fault:?}");
+    }
+}

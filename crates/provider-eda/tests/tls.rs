@@ -1,0 +1,186 @@
+//! Certificates on both sides, as a webhook source with `certfile`, `keyfile` and `cafile` asks
+//! for them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use common::{config, http, not_launched, request, vm, webhook};
+use provider_core::{Effect, ErrorKind, Provider, SystemClock, TriggerError};
+use provider_eda::{ClientIdentity, EdaProvider, HttpConfig};
+use provider_testkit::eda::{EdaSim, Webhook};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use rustls::server::WebPkiClientVerifier;
+use rustls::{RootCertStore, ServerConfig};
+
+struct Authority {
+    pem: String,
+    der: rustls::pki_types::CertificateDer<'static>,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn authority() -> Authority {
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let certificate = params.self_signed(&key).unwrap();
+    Authority {
+        pem: certificate.pem(),
+        der: certificate.der().clone(),
+        issuer: Issuer::new(params, key),
+    }
+}
+
+/// A certificate and its key.
+fn leaf(authority: &Authority, name: &str) -> (rcgen::Certificate, KeyPair) {
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+    (params.signed_by(&key, &authority.issuer).unwrap(), key)
+}
+
+async fn sim(authority: &Authority) -> EdaSim {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut roots = RootCertStore::empty();
+    roots.add(authority.der.clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .build()
+        .unwrap();
+    let (certificate, key) = leaf(authority, "localhost");
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let tls = ServerConfig::builder()
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(vec![certificate.der().clone()], key)
+        .unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    EdaSim::start_at(
+        Webhook::new(),
+        Arc::new(SystemClock),
+        address,
+        Some(Arc::new(tls)),
+    )
+    .await
+    .unwrap()
+}
+
+struct Files {
+    dir: tempfile::TempDir,
+}
+
+impl Files {
+    fn write(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+async fn send(sim: &EdaSim, http: HttpConfig) -> Result<(), TriggerError> {
+    let eda = EdaProvider::new(config(webhook(sim)).with_http(http)).unwrap();
+    eda.trigger_provision(&request(vm("vm"), 1))
+        .await
+        .map(|_| ())
+}
+
+#[tokio::test]
+async fn with_certificates_on_both_sides() {
+    let ours = authority();
+    let sim = sim(&ours).await;
+    let files = Files {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let ca = files.write("ca.pem", &ours.pem);
+    let (certificate, key) = leaf(&ours, "operator");
+    let trusting = || HttpConfig {
+        ca_file: Some(ca.clone()),
+        ..http()
+    };
+
+    // As files, and as one text.
+    let identity = ClientIdentity::Files {
+        certificate: files.write("cert.pem", &certificate.pem()),
+        key: files.write("key.pem", &key.serialize_pem()),
+    };
+    let with = |identity| HttpConfig {
+        client_identity: Some(identity),
+        ..trusting()
+    };
+    send(&sim, with(identity)).await.unwrap();
+    let text = format!("{}\n{}", certificate.pem(), key.serialize_pem());
+    let identity = ClientIdentity::Pem(text.into());
+    assert_eq!(format!("{identity:?}"), "***");
+    send(&sim, with(identity)).await.unwrap();
+    assert_eq!(sim.journal().len(), 2);
+
+    // Without one, nothing is read by the service; whether we learn why is up to the network.
+    for identity in [None, Some(leaf(&authority(), "stranger"))] {
+        let http = match identity {
+            None => trusting(),
+            Some((certificate, key)) => {
+                let text = format!("{}\n{}", certificate.pem(), key.serialize_pem());
+                with(ClientIdentity::Pem(text.into()))
+            }
+        };
+        let error = send(&sim, http).await.unwrap_err();
+        match &error {
+            TriggerError::NotLaunched(error) => {
+                assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+            }
+            TriggerError::Ambiguous(error) => assert_eq!(error.effect(), Effect::MaybeSent),
+        }
+    }
+    // A server that we do not trust is sent nothing.
+    let error = send(&sim, http()).await.unwrap_err();
+    let error = not_launched(&error);
+    assert_eq!(error.effect(), Effect::NotSent);
+    assert!(error.advice().contains("CA file"), "{error}");
+    assert_eq!(sim.journal().len(), 2);
+}
+
+/// Plain HTTP to a TLS port: the connection closes without an answer.
+#[tokio::test]
+async fn plain_http_to_a_tls_port_is_in_doubt() {
+    let sim = sim(&authority()).await;
+    let url = sim.url().replace("https://", "http://");
+    let urls = provider_eda::Endpoints::one(format!("{url}/x"));
+    let eda = EdaProvider::new(config(provider_eda::RulebookWebhook::new(urls))).unwrap();
+    let error = eda
+        .trigger_provision(&request(vm("vm"), 1))
+        .await
+        .unwrap_err();
+    common::ambiguous(&error);
+    assert!(sim.journal().is_empty());
+}
+
+#[test]
+fn a_certificate_that_cannot_be_read_is_named_without_its_key() {
+    let urls = provider_eda::Endpoints::one("https://h/x");
+    let hook = provider_eda::RulebookWebhook::new(urls);
+    let secret = "-----BEGIN PRIVATE KEY-----\ns3cret\n-----END PRIVATE KEY-----".to_owned();
+    let cases = [
+        ClientIdentity::Pem(secret.into()),
+        ClientIdentity::Files {
+            certificate: "/nonexistent/cert.pem".into(),
+            key: "/nonexistent/key.pem".into(),
+        },
+    ];
+    for identity in cases {
+        let http = HttpConfig {
+            client_identity: Some(identity),
+            ..http()
+        };
+        let error = EdaProvider::new(config(hook.clone()).with_http(http)).unwrap_err();
+        assert_eq!(error.field(), "http.clientIdentity");
+        assert!(!error.to_string().contains("s3cret"));
+    }
+}

@@ -1,0 +1,35 @@
+//! Simulators of the two ways into Event-Driven Ansible: a rulebook's webhook source
+//! (ansible-rulebook 1.3.2) and the event streams of an EDA server (August 2026).
+//!
+//! They answer with the status codes and texts that were measured on the real programs, on a real
+//! socket, and keep a [journal](Event) of the events that they really took, whatever the clients
+//! were told.
+//!
+//! ```
+//! use std::sync::Arc;
+//! use provider_core::SystemClock;
+//! use provider_testkit::eda::{EdaSim, Webhook};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> std::io::Result<()> {
+//! let sim = EdaSim::start(Webhook::new().with_token("secret"), Arc::new(SystemClock)).await?;
+//! assert!(sim.url().starts_with("http://127.0.0.1:"));
+//! assert!(sim.journal().is_empty());
+//! # Ok(()) }
+//! ```
+//!
+//! What they do not simulate: rules and their actions, compressed bodies, and the credential types
+//! OAuth2, ECDSA, ServiceNow and Dynatrace.
+
+mod fault;
+mod journal;
+mod server;
+mod sign;
+mod stream;
+mod webhook;
+mod world;
+mod yaml;
+
+pub use fault::{Fault, Weather};
+pub use journal::{Event, Fate};
+pub use server::EdaSim;
+pub use world::{HmacCheck, Stream, StreamCredential, Webhook, World};

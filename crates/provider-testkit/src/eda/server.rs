@@ -1,0 +1,430 @@
+//! The simulator on a socket.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use hyper::ext::ReasonPhrase;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::TokioIo;
+use hyper_util::service::TowerToHyperService;
+use provider_core::Clock;
+use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::{AbortHandle, JoinSet};
+use tokio_rustls::TlsAcceptor;
+
+use super::fault::{Fault, Faults, Weather};
+use super::journal::{Event, Fate};
+use super::world::{Stream, World};
+use super::{stream, webhook};
+
+/// A running simulator; it stops, and forgets its queue, when this is dropped.
+#[derive(Debug)]
+pub struct EdaSim {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    tls: bool,
+    server: AbortHandle,
+}
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    clock: Arc<dyn Clock>,
+    worked_off: Notify,
+}
+
+#[derive(Debug)]
+struct State {
+    world: World,
+    faults: Faults,
+    journal: Vec<Event>,
+    /// Events that were taken and not worked off.
+    queued: usize,
+    requests: u64,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for EdaSim {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+impl EdaSim {
+    /// Starts the service on a free port of the loopback interface.
+    ///
+    /// # Errors
+    /// When no port can be had.
+    pub async fn start(world: impl Into<World>, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
+        Self::start_at(world, clock, SocketAddr::from(([127, 0, 0, 1], 0)), None).await
+    }
+
+    /// Starts the service on this address, with TLS where a configuration for it is given.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start_at(
+        world: impl Into<World>,
+        clock: Arc<dyn Clock>,
+        address: SocketAddr,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(State {
+                world: world.into(),
+                faults: Faults::default(),
+                journal: Vec::new(),
+                queued: 0,
+                requests: 0,
+            }),
+            clock,
+            worked_off: Notify::new(),
+        });
+        let is_tls = tls.is_some();
+        let server = serve(listener, Arc::clone(&shared), tls.map(TlsAcceptor::from));
+        Ok(Self {
+            shared,
+            address,
+            tls: is_tls,
+            server: tokio::spawn(server).abort_handle(),
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`, without a path; with TLS `https://localhost:PORT`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        if self.tls {
+            format!("https://localhost:{}", self.address.port())
+        } else {
+            format!("http://{}", self.address)
+        }
+    }
+
+    /// The URL of the first event stream.
+    #[must_use]
+    pub fn stream_url(&self) -> String {
+        let path = match &self.shared.lock().world {
+            World::Streams(streams) => streams.first().map(Stream::path),
+            World::Webhook(_) => None,
+        };
+        format!("{}{}", self.url(), path.unwrap_or_default())
+    }
+
+    /// The next `times` requests meet this fault.
+    pub fn fault(&self, fault: &Fault, times: u32) {
+        self.shared.lock().faults.script(fault, times);
+    }
+
+    /// Trouble by chance from now on, or, with `None`, none.
+    pub fn weather(&self, weather: Option<Weather>) {
+        self.shared.lock().faults.set_weather(weather);
+    }
+
+    /// No faults any more, neither scripted nor by chance.
+    pub fn clear_faults(&self) {
+        self.shared.lock().faults.clear();
+    }
+
+    /// Another service from now on, at the same address: another token, an activation that no
+    /// longer listens.
+    pub fn change(&self, change: impl FnOnce(&mut World)) {
+        change(&mut self.shared.lock().world);
+    }
+
+    /// Everything that was really taken so far, in order.
+    #[must_use]
+    pub fn journal(&self) -> Vec<Event> {
+        self.shared.lock().journal.clone()
+    }
+
+    /// How many requests came in, also those that were not taken.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.shared.lock().requests
+    }
+
+    /// The rulebook works off so many events of its queue; senders that wait are answered.
+    pub fn work_off(&self, events: usize) {
+        let mut state = self.shared.lock();
+        state.queued = state.queued.saturating_sub(events);
+        drop(state);
+        self.shared.worked_off.notify_waiters();
+    }
+}
+
+/// A request, as the services look at it.
+pub(super) struct Asked<'a> {
+    pub method: &'a str,
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: &'a [u8],
+}
+
+impl Asked<'_> {
+    pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
+        self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+}
+
+/// What a service does with a request.
+#[derive(Debug, Default)]
+pub(super) struct Outcome {
+    status: u16,
+    body: Vec<u8>,
+    json: bool,
+    reason: Option<&'static str>,
+    headers: Vec<(&'static str, String)>,
+    taken: Option<Box<(String, Value, Fate)>>,
+}
+
+impl Outcome {
+    pub(super) fn text(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            body: body.into(),
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn detail(status: u16, detail: &str) -> Self {
+        Self {
+            status,
+            body: json!({ "detail": detail }).to_string().into(),
+            json: true,
+            ..Self::default()
+        }
+    }
+
+    pub(super) fn with_reason(mut self, reason: &'static str) -> Self {
+        self.reason = Some(reason);
+        self
+    }
+
+    pub(super) fn with_header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    pub(super) fn taking(mut self, endpoint: &str, payload: Value, fate: Fate) -> Self {
+        self.taken = Some(Box::new((endpoint.to_owned(), payload, fate)));
+        self
+    }
+}
+
+/// Marks an answer that must not be sent.
+#[derive(Debug, Clone, Copy)]
+struct Closed;
+
+#[derive(Debug, thiserror::Error)]
+#[error("the connection is closed, as the script says")]
+struct ConnectionClosed;
+
+async fn serve(listener: TcpListener, shared: Arc<Shared>, tls: Option<TlsAcceptor>) {
+    let router = Router::new()
+        .fallback(move |method, uri, headers, body| {
+            handle(Arc::clone(&shared), method, uri, headers, body)
+        })
+        .layer(DefaultBodyLimit::disable());
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        // Small answers must not wait for the peer's acknowledgement.
+        let _ = stream.set_nodelay(true);
+        let (router, tls) = (router.clone(), tls.clone());
+        connections.spawn(async move {
+            match tls {
+                None => connection(router, stream).await,
+                Some(tls) => {
+                    if let Ok(stream) = tls.accept(stream).await {
+                        connection(router, stream).await;
+                    }
+                }
+            }
+        });
+    }
+}
+
+async fn connection(router: Router, stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let router = TowerToHyperService::new(router);
+    // An error of the service closes the connection without an answer: that is how an answer
+    // is lost.
+    let service = service_fn(move |request: Request<hyper::body::Incoming>| {
+        let router = router.clone();
+        async move {
+            match router.call(request).await {
+                Ok(response) if response.extensions().get::<Closed>().is_none() => Ok(response),
+                _ => Err(ConnectionClosed),
+            }
+        }
+    });
+    let _ = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
+}
+
+async fn handle(
+    shared: Arc<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    let asked = Asked {
+        method: method.as_str(),
+        path: uri.path(),
+        headers: &headers,
+        body: &body,
+    };
+    let fault = {
+        let mut state = shared.lock();
+        state.requests += 1;
+        state.faults.next()
+    };
+    if let Some(instead) = fault.as_ref().and_then(before) {
+        return match instead {
+            Instead::Close => closed(),
+            Instead::Hang => std::future::pending().await,
+            Instead::Answer(outcome) => write(outcome),
+        };
+    }
+    let (outcome, full) = {
+        let mut state = shared.lock();
+        let mut outcome = match &state.world {
+            World::Webhook(webhook) => webhook::answer(webhook, &asked),
+            World::Streams(streams) => stream::answer(streams, &asked),
+        };
+        if let Some(taken) = outcome.taken.take() {
+            let (endpoint, payload, fate) = *taken;
+            let lost = fault == Some(Fault::Lose);
+            let event = Event {
+                id: u64::try_from(state.journal.len()).unwrap_or(0) + 1,
+                at: shared.clock.now(),
+                endpoint,
+                payload,
+                fate: if lost { Fate::Lost } else { fate },
+            };
+            state.journal.push(event);
+            state.queued += 1;
+        }
+        (outcome, is_full(&state))
+    };
+    if full {
+        // The event is in already; only its answer waits.
+        wait_for_room(&shared).await;
+    }
+    match fault {
+        Some(Fault::DropAfter) => closed(),
+        Some(Fault::HangAfter) => std::future::pending().await,
+        Some(Fault::StatusAfter(status)) => write(page(status)),
+        Some(Fault::Truncated) => broken_off(write(outcome)),
+        _ => write(outcome),
+    }
+}
+
+fn is_full(state: &State) -> bool {
+    match &state.world {
+        World::Webhook(webhook) => webhook.queue.is_some_and(|room| state.queued > room),
+        World::Streams(_) => false,
+    }
+}
+
+async fn wait_for_room(shared: &Shared) {
+    loop {
+        let worked_off = shared.worked_off.notified();
+        tokio::pin!(worked_off);
+        worked_off.as_mut().enable();
+        if !is_full(&shared.lock()) {
+            return;
+        }
+        worked_off.await;
+    }
+}
+
+/// The answer with a body that ends in an error instead of its end.
+fn broken_off(answer: Response<Body>) -> Response<Body> {
+    let pieces = [
+        Ok(Bytes::from_static(b"crea")),
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
+    ];
+    answer.map(|_| Body::from_stream(futures::stream::iter(pieces)))
+}
+
+/// What happens instead of the service being asked.
+enum Instead {
+    Close,
+    Hang,
+    Answer(Outcome),
+}
+
+fn before(fault: &Fault) -> Option<Instead> {
+    let answer = |outcome| Some(Instead::Answer(outcome));
+    match fault {
+        Fault::DropBefore => Some(Instead::Close),
+        Fault::HangBefore => Some(Instead::Hang),
+        Fault::Status(status) => answer(page(*status)),
+        Fault::RateLimited(seconds) => {
+            answer(page(429).with_header("retry-after", &seconds.to_string()))
+        }
+        Fault::LoginPage(bytes) => answer(Outcome::text(200, &"<p>".repeat(bytes / 3 + 1))),
+        Fault::Redirect(status, to) => answer(page(*status).with_header("location", to)),
+        Fault::DropAfter
+        | Fault::HangAfter
+        | Fault::StatusAfter(_)
+        | Fault::Truncated
+        | Fault::Lose => None,
+    }
+}
+
+/// The answer of something in front of the service.
+fn page(status: u16) -> Outcome {
+    Outcome::text(
+        status,
+        "<html><body>Application is not available</body></html>",
+    )
+}
+
+fn closed() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(Closed);
+    response
+}
+
+fn write(outcome: Outcome) -> Response<Body> {
+    let content_type = if outcome.json {
+        "application/json"
+    } else {
+        "text/plain; charset=utf-8"
+    };
+    let mut response = Response::builder()
+        .status(StatusCode::from_u16(outcome.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR))
+        .header(header::CONTENT_TYPE, content_type);
+    for (name, value) in outcome.headers {
+        response = response.header(name, value);
+    }
+    let mut response = response
+        .body(Body::from(outcome.body))
+        .unwrap_or_else(|_| Response::new(Body::empty()));
+    if let Some(reason) = outcome.reason {
+        let phrase = ReasonPhrase::from_static(reason.as_bytes());
+        response.extensions_mut().insert(phrase);
+    }
+    response
+}
