@@ -126,7 +126,7 @@ async fn two_hundred_kills_leave_no_double_and_no_orphan() {
         child.kill().await.unwrap();
         // Users delete in between, in any phase of a life.
         let n = kill * OBJECTS / kills;
-        if dice.next() % 2 == 0 && file(&objects, n).exists() {
+        if dice.next().is_multiple_of(2) && file(&objects, n).exists() {
             write(&objects, n, &object(n, true));
         }
     }
