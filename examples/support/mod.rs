@@ -16,7 +16,7 @@ use provider_core::lifecycle::{
     Desired, Event, EventKind, Lifecycle, Outcome, Policy, PolicyConfig, ProviderRegistry,
     Standing, StatusStore,
 };
-use provider_core::{Clock, ConfigVersion, JobType, Provider, Resource, SystemClock};
+use provider_core::{Clock, ConfigVersion, JobState, JobType, Provider, Resource, SystemClock};
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
 use serde_json::{Value, json};
 
@@ -210,7 +210,7 @@ pub(crate) fn running(outcome: &Outcome) -> bool {
     matches!(
         outcome.standing,
         Standing::InProgress {
-            state: provider_core::JobState::Running,
+            state: JobState::Running,
             ..
         }
     )
@@ -226,9 +226,11 @@ pub(crate) struct Report {
 impl Report {
     pub(crate) fn new(json: bool) -> Self {
         let bar = (!json && std::io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {wide_msg} {elapsed}") {
-                bar.set_style(style);
+            // Three steps of an attempt: intended, accepted, running; the fourth is its end.
+            let bar = ProgressBar::new(4);
+            let template = "{spinner} [{bar:20}] {wide_msg} {elapsed}";
+            if let Ok(style) = ProgressStyle::with_template(template) {
+                bar.set_style(style.progress_chars("=> "));
             }
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
@@ -276,6 +278,11 @@ impl Report {
             },
         ) = (&self.bar, &outcome.standing)
         {
+            bar.set_position(match state {
+                JobState::Pending | JobState::Waiting | JobState::Unknown => 2,
+                JobState::Running => 3,
+                JobState::Succeeded | JobState::Failed | JobState::Canceled => 4,
+            });
             bar.set_message(format!(
                 "{}: attempt {attempt}, {} {state}",
                 resource.name(),

@@ -10,7 +10,6 @@ use serde::{Deserialize, Deserializer, Serialize};
 /// [`Unknown`](Self::Unknown), never as an error: a record written by a newer version must not
 /// stop a controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum JobState {
     /// Known to the backend (or intended by us), not started.
     Pending,
@@ -108,7 +107,6 @@ impl<'de> Deserialize<'de> for JobState {
 
 /// What a job is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum JobType {
     /// Brings the resource to its desired configuration: creates or updates it.
@@ -131,5 +129,38 @@ impl JobType {
 impl fmt::Display for JobType {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
+    }
+}
+
+/// Plain enums of words: what a structural schema of Kubernetes can hold.
+#[cfg(feature = "schema")]
+mod schema {
+    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+
+    use super::{JobState, JobType};
+
+    impl JsonSchema for JobState {
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "JobState".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let words = Self::ALL.map(Self::as_str);
+            json_schema!({
+                "type": "string", "enum": words,
+                "description": "Where a job stands, in the same words for every backend.",
+            })
+        }
+    }
+
+    impl JsonSchema for JobType {
+        fn schema_name() -> std::borrow::Cow<'static, str> {
+            "JobType".into()
+        }
+
+        fn json_schema(_: &mut SchemaGenerator) -> Schema {
+            let words = [Self::Provision, Self::Deprovision].map(Self::as_str);
+            json_schema!({"type": "string", "enum": words, "description": "What a job is for."})
+        }
     }
 }

@@ -1,0 +1,145 @@
+//! What a person and a dashboard see of the engine: explanations, events, metrics, the schema.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
+mod support;
+
+use metrics_util::debugging::{DebugValue, DebuggingRecorder};
+use provider_core::lifecycle::{Mode, Standing};
+use provider_core::{Effect, ErrorKind, JobState, ProviderError};
+use provider_testkit::{FakeProvider, Function, Trouble};
+use serde_json::{Value, json};
+use support::{Life, endless};
+
+async fn explained(life: &Life) -> (String, Value) {
+    let explanation = life
+        .engine
+        .explain(
+            &life.registry,
+            &life.store,
+            &life.object,
+            &life.desired,
+            &life.clock,
+        )
+        .await
+        .unwrap();
+    (
+        explanation.to_string(),
+        serde_json::to_value(&explanation).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn an_explanation_names_the_decision_its_evidence_and_the_wake_up() {
+    let mut life = Life::new(endless());
+    let (text, _) = explained(&life).await;
+    assert!(text.contains("no attempt has been made yet"), "{text}");
+    life.step().await;
+    let (text, data) = explained(&life).await;
+    assert!(text.contains("attempt 1: provision"), "{text}");
+    assert!(text.contains("fake fake/1"), "{text}");
+    assert!(data["wakeAt"].is_string(), "{data}");
+    life.fake.end(1, JobState::Canceled);
+    life.until(|o| matches!(o.standing, Standing::Held(_)))
+        .await;
+    let (text, data) = explained(&life).await;
+    assert!(text.contains("somebody else cancelled it"), "{text}");
+    assert!(
+        text.contains("advice:"),
+        "a hold says how it is ended: {text}"
+    );
+    assert_eq!(data["wakeAt"], Value::Null);
+    life.desired.mode = Mode::Unmanaged;
+    let (text, _) = explained(&life).await;
+    assert!(text.contains("the mode of the object says so"), "{text}");
+    // Explaining changes nothing.
+    assert_eq!((life.jobs(), life.records().len()), (1, 1));
+}
+
+#[test]
+fn metrics_count_launches_adoptions_doubts_conflicts_and_phases() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let mut life = Life::new(FakeProvider::new("fake"));
+            life.fake
+                .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+            life.applied().await;
+            let refused = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no");
+            life.delete();
+            life.fake
+                .trouble(Function::TriggerDeprovision, Trouble::Fails(refused));
+            life.released().await;
+        });
+    });
+    let mut counters = std::collections::BTreeMap::new();
+    let mut histograms = Vec::new();
+    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+        let labels: Vec<String> = key
+            .key()
+            .labels()
+            .map(|l| format!("{}={}", l.key(), l.value()))
+            .collect();
+        let name = format!("{} {}", key.key().name(), labels.join(" "));
+        match value {
+            DebugValue::Counter(n) => {
+                counters.insert(name, n);
+            }
+            DebugValue::Histogram(values) => histograms.push((name, values)),
+            DebugValue::Gauge(_) => {}
+        }
+    }
+    let count = |event: &str, of: &str| {
+        let name = format!("provider_attempt_events_total provider=fake type={of} event={event}");
+        counters.get(&name).copied().unwrap_or(0)
+    };
+    assert_eq!(count("Ambiguous", "provision"), 1, "{counters:?}");
+    assert_eq!(count("Adopted", "provision"), 1);
+    assert_eq!(count("Succeeded", "provision"), 1);
+    assert_eq!(count("NotLaunched", "deprovision"), 1);
+    assert_eq!(count("Started", "deprovision"), 1);
+    let refused = "provider_calls_total provider=fake call=launch result=forbidden";
+    assert_eq!(counters.get(refused), Some(&1), "{counters:?}");
+    assert!(
+        histograms
+            .iter()
+            .all(|(name, _)| name.starts_with("provider_phase_seconds"))
+    );
+}
+
+#[test]
+fn the_schema_of_a_record_closes_the_states_and_describes_every_member() {
+    let schema = serde_json::to_value(schemars::schema_for!(provider_core::JobRecord)).unwrap();
+    let text = schema.to_string();
+    let seven = json!([
+        "Pending",
+        "Waiting",
+        "Running",
+        "Succeeded",
+        "Failed",
+        "Canceled",
+        "Unknown"
+    ]);
+    assert!(text.contains(&seven.to_string()), "{text}");
+    let members = schema["properties"].as_object().unwrap();
+    let life = serde_json::json!({
+        "jobID": "1", "type": "provision", "state": "Running", "message": "", "attempt": 1,
+        "blockDeletionOnFailure": true, "configVersion": "v1-0", "target": "t", "provider": "p",
+        "kind": "k", "url": "u", "token": "t", "startedAt": null, "finishedAt": null,
+        "cancelRequestedAt": null, "reason": "Adopted", "timestamp": null,
+    });
+    for name in life.as_object().unwrap().keys() {
+        assert!(
+            members.contains_key(name),
+            "{name} is not in the schema: {text}"
+        );
+    }
+}
