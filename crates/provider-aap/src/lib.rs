@@ -28,18 +28,20 @@ mod answer;
 mod client;
 mod config;
 mod diagnose;
+mod env;
+mod envelope;
 mod error;
 mod find;
 mod launch;
+mod names;
 mod preflight;
 mod provider;
 mod status;
 mod templates;
 
-pub use config::{
-    AapConfig, Auth, Envelope, HttpConfig, KindTemplates, TemplateKind, TemplateName, Templates,
-    Timing,
-};
+pub use config::{AapConfig, Auth, HttpConfig, Timing};
+pub use envelope::Envelope;
 pub use error::ConfigError;
+pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
 pub use status::map_status;

@@ -16,9 +16,10 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::answer::Answer;
 use super::fault::{Fault, Route, Weather};
 use super::plan::RunPlan;
-use super::routes::{Answer, Asked};
+use super::routes::Asked;
 use super::state::State;
 use super::world::Template;
 

@@ -20,12 +20,14 @@
 //! What it does not simulate: projects, inventories, credentials beyond their presence in answers,
 //! approvals, schedules, the websocket, and the creation of templates over REST.
 
+mod answer;
 pub mod control;
 mod events;
 mod fault;
 mod jobs;
 mod journal;
 mod launch;
+mod lists;
 mod options;
 mod plan;
 mod query;

@@ -3,9 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
+use super::answer::{Answer, End};
 use super::fault::{Fault, Route};
 use super::jobs::{Job, NewJob};
-use super::query::{Context, NumberedTemplate, Page, Refusal, Row, select};
+use super::lists::{jobs, list_values, stdout, templates};
 use super::rows::{self, View};
 use super::state::State;
 use super::world::{Kind, Layout};
@@ -19,82 +20,6 @@ pub(super) struct Asked<'a> {
     pub query: Vec<(String, String)>,
     pub authorization: Option<&'a str>,
     pub body: &'a [u8],
-}
-
-/// What goes back.
-#[derive(Debug)]
-pub(super) struct Answer {
-    pub status: u16,
-    pub headers: Vec<(&'static str, String)>,
-    pub body: Vec<u8>,
-    pub json: bool,
-    pub end: End,
-}
-
-/// How the connection fares.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    Answered,
-    Closed,
-    Silent,
-}
-
-impl Answer {
-    pub(super) fn json(status: u16, body: &Value) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: serde_json::to_vec(body).unwrap_or_default(),
-            json: true,
-            end: End::Answered,
-        }
-    }
-
-    pub(super) fn detail(status: u16, text: &str) -> Self {
-        Self::json(status, &json!({ "detail": text }))
-    }
-
-    fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Vec::new(),
-            json: false,
-            end: End::Answered,
-        }
-    }
-
-    fn html(status: u16, size: usize) -> Self {
-        let mut body = b"<html><head><title>502 Bad Gateway</title></head><body>".to_vec();
-        body.resize(size.max(body.len()), b'x');
-        Self {
-            status,
-            headers: vec![("content-type", "text/html".to_owned())],
-            body,
-            json: false,
-            end: End::Answered,
-        }
-    }
-
-    fn redirect(status: u16, location: &str) -> Self {
-        let mut answer = Self::empty(status);
-        answer.headers = vec![
-            ("location", location.to_owned()),
-            ("content-type", "text/html; charset=utf-8".to_owned()),
-        ];
-        answer
-    }
-
-    fn ends(mut self, end: End) -> Self {
-        self.end = end;
-        self
-    }
-}
-
-impl From<Refusal> for Answer {
-    fn from(Refusal(status, body): Refusal) -> Self {
-        Self::json(status, &body)
-    }
 }
 
 const FORBIDDEN: &str = "You do not have permission to perform this action.";
@@ -252,7 +177,7 @@ fn slash(asked: &Asked<'_>) -> Answer {
     Answer::redirect(301, &location)
 }
 
-fn kind_of(collection: &str) -> Option<Kind> {
+pub(super) fn kind_of(collection: &str) -> Option<Kind> {
     match collection {
         "jobs" | "job_templates" => Some(Kind::Job),
         "workflow_jobs" | "workflow_job_templates" => Some(Kind::Workflow),
@@ -616,138 +541,6 @@ fn label(id: usize, name: &str, organization: u64) -> Value {
         "id": id, "type": "label", "url": format!("/api/v2/labels/{id}/"),
         "name": name, "organization": organization,
     })
-}
-
-fn list_values(asked: &Asked<'_>, all: Vec<Value>) -> Result<Answer, Answer> {
-    let page = Page::cut(all, asked.path, &asked.query)?;
-    Ok(Answer::json(200, &page.into_json(|row| row)))
-}
-
-fn of_type<R: Row>(rows: Vec<R>, asked: &Asked<'_>, kind: impl Fn(&R) -> &'static str) -> Vec<R> {
-    let wanted = asked.query.iter().find(|(name, _)| name == "type");
-    let Some((_, wanted)) = wanted else {
-        return rows;
-    };
-    rows.into_iter()
-        .filter(|row| wanted.split(',').any(|one| one == kind(row)))
-        .collect()
-}
-
-fn templates(
-    state: &State,
-    asked: &Asked<'_>,
-    collection: &str,
-    user: usize,
-) -> Result<Answer, Answer> {
-    let kind = kind_of(collection);
-    let context = Context {
-        jobs: &state.jobs,
-        users: &state.users,
-        unified: kind.is_none(),
-    };
-    let rows: Vec<NumberedTemplate<'_>> = state
-        .jobs
-        .templates
-        .iter()
-        .filter(|(_, template)| kind.is_none_or(|kind| template.kind == kind))
-        .map(|(id, template)| NumberedTemplate(*id, template))
-        .collect();
-    let rows = of_type(rows, asked, |row| row.1.kind.template_type());
-    let page = Page::cut(
-        select(rows, &asked.query, &context)?,
-        asked.path,
-        &asked.query,
-    )?;
-    Ok(Answer::json(
-        200,
-        &page.into_json(|NumberedTemplate(id, template)| {
-            rows::template(&state.jobs, id, template, state.may_launch(template, user))
-        }),
-    ))
-}
-
-fn jobs(
-    state: &State,
-    asked: &Asked<'_>,
-    collection: &str,
-    now: Timestamp,
-) -> Result<Answer, Answer> {
-    let kind = kind_of(collection);
-    let context = Context {
-        jobs: &state.jobs,
-        users: &state.users,
-        unified: kind.is_none(),
-    };
-    let rows: Vec<&Job> = state
-        .jobs
-        .jobs
-        .values()
-        .filter(|job| kind.is_none_or(|kind| job.kind == kind))
-        .collect();
-    let rows = of_type(rows, asked, |job| job.kind.job_type());
-    let view = if kind.is_none() {
-        View::Unified
-    } else {
-        View::List
-    };
-    let page = Page::cut(
-        select(rows, &asked.query, &context)?,
-        asked.path,
-        &asked.query,
-    )?;
-    Ok(Answer::json(
-        200,
-        &page.into_json(|job| rows::job(&state.jobs, &state.users, job, view, now)),
-    ))
-}
-
-fn stdout(asked: &Asked<'_>, text: &str) -> Answer {
-    let get = |name: &str| {
-        asked
-            .query
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
-    };
-    if get("format") != Some("json") {
-        let mut answer = Answer::empty(200);
-        answer
-            .headers
-            .push(("content-type", "text/plain".to_owned()));
-        answer.body = text.as_bytes().to_vec();
-        return answer;
-    }
-    let lines: Vec<&str> = text.lines().collect();
-    let total = i64::try_from(lines.len()).unwrap_or(i64::MAX);
-    let line = |name: &str, otherwise: i64| {
-        let n: i64 = get(name).and_then(|n| n.parse().ok()).unwrap_or(otherwise);
-        if n < 0 {
-            (total + n).max(0)
-        } else {
-            n.min(total)
-        }
-    };
-    let (start, end) = (line("start_line", 0), line("end_line", total));
-    let content: String = lines
-        .iter()
-        .skip(usize::try_from(start).unwrap_or(0))
-        .take(usize::try_from(end - start).unwrap_or(0))
-        .flat_map(|line| [*line, "\n"])
-        .collect();
-    Answer::json(
-        200,
-        &json!({
-            "range": {"start": start, "end": end, "absolute_end": total}, "content": content,
-        }),
-    )
-}
-
-impl<R: Row> Row for &R {
-    const MODEL: &'static str = R::MODEL;
-
-    fn cell(&self, field: &str, context: &Context<'_>) -> Option<super::query::Cell> {
-        (**self).cell(field, context)
-    }
 }
 
 fn percent_decoded(text: &str) -> String {

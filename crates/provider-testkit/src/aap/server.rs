@@ -14,11 +14,12 @@ use provider_core::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::answer::{Answer, End};
 use super::control;
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
 use super::plan::RunPlan;
-use super::routes::{self, Answer, Asked, End};
+use super::routes::{self, Asked};
 use super::state::State;
 use super::world::{Template, World};
 

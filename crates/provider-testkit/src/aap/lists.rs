@@ -1,0 +1,143 @@
+//! Lists of jobs, templates and whatever else comes in pages.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::answer::Answer;
+use super::jobs::Job;
+use super::query::{Context, NumberedTemplate, Page, Row, select};
+use super::routes::{Asked, kind_of};
+use super::rows::{self, View};
+use super::state::State;
+
+pub(super) fn list_values(asked: &Asked<'_>, all: Vec<Value>) -> Result<Answer, Answer> {
+    let page = Page::cut(all, asked.path, &asked.query)?;
+    Ok(Answer::json(200, &page.into_json(|row| row)))
+}
+
+fn of_type<R: Row>(rows: Vec<R>, asked: &Asked<'_>, kind: impl Fn(&R) -> &'static str) -> Vec<R> {
+    let wanted = asked.query.iter().find(|(name, _)| name == "type");
+    let Some((_, wanted)) = wanted else {
+        return rows;
+    };
+    rows.into_iter()
+        .filter(|row| wanted.split(',').any(|one| one == kind(row)))
+        .collect()
+}
+
+pub(super) fn templates(
+    state: &State,
+    asked: &Asked<'_>,
+    collection: &str,
+    user: usize,
+) -> Result<Answer, Answer> {
+    let kind = kind_of(collection);
+    let context = Context {
+        jobs: &state.jobs,
+        users: &state.users,
+        unified: kind.is_none(),
+    };
+    let rows: Vec<NumberedTemplate<'_>> = state
+        .jobs
+        .templates
+        .iter()
+        .filter(|(_, template)| kind.is_none_or(|kind| template.kind == kind))
+        .map(|(id, template)| NumberedTemplate(*id, template))
+        .collect();
+    let rows = of_type(rows, asked, |row| row.1.kind.template_type());
+    let page = Page::cut(
+        select(rows, &asked.query, &context)?,
+        asked.path,
+        &asked.query,
+    )?;
+    Ok(Answer::json(
+        200,
+        &page.into_json(|NumberedTemplate(id, template)| {
+            rows::template(&state.jobs, id, template, state.may_launch(template, user))
+        }),
+    ))
+}
+
+pub(super) fn jobs(
+    state: &State,
+    asked: &Asked<'_>,
+    collection: &str,
+    now: Timestamp,
+) -> Result<Answer, Answer> {
+    let kind = kind_of(collection);
+    let context = Context {
+        jobs: &state.jobs,
+        users: &state.users,
+        unified: kind.is_none(),
+    };
+    let rows: Vec<&Job> = state
+        .jobs
+        .jobs
+        .values()
+        .filter(|job| kind.is_none_or(|kind| job.kind == kind))
+        .collect();
+    let rows = of_type(rows, asked, |job| job.kind.job_type());
+    let view = if kind.is_none() {
+        View::Unified
+    } else {
+        View::List
+    };
+    let page = Page::cut(
+        select(rows, &asked.query, &context)?,
+        asked.path,
+        &asked.query,
+    )?;
+    Ok(Answer::json(
+        200,
+        &page.into_json(|job| rows::job(&state.jobs, &state.users, job, view, now)),
+    ))
+}
+
+pub(super) fn stdout(asked: &Asked<'_>, text: &str) -> Answer {
+    let get = |name: &str| {
+        asked
+            .query
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, v)| v.as_str())
+    };
+    if get("format") != Some("json") {
+        let mut answer = Answer::empty(200);
+        answer
+            .headers
+            .push(("content-type", "text/plain".to_owned()));
+        answer.body = text.as_bytes().to_vec();
+        return answer;
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    let total = i64::try_from(lines.len()).unwrap_or(i64::MAX);
+    let line = |name: &str, otherwise: i64| {
+        let n: i64 = get(name).and_then(|n| n.parse().ok()).unwrap_or(otherwise);
+        if n < 0 {
+            (total + n).max(0)
+        } else {
+            n.min(total)
+        }
+    };
+    let (start, end) = (line("start_line", 0), line("end_line", total));
+    let content: String = lines
+        .iter()
+        .skip(usize::try_from(start).unwrap_or(0))
+        .take(usize::try_from(end - start).unwrap_or(0))
+        .flat_map(|line| [*line, "\n"])
+        .collect();
+    Answer::json(
+        200,
+        &json!({
+            "range": {"start": start, "end": end, "absolute_end": total}, "content": content,
+        }),
+    )
+}
+
+impl<R: Row> Row for &R {
+    const MODEL: &'static str = R::MODEL;
+
+    fn cell(&self, field: &str, context: &Context<'_>) -> Option<super::query::Cell> {
+        (**self).cell(field, context)
+    }
+}
