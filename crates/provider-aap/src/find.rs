@@ -1,4 +1,4 @@
-//! Jobs by the operation token that they were launched with.
+//! Jobs by the operation token that they were launched with, or by a label.
 //!
 //! The controller refuses to filter by `extra_vars` (AWX 24.6.1: 403, or 400 on the unified list),
 //! so the jobs launched since are listed and compared here.
@@ -30,6 +30,36 @@ impl AapProvider {
             let earliest = at.checked_sub(SLACK).unwrap_or(at);
             earliest.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
         });
+        let narrow = since.as_deref().map(|since| ("created__gte", since));
+        self.search(narrow, |row| self.carries(row, query.token.as_str()))
+            .await
+    }
+
+    /// All jobs with this label, in the order of their launch, in whatever state: how jobs are
+    /// found that something else launched on our behalf, a rulebook for one.
+    ///
+    /// With `holding`, only those whose variables hold this text. Jobs that a person relaunched carry
+    /// the labels of the first job and are not listed. Reads only; may be repeated.
+    ///
+    /// # Errors
+    /// When the controller's list cannot be read to its end.
+    pub async fn find_labelled(
+        &self,
+        label: &str,
+        holding: Option<&str>,
+    ) -> Result<Vec<JobStatus>, ProviderError> {
+        let holds = |row: &JobBody| {
+            row.launch_type == "manual" && holding.is_none_or(|text| row.extra_vars.contains(text))
+        };
+        self.search(Some(("labels__name", label)), holds).await
+    }
+
+    /// The jobs of the unified list that are meant, narrowed down by one filter there.
+    async fn search(
+        &self,
+        narrow: Option<(&str, &str)>,
+        is_meant: impl Fn(&JobBody) -> bool,
+    ) -> Result<Vec<JobStatus>, ProviderError> {
         let mut found = Vec::new();
         let mut last = 0_u64;
         let page_size = PAGE.to_string();
@@ -45,9 +75,7 @@ impl AapProvider {
                 ("count_disabled", "1"),
                 ("id__gt", after.as_str()),
             ];
-            if let Some(since) = &since {
-                filter.push(("created__gte", since));
-            }
+            filter.extend(narrow);
             let answer = self
                 .client
                 .get("unified_jobs/", &filter, "the list of jobs")
@@ -57,7 +85,7 @@ impl AapProvider {
             let full = rows.len() >= PAGE;
             let newest = rows.iter().filter_map(|row| row.id).max();
             for row in rows {
-                if self.carries(&row, query.token.as_str())
+                if is_meant(&row)
                     && let Some(status) = self.row_status(row, now).await?
                 {
                     found.push(status);

@@ -2,6 +2,7 @@
 
 use provider_core::{Effect, ErrorKind, Preflight, ProviderError, SecretString, text};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use url::Url;
 
 use crate::ConfigError;
@@ -36,19 +37,53 @@ impl Activation {
 
     /// The list that holds it.
     pub(crate) fn list(&self) -> Result<Url, ConfigError> {
-        let refuse = || ConfigError::new("activation.url", "expected https://host");
-        let base = Url::parse(self.url.trim()).map_err(|_| refuse())?;
-        let mut url = base
-            .join("/api/eda/v1/activations/")
-            .map_err(|_| refuse())?;
-        if !matches!(url.scheme(), "http" | "https") || !base.username().is_empty() {
-            return Err(refuse());
-        }
+        let mut url = api(&self.url, "activations/", "activation.url")?;
         // The server looks for names that contain this one.
         url.query_pairs_mut()
             .append_pair("name", &self.name)
             .append_pair("page_size", "200");
         Ok(url)
+    }
+}
+
+/// A place in the API of the EDA server at this URL.
+pub(crate) fn api(server: &str, path: &str, field: &str) -> Result<Url, ConfigError> {
+    let refuse = || ConfigError::new(field, "expected https://host");
+    let base = Url::parse(server.trim()).map_err(|_| refuse())?;
+    let url = base.join("/api/eda/v1/").map_err(|_| refuse())?;
+    if !matches!(url.scheme(), "http" | "https") || !base.username().is_empty() {
+        return Err(refuse());
+    }
+    url.join(path).map_err(|_| refuse())
+}
+
+/// What the API of the EDA server answered.
+pub(crate) fn read<T: DeserializeOwned>(
+    status: u16,
+    body: &[u8],
+    what: &str,
+) -> Result<T, ProviderError> {
+    let failed = |kind, text: String, advice: &str| {
+        ProviderError::new(Effect::Rejected, kind, text).with_advice(advice)
+    };
+    match status {
+        200 => serde_json::from_slice(body).map_err(|_| {
+            failed(
+                ErrorKind::Protocol,
+                format!("the answer is not a {what}"),
+                "check the URL of the EDA server's API",
+            )
+        }),
+        401 | 403 => Err(failed(
+            ErrorKind::Unauthorized,
+            format!("the EDA server does not accept the token of its API ({status})"),
+            "use a token of the gateway; with AAP, the EDA server takes no other",
+        )),
+        status => Err(failed(
+            ErrorKind::Unavailable,
+            format!("the API of the EDA server answered {status}"),
+            "check the URL of the EDA server's API",
+        )),
     }
 }
 
@@ -73,33 +108,7 @@ impl Client {
             ProviderError::new(Effect::NotSent, ErrorKind::Invalid, error.to_string())
         })?;
         let (status, body) = self.get_json(&url, &activation.token).await?;
-        let failed = |kind, text: String, advice: &str| {
-            ProviderError::new(Effect::Rejected, kind, text).with_advice(advice)
-        };
-        match status {
-            200 => {}
-            401 | 403 => {
-                return Err(failed(
-                    ErrorKind::Unauthorized,
-                    format!("the EDA server does not accept the token of its API ({status})"),
-                    "use a token of the gateway; with AAP, the EDA server takes no other",
-                ));
-            }
-            status => {
-                return Err(failed(
-                    ErrorKind::Unavailable,
-                    format!("the API of the EDA server answered {status}"),
-                    "check the URL of the EDA server's API",
-                ));
-            }
-        }
-        let list: List = serde_json::from_slice(&body).map_err(|_| {
-            failed(
-                ErrorKind::Protocol,
-                "the answer is not a list of activations".to_owned(),
-                "check the URL of the EDA server's API",
-            )
-        })?;
+        let list: List = read(status, &body, "list of activations")?;
         let mut rows = list.results.into_iter();
         Ok(rows.find(|row| row.name == activation.name))
     }

@@ -85,7 +85,7 @@ impl ProviderConfig {
     }
 }
 
-fn of_aap(error: &provider_aap::ConfigError) -> ConfigError {
+pub(crate) fn of_aap(error: &provider_aap::ConfigError) -> ConfigError {
     let text = error.to_string();
     let message = text
         .strip_prefix(error.field())

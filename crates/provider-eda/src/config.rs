@@ -10,7 +10,7 @@ use provider_core::{Projection, SecretString};
 use serde::Deserialize;
 
 use crate::endpoints::{kebab, shown};
-use crate::{Activation, ConfigError, Transport};
+use crate::{Activation, ConfigError, Tracking, Transport};
 
 /// All settings of an [`EdaProvider`](crate::EdaProvider).
 ///
@@ -60,6 +60,9 @@ pub struct EdaConfig {
     /// The activation behind the events, to be looked at before work begins.
     #[serde(default)]
     pub activation: Option<Activation>,
+    /// Where the jobs behind the events can be seen.
+    #[serde(default)]
+    pub tracking: Option<Tracking>,
 }
 
 fn default_name() -> String {
@@ -238,6 +241,7 @@ impl EdaConfig {
             pacing: Pacing::default(),
             timing: Timing::default(),
             activation: None,
+            tracking: None,
         }
     }
 
@@ -313,6 +317,13 @@ impl EdaConfig {
         self
     }
 
+    /// With the jobs behind the events in sight.
+    #[must_use]
+    pub fn with_tracking(mut self, tracking: impl Into<Tracking>) -> Self {
+        self.tracking = Some(tracking.into());
+        self
+    }
+
     /// Refuses what cannot work, before the first request.
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |field: &'static str, what: &str| Err(ConfigError::new(field, what));
@@ -361,6 +372,9 @@ impl EdaConfig {
         if let Some(activation) = &self.activation {
             activation.list()?;
         }
+        if let Some(tracking) = &self.tracking {
+            tracking.validate()?;
+        }
         self.transport.validate(self.http.client_identity.is_some())
     }
 }
@@ -400,6 +414,16 @@ impl fmt::Display for EdaConfig {
                 activation.name,
                 shown(&activation.url)
             )?;
+        }
+        match &self.tracking {
+            None => {}
+            #[cfg(feature = "aap")]
+            Some(Tracking::Jobs(jobs)) => {
+                write!(f, "; jobs seen by label {} at {}", jobs.label, jobs.aap)?;
+            }
+            Some(Tracking::Audit(audit)) => {
+                write!(f, "; ends seen in the audit of {}", shown(&audit.url))?;
+            }
         }
         if self.http.insecure {
             f.write_str("; INSECURE: certificates are not checked")?;

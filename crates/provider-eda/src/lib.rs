@@ -42,6 +42,7 @@ mod pace;
 mod preflight;
 mod provider;
 mod sign;
+mod tracking;
 mod transport;
 mod yaml;
 
@@ -53,6 +54,9 @@ pub use config::{ClientIdentity, Completion, EdaConfig, HttpConfig, Pacing, Timi
 pub use endpoints::{Endpoints, KindEndpoints};
 pub use error::ConfigError;
 pub use provider::EdaProvider;
+#[cfg(feature = "aap")]
+pub use tracking::JobTracking;
+pub use tracking::{AuditTracking, Tracking};
 pub use transport::{
     Algorithm, Encoding, EventStream, Hmac, RulebookWebhook, StreamAuth, Transport, TransportKind,
 };

@@ -20,6 +20,9 @@ impl EdaProvider {
         if let Some(activation) = &self.config.activation {
             self.client.check_activation(&mut report, activation).await;
         }
+        if let Some(tracker) = &self.tracker {
+            tracker.check(&self.client, &mut report).await;
+        }
         let mut seen = Vec::new();
         for kind in kinds {
             for job_type in [JobType::Provision, JobType::Deprovision] {

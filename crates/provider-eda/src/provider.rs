@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
-    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight,
-    Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError,
-    clock, text,
+    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, OperationToken,
+    Preflight, Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob,
+    TriggerError, clock, text,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -19,10 +19,11 @@ use crate::breaker::Breaker;
 use crate::client::{Client, std_duration};
 use crate::completion::{Verdict, applied};
 use crate::pace::{Key, Paces};
+use crate::tracking::{Tracker, is_fresh};
 use crate::{ConfigError, EdaConfig};
 
 /// What our jobs are called in records.
-const EVENT: &str = "event";
+pub(crate) const EVENT: &str = "event";
 
 /// Starts jobs by events to a rulebook or to an event stream.
 ///
@@ -31,7 +32,8 @@ const EVENT: &str = "event";
 pub struct EdaProvider {
     pub(crate) config: EdaConfig,
     pub(crate) client: Client,
-    clock: Arc<dyn Clock>,
+    pub(crate) tracker: Option<Tracker>,
+    pub(crate) clock: Arc<dyn Clock>,
     paces: Paces,
     breaker: Breaker,
     in_flight: Semaphore,
@@ -53,6 +55,15 @@ impl fmt::Display for EdaProvider {
 
 fn not_sent(kind: ErrorKind, message: impl AsRef<str>, advice: &str) -> ProviderError {
     ProviderError::new(Effect::NotSent, kind, message).with_advice(advice)
+}
+
+/// The same error, of a launch that was not tried.
+fn nothing_sent(error: &ProviderError) -> ProviderError {
+    let mut same = not_sent(error.kind(), error.message(), error.advice());
+    if let Some(delay) = error.retry_after() {
+        same = same.with_retry_after(delay);
+    }
+    same
 }
 
 impl EdaProvider {
@@ -77,6 +88,7 @@ impl EdaProvider {
             .min(Semaphore::MAX_PERMITS);
         Ok(Self {
             client: Client::new(&config)?,
+            tracker: Tracker::new(&config, &clock)?,
             clock,
             paces: Paces::new(std_duration(pacing.min_interval)),
             breaker: Breaker::new(pacing.breaker_failures, std_duration(pacing.breaker_pause)),
@@ -236,6 +248,7 @@ impl Provider for EdaProvider {
             kind: Cow::Borrowed(EVENT),
         };
         capabilities.block_deletion_on_failure = false;
+        capabilities.cancel = self.is_live();
         capabilities
     }
 
@@ -259,6 +272,14 @@ impl Provider for EdaProvider {
         self.own(&job.job)?;
         let (version, token) = (job.config_version.as_ref(), job.token.as_ref());
         let completion = &self.config.completion;
+        // What is seen of the job itself is better than a sign: the sign may come before its end.
+        let signed = !self.is_live() && completion.has_applied(resource, version, token);
+        if !signed && let Some(mut status) = self.seen(resource, token).await? {
+            if status.state == JobState::Succeeded {
+                status.reconciled_version = version.cloned();
+            }
+            return Ok(status);
+        }
         if completion.has_applied(resource, version, token) {
             return Ok(applied(job.job.clone(), version));
         }
@@ -275,14 +296,22 @@ impl Provider for EdaProvider {
         request: &LaunchRequest,
         history: &[JobRecord],
     ) -> Result<DeprovisionResult, TriggerError> {
-        let others: Vec<JobRecord> = history
+        let mut others: Vec<JobRecord> = history
             .iter()
             .filter(|record| record.token.as_ref() != Some(&request.token))
             .cloned()
             .collect();
         self.remember(&request.resource, &others);
-        let now = self.clock.now();
-        match self.config.may_deprovision(&request.resource, &others, now) {
+        let seen = self.provisions_seen(&request.resource, &mut others).await;
+        // Nothing was sent, whatever went wrong while looking.
+        let verdict = match seen.map_err(|error| nothing_sent(&error))? {
+            Some(wait) => wait,
+            None => {
+                let now = self.clock.now();
+                self.config.may_deprovision(&request.resource, &others, now)
+            }
+        };
+        match verdict {
             Verdict::Nothing(reason) => Ok(DeprovisionResult::Skipped { reason }),
             Verdict::Wait {
                 reason,
@@ -328,18 +357,56 @@ impl Provider for EdaProvider {
                  no rule fits it",
             );
         }
-        status(
-            JobState::Running,
-            "the automation has not removed its finalizer yet",
-        )
+        let Some(seen) = self.seen(resource, job.token.as_ref()).await? else {
+            return status(
+                JobState::Running,
+                "the automation has not removed its finalizer yet",
+            );
+        };
+        if seen.state != JobState::Succeeded {
+            return Ok(seen);
+        }
+        let (state, rest) = if is_fresh(&seen, self.settle(), self.clock.now()) {
+            (JobState::Running, "its finalizer is still in sight")
+        } else {
+            (
+                JobState::Failed,
+                "it has left its finalizer on the object; let the playbook remove it at its end",
+            )
+        };
+        let mut left =
+            JobStatus::new(seen.job, state).with_message(&format!("{}, but {rest}", seen.message));
+        left.started_at = seen.started_at;
+        left.finished_at = seen.finished_at.filter(|_| state.is_terminal());
+        Ok(left)
     }
 
     async fn cancel(
         &self,
-        _resource: &Resource,
-        _job: &TrackedJob,
+        resource: &Resource,
+        job: &TrackedJob,
     ) -> Result<CancelResult, ProviderError> {
-        Err(ProviderError::unsupported("cancelling an event"))
+        let (Some(tracker), true) = (&self.tracker, self.is_live()) else {
+            return Err(ProviderError::unsupported("cancelling an event"));
+        };
+        self.own(&job.job)?;
+        let token = OperationToken::from_text(&job.job.id);
+        let token = job.token.as_ref().unwrap_or(&token);
+        match tracker.cancel(resource, token).await? {
+            // As the event's own, and with the doubts of its status.
+            Some(CancelResult::Finished(_)) => match self.seen(resource, Some(token)).await? {
+                Some(status) if status.state.is_terminal() => {
+                    Ok(CancelResult::Finished(Box::new(status)))
+                }
+                _ => Ok(CancelResult::Requested),
+            },
+            Some(result) => Ok(result),
+            None => Err(not_sent(
+                ErrorKind::Conflict,
+                "no job with the event's label is in sight, so there is nothing to cancel yet",
+                "if it stays so: let the rule label its job, and the template prompt for labels",
+            )),
+        }
     }
 
     async fn find_launched(&self, _query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {

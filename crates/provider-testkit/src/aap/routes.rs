@@ -498,6 +498,38 @@ fn prepare(
     Ok((new, accepted.ignored))
 }
 
+/// A launch by somebody in this process.
+pub(super) fn launch(
+    state: &mut State,
+    template: &str,
+    extra_vars: &Map<String, Value>,
+    labels: &[String],
+    now: Timestamp,
+) -> Result<u64, String> {
+    let templates = &state.jobs.templates;
+    let found = templates.iter().find(|(_, known)| known.name == template);
+    let Some((id, kind, organization)) = found.map(|(id, t)| (*id, t.kind, t.organization.clone()))
+    else {
+        return Err(format!("Job template {template} does not exist."));
+    };
+    let organization = state.jobs.organization(&organization);
+    let mut ids = Vec::new();
+    for label in labels {
+        let label = (label.clone(), organization);
+        let at = state.jobs.labels.iter().position(|known| *known == label);
+        let at = at.unwrap_or_else(|| {
+            state.jobs.labels.push(label);
+            state.jobs.labels.len() - 1
+        });
+        ids.push(at + 1);
+    }
+    let body = json!({"extra_vars": extra_vars, "labels": ids}).to_string();
+    let prepared = prepare(state, kind, &id.to_string(), 0, body.as_bytes());
+    let (new, _) = prepared.map_err(|answer| String::from_utf8_lossy(&answer.body).into_owned())?;
+    let job = state.jobs.create(new, now);
+    job.ok_or_else(|| "the template is gone".to_owned())
+}
+
 /// By number, or by the name of the named URL (`name++organization`).
 fn template_id(state: &State, kind: Kind, given: &str) -> Result<u64, Answer> {
     let of_kind = state

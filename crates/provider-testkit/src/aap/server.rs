@@ -182,6 +182,22 @@ impl AapSim {
         self.advanced().jobs.relaunch(id, 0, now)
     }
 
+    /// Somebody with every right launches a job of this template, as a rulebook does: labels that do
+    /// not exist come into being, and what the template does not prompt for is ignored. Answers the
+    /// new id.
+    ///
+    /// # Errors
+    /// With the controller's words, when it refuses.
+    pub fn launch(
+        &self,
+        template: &str,
+        extra_vars: &serde_json::Map<String, serde_json::Value>,
+        labels: &[String],
+    ) -> Result<u64, String> {
+        let now = self.shared.clock.now();
+        routes::launch(&mut self.advanced(), template, extra_vars, labels, now)
+    }
+
     /// The next moment at which a job changes by itself: where a simulation may jump to.
     #[must_use]
     pub fn next_event(&self) -> Option<jiff::Timestamp> {

@@ -17,11 +17,16 @@
 //! # Ok(()) }
 //! ```
 //!
-//! What they do not simulate: rules and their actions, compressed bodies, and the credential types
+//! A [`Rulebook`] links them to the [AAP simulator](crate::aap): its rules turn events into labelled
+//! jobs, whose playbooks leave their marks on the objects, and the audit tells how they ended.
+//!
+//! What they do not simulate: conditions beyond the action of an event, compressed bodies, and the credential types
 //! OAuth2, ECDSA, ServiceNow and Dynatrace.
 
+mod api;
 mod fault;
 mod journal;
+mod rulebook;
 mod server;
 mod sign;
 mod stream;
@@ -29,7 +34,9 @@ mod webhook;
 mod world;
 mod yaml;
 
+pub use api::AuditRule;
 pub use fault::{Fault, Weather};
 pub use journal::{Event, Fate};
+pub use rulebook::{Cluster, Marks, Objects, Rule, Rulebook};
 pub use server::EdaSim;
 pub use world::{HmacCheck, Stream, StreamCredential, Webhook, World};

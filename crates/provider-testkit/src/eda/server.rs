@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
+use super::api::{Api, AuditRule};
 use super::fault::{Fault, Faults, Weather};
 use super::journal::{Event, Fate};
 use super::world::{Stream, World};
@@ -43,6 +44,7 @@ struct Shared {
 #[derive(Debug)]
 struct State {
     world: World,
+    api: Api,
     faults: Faults,
     journal: Vec<Event>,
     /// Events that were taken and not worked off.
@@ -86,6 +88,7 @@ impl EdaSim {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 world: world.into(),
+                api: Api::default(),
                 faults: Faults::default(),
                 journal: Vec::new(),
                 queued: 0,
@@ -145,6 +148,25 @@ impl EdaSim {
         change(&mut self.shared.lock().world);
     }
 
+    /// From now on the server's own API is there as well, for this token.
+    pub fn serve_api(&self, token: &str) {
+        self.shared.lock().api.token = Some(token.to_owned());
+    }
+
+    /// What the API tells of an activation, `running` for one.
+    pub fn activation(&self, name: &str, status: &str) {
+        let mut state = self.shared.lock();
+        let activations = &mut state.api.activations;
+        activations.retain(|(known, _)| known != name);
+        activations.push((name.to_owned(), status.to_owned()));
+    }
+
+    /// A rule has fired and its action has ended: a row of the audit.
+    pub fn audit(&self, rule: AuditRule) {
+        let written = self.shared.clock.now();
+        self.shared.lock().api.rules.push((rule, written));
+    }
+
     /// Everything that was really taken so far, in order.
     #[must_use]
     pub fn journal(&self) -> Vec<Event> {
@@ -170,6 +192,7 @@ impl EdaSim {
 pub(super) struct Asked<'a> {
     pub method: &'a str,
     pub path: &'a str,
+    pub query: &'a str,
     pub headers: &'a HeaderMap,
     pub body: &'a [u8],
 }
@@ -177,6 +200,18 @@ pub(super) struct Asked<'a> {
 impl Asked<'_> {
     pub(super) fn header(&self, name: &str) -> Option<&[u8]> {
         self.headers.get(name).map(HeaderValue::as_bytes)
+    }
+
+    /// The query, taken apart.
+    pub(super) fn query(&self) -> impl Iterator<Item = (String, String)> {
+        url::form_urlencoded::parse(self.query.as_bytes()).into_owned()
+    }
+
+    pub(super) fn param(&self, name: &str) -> Option<String> {
+        let mut pairs = self.query();
+        pairs
+            .find(|(known, _)| known == name)
+            .map(|(_, value)| value)
     }
 }
 
@@ -200,13 +235,17 @@ impl Outcome {
         }
     }
 
-    pub(super) fn detail(status: u16, detail: &str) -> Self {
+    pub(super) fn json(status: u16, body: &Value) -> Self {
         Self {
             status,
-            body: json!({ "detail": detail }).to_string().into(),
+            body: body.to_string().into(),
             json: true,
             ..Self::default()
         }
+    }
+
+    pub(super) fn detail(status: u16, detail: &str) -> Self {
+        Self::json(status, &json!({ "detail": detail }))
     }
 
     pub(super) fn with_reason(mut self, reason: &'static str) -> Self {
@@ -290,12 +329,17 @@ async fn handle(
     let asked = Asked {
         method: method.as_str(),
         path: uri.path(),
+        query: uri.query().unwrap_or_default(),
         headers: &headers,
         body: &body,
     };
     let fault = {
         let mut state = shared.lock();
         state.requests += 1;
+        // Trouble is meant for the events.
+        if let Some(outcome) = state.api.answer(&asked) {
+            return write(outcome);
+        }
         state.faults.next()
     };
     if let Some(instead) = fault.as_ref().and_then(before) {

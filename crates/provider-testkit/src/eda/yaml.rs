@@ -186,6 +186,70 @@ fn python_text(text: &str, out: &mut String) {
     out.push('"');
 }
 
+/// A value in YAML's block style, texts without quotes where nothing else could be meant.
+pub(super) fn block(value: &Value) -> String {
+    let mut out = String::new();
+    write_block(value, 0, &mut out);
+    out
+}
+
+fn write_block(value: &Value, indent: usize, out: &mut String) {
+    match value {
+        Value::Object(members) if !members.is_empty() => {
+            for (name, value) in members {
+                let _ = write!(out, "{:indent$}{}:", "", plain(name));
+                nested(value, indent + 2, out);
+            }
+        }
+        Value::Array(items) if !items.is_empty() => {
+            for item in items {
+                let _ = write!(out, "{:indent$}-", "");
+                nested(item, indent + 2, out);
+            }
+        }
+        other => {
+            let _ = writeln!(out, "{:indent$}{}", "", scalar(other));
+        }
+    }
+}
+
+fn nested(value: &Value, indent: usize, out: &mut String) {
+    let empty = match value {
+        Value::Object(members) => members.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        _ => true,
+    };
+    if empty {
+        let _ = writeln!(out, " {}", scalar(value));
+    } else {
+        out.push('\n');
+        write_block(value, indent, out);
+    }
+}
+
+fn scalar(value: &Value) -> String {
+    match value {
+        Value::String(text) => plain(text),
+        other => other.to_string(),
+    }
+}
+
+/// Without quotes where nothing else could be meant.
+fn plain(text: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '/' | '.' | '-');
+    let word = text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(is_plain)
+        && !matches!(
+            text,
+            "true" | "false" | "null" | "yes" | "no" | "on" | "off"
+        );
+    if word {
+        text.to_owned()
+    } else {
+        format!("'{}'", text.replace('\'', "''"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,0 +1,198 @@
+//! Tracking on AAP, by the label that the rulebook puts on the job.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::SignedDuration;
+use provider_aap::{AapConfig, AapProvider};
+use provider_core::{
+    CancelResult, Clock, JobStatus, OperationToken, Preflight, Provider, ProviderError, Resource,
+    Severity, TrackedJob,
+};
+use serde::Deserialize;
+
+use super::{SETTLE, doubt_fresh_failures, telling};
+use crate::ConfigError;
+use crate::backend::of_aap;
+use crate::client::std_duration;
+
+/// Finds an event's job on the AAP controller by its label.
+///
+/// The rule launches one job, and labels it with something of the event:
+///
+/// ```yaml
+/// action:
+///   run_job_template:
+///     name: osac-create-compute-instance
+///     organization: Default
+///     labels: ["osac-{{ event.payload.providerEvent.operationToken }}"]
+/// ```
+///
+/// The template must prompt for labels: without that, the controller drops them, and the event is
+/// tracked by the object's signs alone.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobTracking {
+    /// The controller that the rulebook launches on; templates and envelope are not used.
+    pub aap: AapConfig,
+    /// The label, as the rulebook makes it: `{token}` stands for the event's operation token,
+    /// `{uid}` for the object's uid. With `{uid}` alone, the token must be in the job's variables,
+    /// where a rulebook puts the event unless `include_events` is off.
+    #[serde(default = "default_label")]
+    pub label: String,
+    /// How long after a job's end the rulebook may repeat it, or the object may still lack its signs.
+    #[serde(default = "default_settle")]
+    pub settle: SignedDuration,
+}
+
+fn default_label() -> String {
+    "osac-{token}".to_owned()
+}
+
+fn default_settle() -> SignedDuration {
+    SETTLE
+}
+
+impl JobTracking {
+    /// Tracking on this controller by the label `osac-{token}`.
+    #[must_use]
+    pub fn new(aap: AapConfig) -> Self {
+        Self {
+            aap,
+            label: default_label(),
+            settle: default_settle(),
+        }
+    }
+
+    /// By another label.
+    #[must_use]
+    pub fn with_label(mut self, label: impl Into<String>) -> Self {
+        self.label = label.into();
+        self
+    }
+
+    /// With another time for the consequences of a job's end.
+    #[must_use]
+    pub fn with_settle(mut self, settle: SignedDuration) -> Self {
+        self.settle = settle;
+        self
+    }
+
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
+        if !self.label.contains("{token}") && !self.label.contains("{uid}") {
+            let what = "expected a label with {token} or {uid}, as the rulebook makes it";
+            return Err(ConfigError::new("tracking.label", what));
+        }
+        if self.settle.is_negative() {
+            let what = "expected a duration that is not negative";
+            return Err(ConfigError::new("tracking.settle", what));
+        }
+        Ok(())
+    }
+}
+
+/// The running part.
+pub(crate) struct Jobs {
+    aap: AapProvider,
+    label: String,
+    settle: Duration,
+    clock: Arc<dyn Clock>,
+}
+
+impl fmt::Debug for Jobs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jobs")
+            .field("aap", &self.aap)
+            .field("label", &self.label)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Jobs {
+    pub(super) fn new(config: &JobTracking, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
+        let aap = AapProvider::with_clock(config.aap.clone(), Arc::clone(&clock));
+        Ok(Self {
+            aap: aap.map_err(|error| of_aap(&error))?,
+            label: config.label.clone(),
+            settle: std_duration(config.settle),
+            clock,
+        })
+    }
+
+    async fn jobs(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Vec<JobStatus>, ProviderError> {
+        let label = self
+            .label
+            .replace("{token}", token.as_str())
+            .replace("{uid}", resource.uid());
+        let holding = (!self.label.contains("{token}")).then(|| token.as_str());
+        self.aap.find_labelled(&label, holding).await
+    }
+
+    pub(super) async fn look(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Option<JobStatus>, ProviderError> {
+        let Some(mut status) = telling(self.jobs(resource, token).await?) else {
+            return Ok(None);
+        };
+        if status.state.is_terminal() {
+            // The list lacks what tells why, and whether the end is one.
+            let job = TrackedJob::from(status.job.clone());
+            status = self.aap.provision_status(resource, &job).await?;
+        }
+        doubt_fresh_failures(&mut status, self.settle, self.clock.now());
+        Ok(Some(status))
+    }
+
+    pub(super) async fn cancel(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Option<CancelResult>, ProviderError> {
+        let mut result = None;
+        for status in self.jobs(resource, token).await? {
+            let this = if status.state.is_terminal() {
+                CancelResult::Finished(Box::new(status))
+            } else {
+                let job = TrackedJob::from(status.job);
+                self.aap.cancel(resource, &job).await?
+            };
+            // One that was asked to stop outweighs those that have ended.
+            if result != Some(CancelResult::Requested) {
+                result = Some(this);
+            }
+        }
+        Ok(result)
+    }
+
+    pub(super) async fn check(&self, report: &mut Preflight) {
+        let of_aap = self.aap.preflight(&[]).await;
+        for finding in of_aap.findings {
+            let check = format!("tracking: {}", finding.check);
+            match finding.severity {
+                Severity::Ok => report.ok(&check, &finding.message),
+                // Templates are the rulebook's concern.
+                Severity::Warning if finding.check == "templates" => {}
+                Severity::Warning => report.warning(&check, &finding.message, &finding.advice),
+                Severity::Error => report.error(&check, &finding.message, &finding.advice),
+            }
+        }
+        match self.aap.find_labelled(&self.label, None).await {
+            Ok(_) => report.warning(
+                "tracking: labels",
+                "jobs can be searched by label; whether the rulebook labels them cannot be told",
+                &format!(
+                    "let the rule's action set labels [\"{}\"], and the template prompt for labels",
+                    self.label
+                ),
+            ),
+            Err(error) => report.error("tracking: labels", error.message(), error.advice()),
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! Where an event's job can be seen at work, beside the signs on the object.
+
+mod audit;
+mod behind;
+#[cfg(feature = "aap")]
+mod jobs;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use provider_core::{
+    CancelResult, Clock, JobStatus, OperationToken, Preflight, ProviderError, Resource, clock,
+};
+use serde::Deserialize;
+
+use crate::client::{Client, std_duration};
+use crate::{ConfigError, EdaConfig};
+
+use audit::Audit;
+pub use audit::AuditTracking;
+#[cfg(feature = "aap")]
+pub use jobs::JobTracking;
+
+/// How the jobs behind events are seen. Without it, an event's end is known only by the signs that
+/// the automation leaves on the object.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[non_exhaustive]
+pub enum Tracking {
+    /// On the AAP controller that the rulebook launches on, by the label of the job: its state at
+    /// any time, its diagnosis, and cancels.
+    #[cfg(feature = "aap")]
+    Jobs(Box<JobTracking>),
+    /// In the audit of the EDA server: how the actions of a rule ended, once they have.
+    Audit(AuditTracking),
+}
+
+#[cfg(feature = "aap")]
+impl From<JobTracking> for Tracking {
+    fn from(jobs: JobTracking) -> Self {
+        Self::Jobs(Box::new(jobs))
+    }
+}
+
+impl From<AuditTracking> for Tracking {
+    fn from(audit: AuditTracking) -> Self {
+        Self::Audit(audit)
+    }
+}
+
+/// How long the consequences of a job's end may take: a rulebook's own retry of a failed job, the
+/// annotation or the finalizer in our view of the object.
+pub(crate) const SETTLE: SignedDuration = SignedDuration::from_secs(60);
+
+impl Tracking {
+    pub(crate) fn settle(&self) -> Duration {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => std_duration(jobs.settle),
+            Self::Audit(audit) => std_duration(audit.settle),
+        }
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.validate(),
+            Self::Audit(audit) => audit.validate(),
+        }
+    }
+
+    /// Whether a job can be seen, and stopped, while it is at work.
+    pub(crate) const fn is_live(&self) -> bool {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(_) => true,
+            Self::Audit(_) => false,
+        }
+    }
+}
+
+/// The running part of [`Tracking`].
+pub(crate) enum Tracker {
+    #[cfg(feature = "aap")]
+    Jobs(Box<jobs::Jobs>),
+    Audit(Audit),
+}
+
+impl Tracker {
+    pub(crate) fn new(
+        config: &EdaConfig,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Self>, ConfigError> {
+        Ok(match &config.tracking {
+            None => None,
+            #[cfg(feature = "aap")]
+            Some(Tracking::Jobs(jobs)) => Some(Self::Jobs(Box::new(jobs::Jobs::new(
+                jobs,
+                Arc::clone(clock),
+            )?))),
+            Some(Tracking::Audit(audit)) => Some(Self::Audit(Audit::new(
+                audit.clone(),
+                Arc::clone(clock),
+                std_duration(config.timing.poll_interval),
+            ))),
+        })
+    }
+
+    /// The job that an event has led to, if it can be seen.
+    pub(crate) async fn look(
+        &self,
+        client: &Client,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Option<JobStatus>, ProviderError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.look(resource, token).await,
+            Self::Audit(audit) => {
+                let _ = resource;
+                audit.look(client, token).await
+            }
+        }
+    }
+
+    /// Asks the event's jobs to stop; none where there is no job to be seen.
+    pub(crate) async fn cancel(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Option<CancelResult>, ProviderError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.cancel(resource, token).await,
+            Self::Audit(_) => {
+                let _ = (resource, token);
+                Err(ProviderError::unsupported("cancelling an event"))
+            }
+        }
+    }
+
+    pub(crate) async fn check(&self, client: &Client, report: &mut Preflight) {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.check(report).await,
+            Self::Audit(audit) => audit.check(client, report).await,
+        }
+    }
+}
+
+/// Whether the end of a job may still have consequences.
+pub(crate) fn is_fresh(status: &JobStatus, settle: Duration, now: Timestamp) -> bool {
+    status
+        .finished_at
+        .is_some_and(|end| clock::since(now, end) < settle)
+}
+
+/// Of several jobs of one event, oldest first, the one that tells where the event stands: one that
+/// is alive, else the last. A rulebook that repeats a failed job makes a new one.
+#[cfg(feature = "aap")]
+fn telling(jobs: Vec<JobStatus>) -> Option<JobStatus> {
+    let alive = jobs.iter().rposition(|job| !job.state.is_terminal());
+    let unsettled = jobs.iter().rposition(|job| !job.settled);
+    let at = alive.or(unsettled).or(jobs.len().checked_sub(1))?;
+    jobs.into_iter().nth(at)
+}
+
+/// A failed job is the end of its event only when the rulebook has not repeated it for a while.
+#[cfg(feature = "aap")]
+fn doubt_fresh_failures(status: &mut JobStatus, settle: Duration, now: Timestamp) {
+    if status.state == provider_core::JobState::Failed && is_fresh(status, settle, now) {
+        status.settled = false;
+    }
+}

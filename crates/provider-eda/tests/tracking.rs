@@ -1,0 +1,640 @@
+//! Whole lives with the jobs behind the events in sight: through AAP by label, and through the audit
+//! of the EDA server. Events run as a rulebook would run them: sender, EDA simulator, rules, AAP
+//! simulator, marks on the object.
+
+#![cfg(feature = "aap")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
+mod common;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use common::{config, object, start, tracked, version, webhook};
+use jiff::SignedDuration;
+use provider_aap::{AapConfig, Auth};
+use provider_core::lifecycle::{
+    Desired, Ground, Hold, Lifecycle, MemoryStore, Outcome, Policy, ProviderRegistry,
+    SeededEntropy, Standing, StatusStore,
+};
+use provider_core::{
+    Clock, ErrorKind, FindRequest, JobState, JobType, ManualClock, Provider, Resource, Severity,
+};
+use provider_eda::{AuditTracking, EdaConfig, EdaProvider, JobTracking};
+use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, OnCancel, Run, RunPlan, Template, World};
+use provider_testkit::eda::{EdaSim, Fault, Marks, Objects, Rule, Rulebook, Webhook};
+use serde_json::{Value, json};
+
+const CREATE: &str = "osac-create-compute-instance";
+const DELETE: &str = "osac-delete-compute-instance";
+const BY_TOKEN: &str = "osac-{{ event.payload.providerEvent.operationToken }}";
+const BY_UID: &str = "osac-{{ event.payload.metadata.uid }}";
+const API_TOKEN: &str = "token-of-the-eda-api";
+
+struct Life {
+    eda: EdaSim,
+    aap: AapSim,
+    rulebook: Rulebook,
+    objects: Objects,
+    clock: Arc<ManualClock>,
+    provider: Arc<EdaProvider>,
+    registry: ProviderRegistry,
+    engine: Lifecycle,
+    store: MemoryStore,
+}
+
+fn rules(label: &str, retries: u32) -> [Rule; 2] {
+    [("create", CREATE), ("delete", DELETE)].map(|(action, template)| {
+        Rule::new(action, template)
+            .with_label(label)
+            .with_retries(retries)
+    })
+}
+
+fn of_aap(aap: &AapSim) -> AapConfig {
+    AapConfig::new(aap.url(), Auth::token(ADMIN_TOKEN))
+        .with_diagnosis()
+        .with_http(provider_aap::HttpConfig {
+            proxy_from_environment: false,
+            ..provider_aap::HttpConfig::default()
+        })
+}
+
+async fn life(
+    rulebook: Rulebook,
+    configure: impl FnOnce(EdaConfig, &EdaSim, &AapSim) -> EdaConfig,
+) -> Life {
+    let clock = Arc::new(ManualClock::new(start()));
+    let eda = EdaSim::start(Webhook::new(), clock.clone()).await.unwrap();
+    eda.serve_api(API_TOKEN);
+    let plan = RunPlan {
+        queue: Duration::from_secs(40),
+        ..RunPlan::lasting(Duration::from_secs(300))
+    };
+    let templates =
+        [CREATE, DELETE].map(|name| Template::job(name).with_plan(plan.clone()).with_labels());
+    let aap = AapSim::start(World::with(templates), clock.clone())
+        .await
+        .unwrap();
+    let config = configure(config(webhook(&eda)), &eda, &aap);
+    let provider = Arc::new(EdaProvider::with_clock(config, clock.clone()).unwrap());
+    let objects = Objects::default();
+    objects.put(object("vm", "tenant"));
+    Life {
+        eda,
+        aap,
+        rulebook,
+        objects,
+        clock,
+        registry: ProviderRegistry::single(provider.clone()),
+        provider,
+        engine: Lifecycle::with_entropy(Policy::default(), Arc::new(SeededEntropy::new(1))),
+        store: MemoryStore::new(),
+    }
+}
+
+/// Tracked by label.
+async fn by_label() -> Life {
+    life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, _, aap| config.with_tracking(JobTracking::new(of_aap(aap))),
+    )
+    .await
+}
+
+/// Tracked by the audit.
+async fn by_audit() -> Life {
+    life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, eda, _| config.with_tracking(AuditTracking::new(eda.url(), API_TOKEN)),
+    )
+    .await
+}
+
+impl Life {
+    fn resource(&self) -> Resource {
+        Resource::from_json(self.objects.get("tenant", "vm").unwrap()).unwrap()
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Value)) {
+        let mut object = self.objects.get("tenant", "vm").unwrap();
+        change(&mut object);
+        self.objects.put(object);
+    }
+
+    fn delete(&self) {
+        let now = self.clock.now().to_string();
+        self.change(|object| object["metadata"]["deletionTimestamp"] = json!(now));
+    }
+
+    fn step(&mut self) {
+        self.rulebook.step(&self.eda, &self.aap, &self.objects);
+    }
+
+    async fn reconcile(&mut self) -> Outcome {
+        self.step();
+        let store: &dyn StatusStore = &self.store;
+        let desired = Desired::new(version(), "eda");
+        let outcome = self
+            .engine
+            .reconcile(
+                &self.registry,
+                store,
+                &self.resource(),
+                &desired,
+                &*self.clock,
+            )
+            .await;
+        self.step();
+        outcome
+    }
+
+    /// Reconciles whenever the engine asks for it, for so long at most, until it stands so.
+    async fn until(&mut self, minutes: u64, stands: impl Fn(&Standing) -> bool) -> Outcome {
+        let end = provider_core::clock::add(self.clock.now(), Duration::from_secs(60 * minutes));
+        loop {
+            let outcome = self.reconcile().await;
+            if stands(&outcome.standing) {
+                return outcome;
+            }
+            assert!(
+                self.clock.now() < end,
+                "still {:?} after {minutes} minutes: {:#?}",
+                outcome.standing,
+                outcome.records
+            );
+            let next = provider_core::clock::add(self.clock.now(), Duration::from_secs(1));
+            // The world moves on as well, not only the engine.
+            let wake = outcome.wake_at.unwrap_or(next).max(next);
+            let job = self.aap.next_event().map_or(wake, |at| at.max(next));
+            self.clock.set(wake.min(job));
+        }
+    }
+
+    fn runs(&self) -> Vec<Run> {
+        self.aap.journal()
+    }
+
+    /// What ran: the template, and whether it came to its end.
+    fn ran(&self) -> Vec<(String, bool)> {
+        let runs = self.runs().into_iter();
+        runs.map(|run| (run.template, run.succeeded)).collect()
+    }
+}
+
+fn applied(standing: &Standing) -> bool {
+    matches!(standing, Standing::Applied { .. })
+}
+
+fn released(standing: &Standing) -> bool {
+    matches!(standing, Standing::Released(_))
+}
+
+fn in_state(job_type: JobType, state: JobState) -> impl Fn(&Standing) -> bool {
+    move |standing| {
+        matches!(standing, Standing::InProgress { job_type: t, state: s, .. }
+            if *t == job_type && *s == state)
+    }
+}
+
+fn done(template: &str, succeeded: bool) -> (String, bool) {
+    (template.to_owned(), succeeded)
+}
+
+// ---- through AAP, by label ----
+
+#[tokio::test]
+async fn a_life_is_seen_as_it_happens() {
+    for (label, ours) in [(BY_TOKEN, "osac-{token}"), (BY_UID, "osac-{uid}")] {
+        let mut life = life(Rulebook::sequential(rules(label, 0)), |config, _, aap| {
+            config.with_tracking(JobTracking::new(of_aap(aap)).with_label(ours))
+        })
+        .await;
+        let outcome = life.reconcile().await;
+        assert!(in_state(JobType::Provision, JobState::Unknown)(
+            &outcome.standing
+        ));
+        life.until(1, in_state(JobType::Provision, JobState::Pending))
+            .await;
+        let outcome = life
+            .until(1, in_state(JobType::Provision, JobState::Running))
+            .await;
+        let record = outcome.records.last().unwrap();
+        assert_eq!(record.kind.as_deref(), Some("event"));
+        assert!(
+            record.url.as_deref().unwrap().contains("/jobs/"),
+            "{record:?}"
+        );
+        life.until(10, applied).await;
+        life.delete();
+        life.until(2, in_state(JobType::Deprovision, JobState::Running))
+            .await;
+        let outcome = life.until(10, released).await;
+        assert_eq!(outcome.receipt, None);
+        assert_eq!(life.ran(), [done(CREATE, true), done(DELETE, true)]);
+        assert!(life.aap.overlaps().is_empty());
+    }
+}
+
+/// The sign on the object may come before the end of the job that leaves it.
+#[tokio::test]
+async fn a_job_in_sight_outweighs_the_sign_on_the_object() {
+    let mut life = by_label().await;
+    life.until(2, in_state(JobType::Provision, JobState::Running))
+        .await;
+    life.change(|object| {
+        object["metadata"]["annotations"] = json!({ common::APPLIED: version().as_str() });
+    });
+    life.clock.advance(Duration::from_secs(20));
+    let outcome = life.reconcile().await;
+    assert!(in_state(JobType::Provision, JobState::Running)(
+        &outcome.standing
+    ));
+}
+
+#[tokio::test]
+async fn deleting_in_mid_provision_cancels_the_real_job_first() {
+    for plan in [OnCancel::default(), OnCancel::Lies, OnCancel::Ignores] {
+        let mut life = by_label().await;
+        life.aap.plan_next(
+            CREATE,
+            RunPlan::lasting(Duration::from_secs(300)).on_cancel(plan.clone()),
+        );
+        life.until(2, in_state(JobType::Provision, JobState::Running))
+            .await;
+        life.clock.advance(Duration::from_secs(20));
+        life.delete();
+        life.until(60, released).await;
+        let runs = life.runs();
+        assert_eq!(runs.len(), 2, "{plan:?}: {runs:#?}");
+        assert_eq!(runs[1].template, DELETE);
+        assert!(runs[0].stopped.unwrap() <= runs[1].accepted, "{plan:?}");
+        assert!(life.aap.overlaps().is_empty(), "{plan:?}");
+        assert_eq!(runs[0].succeeded, plan != OnCancel::default(), "{plan:?}");
+    }
+}
+
+/// The event is in the queue of the rulebook, behind the job of another object, and is worked off
+/// only after the deletion.
+#[tokio::test]
+async fn an_event_that_waits_in_the_rulebook_is_cancelled_when_its_job_appears() {
+    let mut life = by_label().await;
+    let mut other = object("other", "tenant");
+    other["metadata"]["uid"] = json!("uid-other");
+    life.objects.put(other.clone());
+    let request = common::request(Resource::from_json(other).unwrap(), 77);
+    life.provider.trigger_provision(&request).await.unwrap();
+    life.step();
+    life.reconcile().await;
+    life.clock.advance(Duration::from_secs(20));
+    life.delete();
+    // The other job lasts for five minutes.
+    let outcome = life.reconcile().await;
+    assert!(in_state(JobType::Provision, JobState::Unknown)(
+        &outcome.standing
+    ));
+    life.until(60, released).await;
+    let runs: Vec<Run> = life
+        .runs()
+        .into_iter()
+        .filter(|run| run.object().as_deref() == Some("uid-vm"))
+        .collect();
+    let templates: Vec<&str> = runs.iter().map(|run| run.template.as_str()).collect();
+    assert_eq!(templates[0], CREATE);
+    assert!(!runs[0].succeeded, "the job was cancelled: {runs:#?}");
+    assert!(life.aap.overlaps().is_empty());
+}
+
+#[tokio::test]
+async fn a_failed_job_is_diagnosed() {
+    let mut life = by_label().await;
+    let ending = Ending::Failed {
+        task: "Create the machine".to_owned(),
+        message: "no quota left".to_owned(),
+    };
+    life.aap.plan_next(
+        CREATE,
+        RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+    );
+    // Doubted for a minute, in which the rulebook may repeat it.
+    let outcome = life
+        .until(10, |s| matches!(s, Standing::InProgress { attempt: 2, .. }))
+        .await;
+    let record = &outcome.records[0];
+    assert_eq!(record.state, JobState::Failed);
+    assert!(
+        record.message.contains("no quota left"),
+        "{}",
+        record.message
+    );
+    assert!(record.message.contains("job/"), "{}", record.message);
+    // It is tried again, by an event of its own.
+    life.until(30, applied).await;
+    assert_eq!(life.ran(), [done(CREATE, false), done(CREATE, true)]);
+    assert!(life.aap.overlaps().is_empty());
+}
+
+/// The rulebook repeats a failed job by itself: the failure is not the end, and no second event
+/// goes out beside the repetition.
+#[tokio::test]
+async fn a_failure_that_the_rulebook_repeats_is_not_an_end() {
+    let mut life = life(
+        Rulebook::sequential(rules(BY_TOKEN, 1)),
+        |config, _, aap| config.with_tracking(JobTracking::new(of_aap(aap))),
+    )
+    .await;
+    let ending = Ending::Explained("the first try".to_owned());
+    life.aap.plan_next(
+        CREATE,
+        RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+    );
+    life.until(20, applied).await;
+    assert_eq!(life.ran(), [done(CREATE, false), done(CREATE, true)]);
+    assert_eq!(life.eda.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn a_cancel_by_a_person_is_respected() {
+    let mut life = by_label().await;
+    life.until(2, in_state(JobType::Provision, JobState::Running))
+        .await;
+    life.aap.cancel(life.runs()[0].id);
+    life.until(30, |s| {
+        matches!(s, Standing::Held(Hold::CanceledByOthers { .. }))
+    })
+    .await;
+    assert_eq!(life.eda.journal().len(), 1);
+}
+
+/// A template that does not prompt for labels drops them: what is left are the signs on the object.
+#[tokio::test]
+async fn without_the_label_the_signs_on_the_object_decide() {
+    let mut life = by_label().await;
+    let none = Rulebook::sequential([Rule::new("create", CREATE), Rule::new("delete", DELETE)]);
+    life.rulebook = none;
+    life.until(10, applied).await;
+    life.delete();
+    life.until(10, released).await;
+    assert_eq!(life.ran(), [done(CREATE, true), done(DELETE, true)]);
+}
+
+/// An event that was lost does not hold its object for ever, and is not taken as done.
+#[tokio::test]
+async fn a_lost_event_is_never_applied_and_never_holds_the_object_for_ever() {
+    let mut life = by_label().await;
+    life.eda.fault(&Fault::Lose, 1);
+    life.reconcile().await;
+    life.clock.advance(Duration::from_secs(3_600));
+    let outcome = life.reconcile().await;
+    assert!(!applied(&outcome.standing));
+    life.delete();
+    life.until(60, released).await;
+    assert!(life.runs().is_empty());
+}
+
+/// A playbook that does not remove its finalizer ends in a failure that says so.
+#[tokio::test]
+async fn a_deletion_that_leaves_the_finalizer_has_failed() {
+    let mut life = by_label().await;
+    life.rulebook = Rulebook::sequential(rules(BY_TOKEN, 0)).with_marks(Marks {
+        removes_finalizer: false,
+        ..Marks::default()
+    });
+    life.until(10, applied).await;
+    life.delete();
+    let outcome = life.until(15, released).await;
+    assert!(
+        matches!(&outcome.standing, Standing::Released(r) if r.ground == Ground::FailureDoesNotBlock),
+        "{:?}",
+        outcome.standing
+    );
+    let record = outcome.records.last().unwrap();
+    assert!(
+        record.message.contains("left its finalizer"),
+        "{}",
+        record.message
+    );
+    assert!(outcome.receipt.is_some());
+}
+
+#[tokio::test]
+async fn capabilities_follow_the_tracking() {
+    let life = by_label().await;
+    let can = life.provider.capabilities();
+    assert!(can.cancel && !can.find_launched && !can.block_deletion_on_failure);
+    let error = life
+        .provider
+        .cancel(&life.resource(), &tracked(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(error.advice().contains("label"), "{error}");
+    let query = FindRequest::new(life.resource(), JobType::Provision, common::token(1));
+    let error = life.provider.find_launched(&query).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+    let life = by_audit().await;
+    assert!(!life.provider.capabilities().cancel);
+    let error = life
+        .provider
+        .cancel(&life.resource(), &tracked(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unsupported);
+}
+
+/// While the controller cannot be asked, nothing is taken as over.
+#[tokio::test]
+async fn a_controller_that_does_not_answer_holds_the_deletion() {
+    let mut life = by_label().await;
+    life.until(2, in_state(JobType::Provision, JobState::Running))
+        .await;
+    life.delete();
+    life.aap.fault(
+        provider_testkit::aap::Route::Jobs,
+        &provider_testkit::aap::Fault::Status(503),
+        1_000,
+    );
+    for _ in 0..20 {
+        let outcome = life.reconcile().await;
+        assert!(!released(&outcome.standing));
+        life.clock.advance(Duration::from_secs(10));
+    }
+    assert_eq!(life.eda.journal().len(), 1);
+    life.aap.clear_faults();
+    life.until(60, released).await;
+    assert!(life.aap.overlaps().is_empty());
+}
+
+// ---- through the audit ----
+
+/// A playbook that leaves no annotation, so that only the audit tells its end.
+#[tokio::test]
+async fn the_audit_tells_the_end_of_a_provision() {
+    let mut life = by_audit().await;
+    life.rulebook = Rulebook::sequential(rules(BY_TOKEN, 0)).with_marks(Marks {
+        reports_version: false,
+        ..Marks::default()
+    });
+    let outcome = life.reconcile().await;
+    assert!(in_state(JobType::Provision, JobState::Unknown)(
+        &outcome.standing
+    ));
+    let outcome = life.until(15, applied).await;
+    let record = outcome.records.last().unwrap();
+    assert!(record.url.as_deref().unwrap().contains("/jobs/playbook/"));
+    life.delete();
+    life.until(20, released).await;
+    assert_eq!(life.ran(), [done(CREATE, true), done(DELETE, true)]);
+}
+
+#[tokio::test]
+async fn the_audit_tells_failures_and_why_a_launch_failed() {
+    let mut life = by_audit().await;
+    let ending = Ending::Explained("no".to_owned());
+    life.aap.plan_next(
+        CREATE,
+        RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+    );
+    let outcome = life
+        .until(10, |s| matches!(s, Standing::BackingOff { .. }))
+        .await;
+    assert_eq!(outcome.records.last().unwrap().state, JobState::Failed);
+
+    let mut life = by_audit().await;
+    life.rulebook = Rulebook::sequential([Rule::new("create", "no-such-template")]);
+    let outcome = life
+        .until(10, |s| matches!(s, Standing::BackingOff { .. }))
+        .await;
+    let message = outcome.records.last().unwrap().message.clone();
+    assert!(
+        message.contains("no-such-template does not exist"),
+        "{message}"
+    );
+}
+
+/// The rules of all objects are read once, whoever asks.
+#[tokio::test]
+async fn the_audit_is_read_once_for_all_objects() {
+    let life = by_audit().await;
+    let rule = |n: u128| provider_testkit::eda::AuditRule {
+        name: "create".to_owned(),
+        fired_at: start(),
+        payload: json!({"providerEvent": {"operationToken": common::token(n).as_str()}}),
+        action: "run_job_template".to_owned(),
+        status: "successful".to_owned(),
+        status_message: String::new(),
+        url: String::new(),
+    };
+    for n in 0..450 {
+        life.eda.audit(rule(n));
+    }
+    // 3 pages, 450 rules, then the row and the action of one.
+    let status = life
+        .provider
+        .provision_status(&life.resource(), &tracked(449))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Succeeded);
+    assert_eq!(life.eda.requests(), 455);
+    let status = life
+        .provider
+        .provision_status(&life.resource(), &tracked(7))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Succeeded);
+    assert_eq!(life.eda.requests(), 457);
+    // What is not there yet is looked for once per interval.
+    for _ in 0..10 {
+        let status = life
+            .provider
+            .provision_status(&life.resource(), &tracked(1_000))
+            .await
+            .unwrap();
+        assert_eq!(status.state, JobState::Unknown);
+    }
+    assert_eq!(life.eda.requests(), 457);
+    life.eda.audit(rule(1_000));
+    life.clock.advance(Duration::from_secs(15));
+    let status = life
+        .provider
+        .provision_status(&life.resource(), &tracked(1_000))
+        .await
+        .unwrap();
+    assert_eq!(status.state, JobState::Succeeded);
+    assert_eq!(life.eda.requests(), 463);
+}
+
+#[tokio::test]
+async fn an_audit_that_refuses_our_token_is_an_error_with_advice() {
+    let life = life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, eda, _| config.with_tracking(AuditTracking::new(eda.url(), "wr0ng-t0ken")),
+    )
+    .await;
+    let error = life
+        .provider
+        .provision_status(&life.resource(), &tracked(1))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert!(error.advice().contains("gateway"), "{error}");
+    assert!(!format!("{error:?} {:?}", life.provider).contains("wr0ng"));
+}
+
+// ---- settings ----
+
+#[tokio::test]
+async fn the_preflight_tries_the_tracking() {
+    let good = by_label()
+        .await
+        .provider
+        .preflight(&["ComputeInstance".to_owned()])
+        .await;
+    assert!(good.is_ok(), "{good}");
+    assert!(good.to_string().contains("tracking: credentials"), "{good}");
+    let bad = life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, _, aap| {
+            let aap = AapConfig::new(aap.url(), Auth::token("nobody"));
+            config.with_tracking(JobTracking::new(aap))
+        },
+    )
+    .await;
+    let bad = bad
+        .provider
+        .preflight(&["ComputeInstance".to_owned()])
+        .await;
+    assert!(
+        bad.findings
+            .iter()
+            .any(|f| f.severity == Severity::Error && f.check.starts_with("tracking")),
+        "{bad}"
+    );
+    let audit = by_audit().await;
+    let good = audit
+        .provider
+        .preflight(&["ComputeInstance".to_owned()])
+        .await;
+    assert!(good.is_ok() && good.to_string().contains("audit"), "{good}");
+}
+
+#[tokio::test]
+async fn labels_without_a_name_for_the_event_are_refused() {
+    let life = by_label().await;
+    let tracking = JobTracking::new(of_aap(&life.aap)).with_label("osac");
+    let error = EdaProvider::new(config(webhook(&life.eda)).with_tracking(tracking)).unwrap_err();
+    assert_eq!(error.field(), "tracking.label");
+    let mut tracking = AuditTracking::new("ftp://x", "t");
+    let error =
+        EdaProvider::new(config(webhook(&life.eda)).with_tracking(tracking.clone())).unwrap_err();
+    assert_eq!(error.field(), "tracking.url");
+    tracking.url = "https://eda.example.com".to_owned();
+    tracking.lookback = SignedDuration::from_secs(-1);
+    let error = EdaProvider::new(config(webhook(&life.eda)).with_tracking(tracking)).unwrap_err();
+    assert_eq!(error.field(), "tracking.lookback");
+}
