@@ -23,7 +23,8 @@ use provider_core::lifecycle::{
     SeededEntropy, Standing, StatusStore,
 };
 use provider_core::{
-    Clock, ErrorKind, FindRequest, JobState, JobType, ManualClock, Provider, Resource, Severity,
+    Clock, DeprovisionResult, ErrorKind, FindRequest, JobState, JobType, ManualClock, Provider,
+    Resource, Severity,
 };
 use provider_eda::{AuditTracking, EdaConfig, EdaProvider, JobTracking};
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, OnCancel, Run, RunPlan, Template, World};
@@ -468,6 +469,109 @@ async fn a_controller_that_does_not_answer_holds_the_deletion() {
     life.aap.clear_faults();
     life.until(60, released).await;
     assert!(life.aap.overlaps().is_empty());
+}
+
+/// The provider by itself: what runs is cancelled, and no delete event goes out until its end.
+#[tokio::test]
+async fn a_deprovision_waits_for_the_provision_job_and_asks_it_to_stop() {
+    let mut life = by_label().await;
+    let sent = life.clock.now();
+    let request = common::request(life.resource(), 1);
+    life.provider.trigger_provision(&request).await.unwrap();
+    life.step();
+    life.clock.advance(Duration::from_secs(60));
+    life.step();
+    let history = [common::record(
+        JobType::Provision,
+        1,
+        JobState::Unknown,
+        sent,
+    )];
+    let mut waits = Vec::new();
+    let job = loop {
+        let request = common::request(life.resource(), 2);
+        let answer = life.provider.trigger_deprovision(&request, &history).await;
+        match answer.unwrap() {
+            DeprovisionResult::Waiting {
+                reason,
+                provision_job,
+                ..
+            } => {
+                assert!(provision_job.is_some());
+                waits.push(reason);
+            }
+            DeprovisionResult::Triggered { job, .. } => break job,
+            other => panic!("{other:?}"),
+        }
+        assert!(waits.len() < 100, "{waits:#?}");
+        life.clock.advance(Duration::from_secs(2));
+        life.step();
+    };
+    assert_eq!(job.id, common::token(2).as_str());
+    assert!(waits[0].contains("is being cancelled"), "{waits:#?}");
+    assert!(
+        waits.last().unwrap().contains("not certain yet"),
+        "{waits:#?}"
+    );
+    let run = &life.runs()[0];
+    assert!(!run.succeeded && run.stopped.unwrap() < life.clock.now());
+    assert_eq!(life.eda.journal().len(), 2);
+}
+
+/// A job that was cancelled before it began has left nothing: no delete event, but not before its
+/// marks would have been seen.
+#[tokio::test]
+async fn a_provision_that_never_began_needs_no_delete_event() {
+    let mut life = by_label().await;
+    let sent = life.clock.now();
+    let request = common::request(life.resource(), 1);
+    life.provider.trigger_provision(&request).await.unwrap();
+    life.step();
+    life.aap.cancel(life.runs()[0].id);
+    let history = [common::record(
+        JobType::Provision,
+        1,
+        JobState::Unknown,
+        sent,
+    )];
+    let mut waited = 0;
+    loop {
+        let request = common::request(life.resource(), 2);
+        let answer = life.provider.trigger_deprovision(&request, &history).await;
+        match answer.unwrap() {
+            DeprovisionResult::Waiting { .. } => waited += 5,
+            DeprovisionResult::Skipped { .. } => break,
+            other => panic!("{other:?}"),
+        }
+        life.clock.advance(Duration::from_secs(5));
+        life.step();
+    }
+    assert_eq!(waited, 60);
+    assert_eq!(life.eda.journal().len(), 1);
+}
+
+#[tokio::test]
+async fn a_failure_is_certain_once_the_rulebook_would_have_repeated_it() {
+    let mut life = by_label().await;
+    let ending = Ending::Explained("out of disk".to_owned());
+    life.aap.plan_next(
+        CREATE,
+        RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+    );
+    let request = common::request(life.resource(), 1);
+    life.provider.trigger_provision(&request).await.unwrap();
+    life.step();
+    for (after, settled) in [(31, false), (58, false), (2, true)] {
+        life.clock.advance(Duration::from_secs(after));
+        let job = tracked(1);
+        let status = life
+            .provider
+            .provision_status(&life.resource(), &job)
+            .await
+            .unwrap();
+        assert_eq!((status.state, status.settled), (JobState::Failed, settled));
+        assert!(status.message.ends_with("out of disk"));
+    }
 }
 
 // ---- through the audit ----
