@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 
 use crate::{
-    Activation, ClientIdentity, ConfigError, EdaConfig, Encoding, Endpoints, EventStream, Hmac,
-    RulebookWebhook, StreamAuth, Transport,
+    Activation, AuditTracking, ClientIdentity, ConfigError, EdaConfig, Encoding, Endpoints,
+    EventStream, Hmac, RulebookWebhook, StreamAuth, Tracking, Transport,
 };
 
 /// Variables with a look at them; blank ones count as absent.
@@ -65,6 +65,40 @@ impl Vars<'_> {
                 .map_err(|_| ConfigError::new(name, "expected a whole number"))?;
         }
         Ok(())
+    }
+
+    /// The URL and the token of the EDA server's own API.
+    fn api(&self, why: &str) -> Result<(String, String), ConfigError> {
+        let url = self.required("EDA_API_URL", why)?;
+        let token = self.secret("EDA_API_TOKEN")?;
+        let token = token.ok_or_else(|| ConfigError::new("EDA_API_TOKEN", why))?;
+        Ok((url, token))
+    }
+
+    fn tracking(&self) -> Result<Option<Tracking>, ConfigError> {
+        match self.get("EDA_TRACKING").as_deref().map(str::trim) {
+            None => Ok(None),
+            Some("audit") => {
+                let (url, token) = self.api("EDA_TRACKING=audit needs it")?;
+                Ok(Some(AuditTracking::new(url, token).into()))
+            }
+            #[cfg(feature = "aap")]
+            Some("jobs") => {
+                let aap = provider_aap::AapConfig::from_vars(self.0);
+                let aap = aap.map_err(|error| crate::backend::of_aap(&error))?;
+                let mut jobs = crate::JobTracking::new(aap);
+                if let Some(label) = self.get("EDA_TRACKING_LABEL") {
+                    label.trim().clone_into(&mut jobs.label);
+                }
+                Ok(Some(jobs.into()))
+            }
+            #[cfg(not(feature = "aap"))]
+            Some("jobs") => Err(ConfigError::new(
+                "EDA_TRACKING",
+                "this program was built without provider-eda's feature aap",
+            )),
+            Some(_) => Err(ConfigError::new("EDA_TRACKING", "expected jobs or audit")),
+        }
     }
 
     fn hmac(&self) -> Result<Option<Hmac>, ConfigError> {
@@ -150,6 +184,8 @@ impl EdaConfig {
     /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied |
     /// | `EDA_FINALIZER` | finalizer of the automation; `{kind}` becomes the kind |
     /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight |
+    /// | `EDA_TRACKING` | `jobs`: by label on the controller of `AAP_URL` and the other `AAP_…` variables (feature `aap`); `audit`: in the audit of `EDA_API_URL` |
+    /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `osac-{token}`; `{uid}` for the object's) |
     /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
     /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW` | durations such as `45s` or `2m` |
     ///
@@ -209,12 +245,10 @@ impl EdaConfig {
             }
         });
         if let Some(name) = vars.get("EDA_ACTIVATION") {
-            let url = vars.required("EDA_API_URL", "EDA_ACTIVATION needs it")?;
-            let token = vars
-                .secret("EDA_API_TOKEN")?
-                .ok_or_else(|| ConfigError::new("EDA_API_TOKEN", "EDA_ACTIVATION needs it"))?;
+            let (url, token) = vars.api("EDA_ACTIVATION needs it")?;
             config.activation = Some(Activation::new(url, token, name.trim()));
         }
+        config.tracking = vars.tracking()?;
         vars.count("EDA_MAX_IN_FLIGHT", &mut config.pacing.max_in_flight)?;
         vars.duration("EDA_MIN_INTERVAL", &mut config.pacing.min_interval)?;
         vars.duration("EDA_REQUEST_TIMEOUT", &mut config.http.request_timeout)?;

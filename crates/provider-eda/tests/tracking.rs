@@ -742,3 +742,52 @@ async fn labels_without_a_name_for_the_event_are_refused() {
     let error = EdaProvider::new(config(webhook(&life.eda)).with_tracking(tracking)).unwrap_err();
     assert_eq!(error.field(), "tracking.lookback");
 }
+
+#[test]
+fn tracking_is_read_from_variables() {
+    let read = |tracking: &'static str, without: &'static str| {
+        EdaConfig::from_vars(move |name| {
+            let value = match name {
+                "EDA_TRANSPORT" => "rulebook-webhook",
+                "EDA_CREATE_URL" | "EDA_DELETE_URL" => "http://rulebook:5000/x",
+                "EDA_TRACKING" => tracking,
+                "EDA_TRACKING_LABEL" => "mine-{uid}",
+                "EDA_API_URL" => "https://eda.example.com",
+                "AAP_URL" => "https://aap.example.com",
+                "EDA_API_TOKEN" | "AAP_TOKEN" => "s3cret",
+                _ => return None,
+            };
+            (name != without).then(|| value.to_owned())
+        })
+    };
+    let jobs = read("jobs", "").unwrap();
+    let shown = format!("{jobs} {jobs:?}");
+    assert!(
+        shown.contains("mine-{uid}") && shown.contains("aap.example.com"),
+        "{shown}"
+    );
+    let audit = read("audit", "").unwrap();
+    assert!(
+        audit
+            .to_string()
+            .contains("in the audit of https://eda.example.com"),
+        "{audit}"
+    );
+    assert!(!format!("{shown} {audit:?}").contains("s3cret"));
+    assert!(read("jobs", "EDA_TRACKING").unwrap().tracking.is_none());
+    for (tracking, without) in [
+        ("jobs", "AAP_URL"),
+        ("audit", "EDA_API_URL"),
+        ("audit", "EDA_API_TOKEN"),
+    ] {
+        assert_eq!(read(tracking, without).unwrap_err().field(), without);
+    }
+    assert_eq!(read("both", "").unwrap_err().field(), "EDA_TRACKING");
+    // From a file as well.
+    let file = json!({
+        "transport": {"rulebookWebhook": {"endpoints": {"create": "http://h/c", "delete": "http://h/d"}}},
+        "tracking": {"jobs": {"aap": {"url": "https://aap.example.com", "auth": {"token": "s3cret"}}}},
+    });
+    let config: EdaConfig = serde_json::from_value(file).unwrap();
+    assert!(config.to_string().contains("osac-{token}"), "{config}");
+}
