@@ -3,6 +3,9 @@
 #![allow(dead_code, reason = "every example uses a part of it")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "programs speak")]
 
+pub(crate) mod phases;
+pub(crate) mod rulebook;
+
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -44,7 +47,7 @@ pub(crate) struct Options {
 
 /// The backend of an example.
 pub(crate) struct Backend {
-    pub(crate) provider: Arc<AapProvider>,
+    pub(crate) provider: Arc<dyn Provider>,
     pub(crate) registry: ProviderRegistry,
     /// There is one unless a real controller was named.
     pub(crate) sim: Option<AapSim>,
@@ -74,16 +77,23 @@ impl Backend {
         timing.poll_interval = poll_interval.unwrap_or(timing.poll_interval);
         timing.visibility_window = windows.unwrap_or(timing.visibility_window);
         timing.confirm_window = windows.unwrap_or(timing.confirm_window);
-        let provider = Arc::new(AapProvider::new(config)?);
+        let quick = sim.is_some() || poll_interval.is_some();
+        let mut backend = Self::of(Arc::new(AapProvider::new(config)?), quick)?;
+        backend.sim = sim;
+        Ok(backend)
+    }
+
+    /// The backend of any provider; a quick one is asked about cancels more often.
+    pub(crate) fn of(provider: Arc<dyn Provider>, quick: bool) -> Result<Self, Failure> {
         let mut policy = PolicyConfig::default();
-        if sim.is_some() || poll_interval.is_some() {
+        if quick {
             policy.cancel_poll_interval = SignedDuration::from_millis(200);
         }
         Ok(Self {
             registry: ProviderRegistry::single(provider.clone()),
             lifecycle: Lifecycle::new(Policy::new(policy)?),
             provider,
-            sim,
+            sim: None,
         })
     }
 
@@ -95,11 +105,24 @@ impl Backend {
         report: &mut Report,
         until: impl Fn(&Outcome) -> bool,
     ) -> Result<Outcome, Failure> {
-        let desired = Desired::new(
-            ConfigVersion::of_json(resource.spec()),
-            self.provider.name(),
-        );
+        let look = || Ok(resource.clone());
+        self.drive_seen(store, &look, report, until).await
+    }
+
+    /// The same with an object that changes: it is looked at before each pass.
+    pub(crate) async fn drive_seen(
+        &self,
+        store: &dyn StatusStore,
+        look: &dyn Fn() -> Result<Resource, Failure>,
+        report: &mut Report,
+        until: impl Fn(&Outcome) -> bool,
+    ) -> Result<Outcome, Failure> {
         loop {
+            let resource = &look()?;
+            let desired = Desired::new(
+                ConfigVersion::of_json(resource.spec()),
+                self.provider.name(),
+            );
             let outcome = self
                 .lifecycle
                 .reconcile(&self.registry, store, resource, &desired, &SystemClock)
@@ -140,16 +163,22 @@ fn real(options: &Options) -> Result<AapConfig, Failure> {
     Ok(AapConfig::from_vars(flags)?.with_diagnosis())
 }
 
-async fn simulated(prefix: &str) -> Result<(AapConfig, AapSim), Failure> {
+/// A controller that creates in three seconds and deletes in one.
+pub(crate) async fn simulator(prefix: &str) -> Result<AapSim, Failure> {
     let plan = |seconds| RunPlan {
         queue: Duration::from_millis(500),
         ..RunPlan::lasting(Duration::from_secs(seconds))
     };
-    let world = World::with([
-        Template::job(format!("{prefix}-create-compute-instance")).with_plan(plan(3)),
-        Template::job(format!("{prefix}-delete-compute-instance")).with_plan(plan(1)),
-    ]);
-    let sim = AapSim::start(world, Arc::new(SystemClock)).await?;
+    let templates = [("create", 3), ("delete", 1)].map(|(action, seconds)| {
+        Template::job(format!("{prefix}-{action}-compute-instance"))
+            .with_labels()
+            .with_plan(plan(seconds))
+    });
+    Ok(AapSim::start(World::with(templates), Arc::new(SystemClock)).await?)
+}
+
+pub(crate) async fn simulated(prefix: &str) -> Result<(AapConfig, AapSim), Failure> {
+    let sim = simulator(prefix).await?;
     let config = AapConfig::new(sim.url(), Auth::token(ADMIN_TOKEN))
         .with_template_prefix(prefix)
         .with_diagnosis()
