@@ -7,7 +7,6 @@ mod support;
 use std::process::ExitCode;
 
 use clap::Parser;
-use provider_core::Provider;
 use support::{Backend, Failure, Options};
 
 #[derive(Debug, Parser)]

@@ -8,7 +8,11 @@
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
 
+use provider_core::SystemClock;
+use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, RunPlan, Template, World};
 use serde_json::Value;
 
 /// The examples are built beside the tests.
@@ -27,7 +31,8 @@ fn example(name: &str) -> Command {
         program.display()
     );
     let mut command = Command::new(program);
-    for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("AAP_")) {
+    let ours = |name: &str| name.starts_with("AAP_") || name.starts_with("EDA_");
+    for (name, _) in std::env::vars().filter(|(name, _)| ours(name)) {
         command.env_remove(name);
     }
     command
@@ -91,6 +96,109 @@ fn create_compute_instance() {
 fn delete_compute_instance() {
     let line = last_line(&run("delete_compute_instance", &["--json"]));
     assert_eq!(line.get("ground").unwrap(), "Deprovisioned");
+}
+
+#[test]
+fn test_compute_instance() {
+    let line = last_line(&run(
+        "test_compute_instance",
+        &["--provider", "aap,eda", "--repeat", "2", "--json"],
+    ));
+    assert_eq!(line.get("result").unwrap(), "ok");
+    let phases = line.get("phases").unwrap().as_array().unwrap();
+    let names = phases.iter().map(|row| {
+        let text = |name: &str| row.get(name).unwrap().as_str().unwrap().to_owned();
+        (text("provider"), text("action"))
+    });
+    let expected = [
+        ("aap", "create"),
+        ("aap", "delete"),
+        ("eda", "create"),
+        ("eda", "delete"),
+    ];
+    assert!(names.eq(expected.map(|(p, a)| (p.to_owned(), a.to_owned()))));
+    // What the simulator makes of its plans: half a second in the queue, three at work.
+    for row in phases
+        .iter()
+        .filter(|row| row.get("action").unwrap() == "create")
+    {
+        assert_eq!(row.get("jobs").unwrap(), 2);
+        let seconds = |pointer: &str| row.pointer(pointer).unwrap().as_f64().unwrap();
+        assert!(seconds("/queuedSeconds/min") >= 0.4, "{row}");
+        assert!(seconds("/runningSeconds/median") >= 2.9, "{row}");
+        assert!(
+            seconds("/totalSeconds/max") >= seconds("/runningSeconds/max"),
+            "{row}"
+        );
+    }
+    // Without tracking, the end is seen on the object, and the phases are not.
+    let line = last_line(&run(
+        "test_compute_instance",
+        &["--provider", "eda", "--untracked", "--json"],
+    ));
+    assert!(line.pointer("/phases/0/runningSeconds").unwrap().is_null());
+    assert!(
+        line.pointer("/phases/0/totalSeconds/median")
+            .unwrap()
+            .as_f64()
+            .unwrap()
+            >= 3.0
+    );
+}
+
+/// Against backends outside of the program, as a person would run it.
+#[tokio::test(flavor = "multi_thread")]
+async fn test_compute_instance_on_real_endpoints() {
+    let plan = RunPlan::lasting(Duration::from_millis(200));
+    let templates = ["create", "delete"].map(|action| {
+        Template::job(format!("mine-{action}-compute-instance")).with_plan(plan.clone())
+    });
+    let aap = AapSim::start(World::with(templates), Arc::new(SystemClock))
+        .await
+        .unwrap();
+    let flags = |url: &str| {
+        let mut command = example("test_compute_instance");
+        command.args([
+            "--real",
+            "--url",
+            url,
+            "--token",
+            ADMIN_TOKEN,
+            "--prefix",
+            "mine",
+            "--json",
+        ]);
+        command
+            .env("AAP_POLL_INTERVAL", "100ms")
+            .env("NO_PROXY", "*");
+        command
+    };
+    let mut good = flags(&aap.url());
+    let output = tokio::task::spawn_blocking(move || good.output().unwrap())
+        .await
+        .unwrap();
+    assert_eq!(last_line(&output).get("result").unwrap(), "ok");
+    assert_eq!(aap.journal().len(), 2);
+    // A job that fails is named with its reason.
+    let ending = Ending::Failed {
+        task: "Create the machine".to_owned(),
+        message: "no quota left".to_owned(),
+    };
+    let failing = RunPlan::lasting(Duration::from_millis(200)).ending(ending);
+    aap.plan_next("mine-create-compute-instance", failing);
+    let mut bad = flags(&aap.url());
+    bad.env("AAP_DIAGNOSE", "true");
+    let output = tokio::task::spawn_blocking(move || bad.output().unwrap())
+        .await
+        .unwrap();
+    let text = complaint(&output);
+    assert!(text.contains("no quota left"), "{text}");
+    // The end of an event is seen on the object, so without one it cannot be tested.
+    let text = complaint(&run(
+        "test_compute_instance",
+        &["--real", "--provider", "eda"],
+    ));
+    assert!(text.contains("--observe"), "{text}");
 }
 
 #[test]

@@ -23,12 +23,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use provider_aap::{AapConfig, Auth};
 use provider_core::{
     ConfigVersion, DeprovisionResult, Effect, ErrorKind, JobState, LaunchRequest, OperationToken,
     Provider, Resource, SystemClock, TrackedJob, TriggerError,
 };
 use provider_eda::{
-    EdaConfig, EdaProvider, Encoding, Endpoints, Hmac, HttpConfig, Pacing, RulebookWebhook,
+    EdaConfig, EdaProvider, Encoding, Endpoints, Hmac, HttpConfig, JobTracking, Pacing,
+    RulebookWebhook,
 };
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
 use serde_json::{Value, json};
@@ -88,7 +90,10 @@ impl Lane {
                     "event.payload.providerEvent.action == \"{action}\" and \
                      event.meta.endpoint == \"{action}-compute-instance\""
                 ),
-                "action": {"run_job_template": {"name": template, "organization": "Default"}},
+                "action": {"run_job_template": {
+                    "name": template, "organization": "Default",
+                    "labels": ["osac-{{ event.payload.providerEvent.operationToken }}"],
+                }},
             })
         };
         // JSON is YAML.
@@ -218,6 +223,49 @@ impl Lane {
         self.wait(eda, name, &job, false).await;
     }
 
+    /// Jobs seen, and cancelled, by their label alone: no playbook leaves a mark here.
+    async fn tracked(&mut self, rulebook: &Rulebook) {
+        let aap = AapConfig::new(self.aap.url(), Auth::token(ADMIN_TOKEN)).with_http(
+            provider_aap::HttpConfig {
+                proxy_from_environment: false,
+                ..provider_aap::HttpConfig::default()
+            },
+        );
+        let config = config(webhook(rulebook).with_token("lane-token"), 30)
+            .with_tracking(JobTracking::new(aap));
+        let eda = EdaProvider::new(config).unwrap();
+        for (name, plan, end) in [
+            ("seen", None, JobState::Succeeded),
+            (
+                "stopped-by-label",
+                Some(RunPlan::endless()),
+                JobState::Canceled,
+            ),
+        ] {
+            if let Some(plan) = plan {
+                self.aap.plan_next(CREATE, plan);
+            }
+            let job = self.create(&eda, name).await;
+            let object = self.object(name);
+            let mut states = vec![JobState::Unknown];
+            for _ in 0..1_200 {
+                let status = eda.provision_status(&object, &job).await.unwrap();
+                if states.last() != Some(&status.state) {
+                    states.push(status.state);
+                }
+                if status.state.is_terminal() {
+                    break;
+                }
+                if status.state == JobState::Running && end == JobState::Canceled {
+                    eda.cancel(&object, &job).await.unwrap();
+                }
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            assert_eq!(states.last(), Some(&end), "{states:?}");
+            assert!(states.contains(&JobState::Running), "{states:?}");
+        }
+    }
+
     /// Twenty objects at once.
     async fn twenty(&mut self, eda: &EdaProvider, prefix: &str) {
         let names: Vec<String> = (0..20).map(|n| format!("{prefix}-{n}")).collect();
@@ -271,8 +319,8 @@ fn webhook(rulebook: &Rulebook) -> RulebookWebhook {
     ))
 }
 
-fn provider(webhook: RulebookWebhook, timeout: i64) -> EdaProvider {
-    let config = EdaConfig::new(webhook)
+fn config(webhook: RulebookWebhook, timeout: i64) -> EdaConfig {
+    EdaConfig::new(webhook)
         .with_http(HttpConfig {
             proxy_from_environment: false,
             request_timeout: SignedDuration::from_secs(timeout),
@@ -282,8 +330,11 @@ fn provider(webhook: RulebookWebhook, timeout: i64) -> EdaProvider {
             min_interval: SignedDuration::ZERO,
             max_in_flight: 20,
             ..Pacing::default()
-        });
-    EdaProvider::new(config).unwrap()
+        })
+}
+
+fn provider(webhook: RulebookWebhook, timeout: i64) -> EdaProvider {
+    EdaProvider::new(config(webhook, timeout)).unwrap()
 }
 
 async fn refused(lane: &mut Lane, eda: &EdaProvider, name: &str) -> (Effect, ErrorKind) {
@@ -302,8 +353,9 @@ async fn main() {
         queue: Duration::ZERO,
         ..RunPlan::lasting(Duration::from_millis(300))
     };
-    let world =
-        World::with([CREATE, DELETE].map(|name| Template::job(name).with_plan(plan.clone())));
+    let world = World::with(
+        [CREATE, DELETE].map(|name| Template::job(name).with_labels().with_plan(plan.clone())),
+    );
     let mut lane = Lane {
         program: PathBuf::from(program.as_deref().unwrap_or("ansible-rulebook")),
         dir: dir.path().to_owned(),
@@ -351,10 +403,15 @@ async fn main() {
     );
     println!("ok: an event that no rule fits is taken and stays Unknown");
 
+    lane.tracked(&rulebook).await;
+    println!("ok: jobs are seen by the label that the rulebook gives them, and cancelled");
+
     lane.twenty(&eda, "parallel").await;
     println!("ok: 20 objects at once, parallel");
 
     rulebook.stop();
+    // With connections of its own: on one that is left over, an event may be in doubt.
+    let eda = provider(webhook(&rulebook).with_token("lane-token"), 30);
     let stopped = refused(&mut lane, &eda, "stopped").await;
     assert_eq!(stopped, (Effect::NotSent, ErrorKind::Unavailable));
     println!("ok: with the rulebook stopped, events are known not to be sent");

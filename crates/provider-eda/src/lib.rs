@@ -22,6 +22,10 @@
 //! automation leaves a sign on the object: an annotation with the version that it has applied, and
 //! its finalizer, which it removes at the end of a deletion.
 //!
+//! Where the rulebook launches on AAP and labels its jobs, [`Tracking`] sees them at work: then a
+//! provision has states, a failure its diagnosis, and a deletion cancels the job that is in its way.
+//! Without AAP in reach, the audit of the EDA server tells ends after the fact.
+//!
 //! Claims about the other side were measured on ansible-rulebook 1.3.2 and on the eda-server of
 //! August 2026.
 

@@ -350,3 +350,31 @@ async fn switched_from_aap_to_eda_in_mid_deletion() {
     );
     assert!(life.actions().is_empty());
 }
+
+/// The delete event is seen through by whoever sent it; AAP launches nothing beside it.
+#[tokio::test]
+async fn switched_from_eda_to_aap_in_mid_deletion() {
+    let mut life = life().await;
+    life.reconcile("eda").await;
+    life.mark();
+    life.report(&version());
+    life.until("eda", 1, applied).await;
+    life.delete();
+    life.until("eda", 1, |standing| {
+        in_state(standing, JobType::Deprovision, JobState::Running)
+    })
+    .await;
+    life.clock.advance(Duration::from_secs(30));
+    let outcome = life.reconcile("aap").await;
+    assert!(in_state(
+        &outcome.standing,
+        JobType::Deprovision,
+        JobState::Running
+    ));
+    assert!(life.jobs().is_empty());
+    life.unmark();
+    let outcome = life.until("aap", 1, released).await;
+    assert_eq!(outcome.receipt, None);
+    assert!(life.jobs().is_empty());
+    assert_eq!(life.actions(), ["create", "delete"]);
+}

@@ -2,7 +2,6 @@
 //! of the EDA server. Events run as a rulebook would run them: sender, EDA simulator, rules, AAP
 //! simulator, marks on the object.
 
-#![cfg(feature = "aap")]
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
