@@ -15,7 +15,7 @@ use clap::Parser;
 use futures::StreamExt;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::lifecycle::Desired;
-use provider_core::{Clock, ConfigVersion, ObjectKey, Provider, Resource, SystemClock};
+use provider_core::{Clock, ConfigVersion, ObjectKey, Resource, SystemClock};
 use provider_testkit::FileStore;
 use support::{Backend, Failure, Options, Report};
 
