@@ -30,7 +30,7 @@ impl AapConfig {
     /// | `AAP_CA_FILE` | PEM file to trust beside the system's certificates |
     /// | `AAP_INSECURE` | `true` trusts any certificate |
     /// | `AAP_DIAGNOSE` | `true` looks into failed jobs |
-    /// | `AAP_REQUEST_TIMEOUT`, `AAP_POLL_INTERVAL` | durations such as `45s` or `2m` |
+    /// | `AAP_REQUEST_TIMEOUT`, `AAP_POLL_INTERVAL`, `AAP_VISIBILITY_WINDOW`, `AAP_CONFIRM_WINDOW`, `AAP_CONFIRM_LIMIT` | durations such as `45s` or `2m` |
     ///
     /// # Errors
     /// When a required variable is missing or one cannot be read; the error names it.
@@ -96,7 +96,11 @@ impl AapConfig {
         config.http.insecure = flag("AAP_INSECURE")?;
         config.diagnose = flag("AAP_DIAGNOSE")?;
         config.http.request_timeout = duration("AAP_REQUEST_TIMEOUT", config.http.request_timeout)?;
-        config.timing.poll_interval = duration("AAP_POLL_INTERVAL", config.timing.poll_interval)?;
+        let timing = &mut config.timing;
+        timing.poll_interval = duration("AAP_POLL_INTERVAL", timing.poll_interval)?;
+        timing.visibility_window = duration("AAP_VISIBILITY_WINDOW", timing.visibility_window)?;
+        timing.confirm_window = duration("AAP_CONFIRM_WINDOW", timing.confirm_window)?;
+        timing.confirm_limit = duration("AAP_CONFIRM_LIMIT", timing.confirm_limit)?;
         Ok(config)
     }
 }

@@ -1,0 +1,272 @@
+//! Where an object stands, as conditions.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use provider_core::lifecycle::{Block, Desired, Ground, Hold, Release, Standing};
+use provider_core::{JobRecord, JobState, JobType, Resource, text};
+
+/// The object is in its desired configuration.
+pub const PROVISIONED: &str = "Provisioned";
+/// Something is under way, or will be without anybody's help.
+pub const PROGRESSING: &str = "Progressing";
+/// The backend has nothing of the object any more.
+pub const DEPROVISIONED: &str = "Deprovisioned";
+
+/// What a standing says about one condition.
+struct Says {
+    status: &'static str,
+    reason: String,
+    message: String,
+}
+
+fn says(status: &'static str, reason: &str, message: &str) -> Says {
+    Says {
+        status,
+        reason: reason.to_owned(),
+        message: text::bounded(message, text::MAX_TEXT),
+    }
+}
+
+/// The three conditions for a standing; none where it says nothing about the object.
+pub(crate) fn of(
+    standing: &Standing,
+    records: &[JobRecord],
+    resource: &Resource,
+    desired: &Desired,
+    note: Option<&str>,
+) -> Option<[(String, Condition); 3]> {
+    let (reason, progressing, mut message) = progress(standing, records)?;
+    if let Some(note) = note {
+        note.clone_into(&mut message);
+    }
+    let applied = matches!(standing, Standing::Applied { .. });
+    let released = match standing {
+        Standing::Released(release) => Some(release),
+        _ => None,
+    };
+    let provisioned = match standing {
+        Standing::Applied { .. } => says("True", &reason, &message),
+        Standing::Unmanaged => says("Unknown", &reason, &message),
+        _ if resource.is_deleting() => says("False", "Deleting", ""),
+        _ => says("False", &reason, &message),
+    };
+    let progressing = says(
+        if progressing { "True" } else { "False" },
+        &reason,
+        if applied { "" } else { &message },
+    );
+    let deprovisioned = match released {
+        Some(release) if release.left_behind.is_empty() => {
+            says("True", release.ground.as_str(), &message)
+        }
+        Some(release) => says("Unknown", release.ground.as_str(), &message),
+        None if resource.is_deleting() => says("False", &reason, &message),
+        None => says("False", "NotDeleted", ""),
+    };
+    let name = |word: &str| match &desired.target {
+        Some(target) => format!("{target}/{word}"),
+        None => word.to_owned(),
+    };
+    let generation = Some(resource.generation()).filter(|generation| *generation > 0);
+    let condition = |word: &str, says: Says| {
+        let type_ = name(word);
+        let condition = Condition {
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+            message: says.message,
+            observed_generation: generation,
+            reason: says.reason,
+            status: says.status.to_owned(),
+            type_: type_.clone(),
+        };
+        (type_, condition)
+    };
+    Some([
+        condition(PROVISIONED, provisioned),
+        condition(PROGRESSING, progressing),
+        condition(DEPROVISIONED, deprovisioned),
+    ])
+}
+
+/// The reason, whether things move by themselves, and a message.
+fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool, String)> {
+    let newest = records.iter().max_by_key(|record| record.attempt);
+    let told = |record: Option<&JobRecord>| {
+        let Some(record) = record else {
+            return String::new();
+        };
+        let job = record
+            .job_ref()
+            .map_or_else(String::new, |job| format!(", {job}"));
+        let colon = if record.message.is_empty() { "" } else { ": " };
+        format!("attempt {}{job}{colon}{}", record.attempt, record.message)
+    };
+    Some(match standing {
+        Standing::Applied { version } => (
+            "Applied".to_owned(),
+            false,
+            format!("configuration {} is applied", version.as_str()),
+        ),
+        Standing::InProgress {
+            attempt,
+            job_type,
+            state,
+        } => {
+            let record = records.iter().find(|record| record.attempt == *attempt);
+            let reason = match (job_type, state) {
+                (JobType::Provision, JobState::Running) => "Provisioning",
+                (JobType::Deprovision, JobState::Running) => "Deprovisioning",
+                (_, JobState::Pending | JobState::Waiting) => "JobPending",
+                (_, JobState::Unknown) => "JobUnknown",
+                (_, JobState::Succeeded | JobState::Failed | JobState::Canceled) => "JobEnding",
+            };
+            let canceling = record.is_some_and(|r| r.cancel_requested_at.is_some());
+            let reason = if canceling { "Canceling" } else { reason };
+            (reason.to_owned(), true, told(record))
+        }
+        Standing::BackingOff { until, failures } => (
+            "BackingOff".to_owned(),
+            true,
+            format!(
+                "{failures} failed in a row; next try at {until}; {}",
+                told(newest)
+            ),
+        ),
+        Standing::Waiting { reason } => ("Waiting".to_owned(), true, reason.clone()),
+        Standing::Held(hold) => {
+            let (word, what) = held(*hold);
+            (word.to_owned(), false, format!("{what}; {}", told(newest)))
+        }
+        Standing::Blocked(block) => {
+            let (word, what) = blocked(block);
+            (word.to_owned(), false, what)
+        }
+        Standing::Released(Release { ground, .. }) => {
+            (ground.as_str().to_owned(), false, told(newest))
+        }
+        Standing::Unmanaged => (
+            "Unmanaged".to_owned(),
+            false,
+            "the object is not managed; nothing is looked at".to_owned(),
+        ),
+        _ => return None,
+    })
+}
+
+/// A hold in one word, and what a person can do about it.
+pub(crate) const fn held(hold: Hold) -> (&'static str, &'static str) {
+    match hold {
+        Hold::Paused => (
+            "Paused",
+            "paused; nothing is started until the annotation goes",
+        ),
+        Hold::Manual => ("Manual", "jobs start on a retry request only"),
+        Hold::CanceledByOthers { .. } => (
+            "CanceledByOthers",
+            "somebody cancelled the job; change the spec or ask for a retry",
+        ),
+        Hold::Purged { .. } => (
+            "Purged",
+            "the backend has forgotten the job; look at the resource, then ask for a retry",
+        ),
+        Hold::FailuresExhausted { .. } => (
+            "FailuresExhausted",
+            "as many attempts failed as the policy allows; mend the cause, then ask for a retry",
+        ),
+        _ => ("Held", "a person's decision is waited for"),
+    }
+}
+
+/// A block in one word, and what must be mended.
+pub(crate) fn blocked(block: &Block) -> (&'static str, String) {
+    match block {
+        Block::DefectiveRecord { attempt, defect } => (
+            "DefectiveRecord",
+            format!("the record of attempt {attempt} cannot be read: {defect}"),
+        ),
+        Block::MissingProvider { provider } => (
+            "MissingProvider",
+            format!("provider \"{provider}\" is not registered here; its jobs cannot be looked at"),
+        ),
+        Block::AmbiguousLaunch { attempt } => (
+            "AmbiguousLaunch",
+            format!(
+                "attempt {attempt} may have been launched and cannot be looked up; look at the \
+                 backend, then ask for a retry"
+            ),
+        ),
+        Block::UnknownTooLong { attempt } => (
+            "UnknownTooLong",
+            format!("the outcome of attempt {attempt} is still unknown; look at the backend"),
+        ),
+        Block::NotEnding { attempt } => (
+            "NotEnding",
+            format!("the job of attempt {attempt} does not end; end it at the backend"),
+        ),
+        _ => ("Blocked", "something must be mended first".to_owned()),
+    }
+}
+
+/// What the records alone say, while a pass is still under way: in the ordinary course this is where
+/// the pass comes to rest, so that its conditions need no write of their own.
+pub(crate) fn implied(
+    records: &[JobRecord],
+    resource: &Resource,
+    desired: &Desired,
+) -> Option<Standing> {
+    let mut mine = records.iter().filter(|record| desired.owns(record));
+    let newest = mine.clone().max_by_key(|record| record.attempt)?;
+    if mine.any(|record| record.may_be_live()) {
+        let mine = records.iter().filter(|record| desired.owns(record));
+        let live = mine.filter(|r| r.may_be_live()).max_by_key(|r| r.attempt)?;
+        return Some(Standing::InProgress {
+            attempt: live.attempt,
+            job_type: live.job_type,
+            state: live.state,
+        });
+    }
+    match (newest.job_type, newest.state) {
+        (JobType::Provision, JobState::Succeeded)
+            if !resource.is_deleting()
+                && newest.config_version.as_ref() == Some(&desired.version) =>
+        {
+            Some(Standing::Applied {
+                version: desired.version.clone(),
+            })
+        }
+        (JobType::Deprovision, JobState::Succeeded) if resource.is_deleting() => {
+            Some(Standing::Released(Release {
+                ground: Ground::Deprovisioned,
+                left_behind: Vec::new(),
+            }))
+        }
+        (_, JobState::Failed) => newest.retry_at.map(|until| Standing::BackingOff {
+            until,
+            failures: newest.failures,
+        }),
+        _ => None,
+    }
+}
+
+/// The conditions of the object with ours in them; those of others stay as they are. A condition
+/// that says what it said before keeps the time of its last transition.
+pub(crate) fn merged(
+    present: &[Condition],
+    ours: [(String, Condition); 3],
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = present.to_vec();
+    for (name, mut condition) in ours {
+        let old = all.iter_mut().find(|known| known.type_ == name);
+        // Whole seconds, as Kubernetes writes them.
+        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+        condition.last_transition_time = match &old {
+            Some(old) if old.status == condition.status => old.last_transition_time.clone(),
+            _ => Time(now),
+        };
+        match old {
+            Some(old) => *old = condition,
+            None => all.push(condition),
+        }
+    }
+    all
+}

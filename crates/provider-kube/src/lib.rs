@@ -1,0 +1,58 @@
+//! The lifecycle engine for [kube](https://docs.rs/kube) controllers.
+//!
+//! ```no_run
+//! use std::sync::Arc;
+//! use futures::StreamExt;
+//! use kube::runtime::{Controller, controller::Action, watcher};
+//! use kube::{Api, Client, CustomResource};
+//! use provider_core::ConfigVersion;
+//! use provider_core::lifecycle::{Desired, Lifecycle, Policy, ProviderRegistry};
+//! use provider_kube::{Error, ProvisioningStatus, Provisioner};
+//! use schemars::JsonSchema;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
+//! #[kube(group = "example.com", version = "v1", kind = "Machine", namespaced, status = "ProvisioningStatus")]
+//! struct MachineSpec { cores: u32 }
+//!
+//! async fn reconcile(machine: Arc<Machine>, ctx: Arc<Provisioner<Machine>>) -> Result<Action, Error> {
+//!     let version = ConfigVersion::of_json(&serde_json::json!(machine.spec));
+//!     ctx.reconcile(&machine, &Desired::new(version, "aap")).await
+//! }
+//!
+//! # async fn run(registry: ProviderRegistry) -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::try_default().await?;
+//! let provisioner = Arc::new(Provisioner::new(client.clone(), Lifecycle::new(Policy::default()), registry));
+//! Controller::new(Api::<Machine>::all(client), watcher::Config::default())
+//!     .run(reconcile, |machine, error, ctx| ctx.error_policy(&machine, error), provisioner)
+//!     .for_each(async |_| {})
+//!     .await;
+//! # Ok(()) }
+//! ```
+//!
+//! The function names no backend: which provider does the work is the registry's affair.
+//!
+//! - [`Provisioner`] does what a reconcile function would: finalizer, records, jobs, conditions, events.
+//! - [`ProvisioningStatus`] is the part of the status that is its own; [`guarded`] makes the API server
+//!   refuse writes that would erase it.
+//! - [`Annotations`] are how people pause an object, take it in hand, or ask for a retry.
+
+mod annotations;
+mod conditions;
+mod crd;
+mod error;
+mod events;
+mod finalizer;
+mod object;
+mod provisioner;
+mod seen;
+mod status;
+mod store;
+mod wake;
+
+pub use annotations::Annotations;
+pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED};
+pub use crd::guarded;
+pub use error::Error;
+pub use provisioner::{Provisioner, RequestCounts};
+pub use status::ProvisioningStatus;

@@ -1,0 +1,42 @@
+//! Health and metrics over HTTP.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::get;
+use metrics_exporter_prometheus::PrometheusHandle;
+
+use crate::Failure;
+
+/// `/healthz`: the process lives. `/readyz`: it has seen all objects once. `/metrics`: Prometheus.
+pub(crate) async fn serve(
+    address: SocketAddr,
+    ready: Arc<AtomicBool>,
+    metrics: PrometheusHandle,
+) -> Result<(), Failure> {
+    let listener = tokio::net::TcpListener::bind(address).await?;
+    tracing::info!(address = %listener.local_addr()?, "serving /healthz, /readyz and /metrics");
+    let is_ready = move || {
+        let ready = ready.load(Ordering::Relaxed);
+        std::future::ready(if ready {
+            (StatusCode::OK, "ok")
+        } else {
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "the objects have not been listed yet",
+            )
+        })
+    };
+    let router = Router::new()
+        .route("/healthz", get(async || "ok"))
+        .route("/readyz", get(is_ready))
+        .route(
+            "/metrics",
+            get(move || std::future::ready(metrics.render())),
+        );
+    axum::serve(listener, router).await?;
+    Ok(())
+}
