@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Parser;
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use kube::runtime::controller::{Action, Config};
 use kube::runtime::events::Reporter;
 use kube::runtime::{
@@ -96,11 +96,17 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
 
     // Our own writes of the status wake nobody; the engine says itself when to come back.
     let (reader, writer) = reflector::store();
+    let listed = Arc::clone(&ready);
     let instances = watcher(
         Api::<ComputeInstance>::all(client),
         watcher::Config::default(),
     )
     .default_backoff()
+    .inspect_ok(move |event| {
+        if matches!(event, watcher::Event::InitDone) {
+            listed.store(true, Ordering::Relaxed);
+        }
+    })
     .modify(|instance| instance.managed_fields_mut().clear())
     .reflect(writer)
     .applied_objects()
@@ -110,12 +116,6 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
             .combine(predicates::finalizers),
         PredicateConfig::default(),
     );
-    let listed = (reader.clone(), Arc::clone(&ready));
-    tokio::spawn(async move {
-        if listed.0.wait_until_ready().await.is_ok() {
-            listed.1.store(true, Ordering::Relaxed);
-        }
-    });
     let controller = Controller::for_stream(instances, reader)
         .with_config(Config::default().concurrency(flags.concurrency))
         .shutdown_on_signal()

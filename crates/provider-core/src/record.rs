@@ -425,7 +425,7 @@ impl Reader {
 #[cfg(feature = "schema")]
 mod schema {
     use super::{JobRecord, Reason};
-    use crate::{ConfigVersion, JobState, JobType, OperationToken};
+    use crate::{JobState, JobType};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
     /// What is written; reading accepts more (see [`JobRecord`]).
@@ -454,8 +454,8 @@ mod schema {
                     "provider": text(253),
                     "kind": text(253),
                     "url": text(2048),
-                    "token": generator.subschema_for::<OperationToken>(),
-                    "configVersion": generator.subschema_for::<ConfigVersion>(),
+                    "token": text(128),
+                    "configVersion": text(253),
                     "sentAt": time(),
                     "sends": count(),
                     "stateSince": time(),

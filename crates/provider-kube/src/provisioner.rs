@@ -288,25 +288,6 @@ where
     }
 
     async fn tell(&self, before: &DynamicObject, outcome: &Outcome) {
-        for event in &outcome.events {
-            tracing::info!(
-                object = before.name_any(),
-                namespace = before.namespace(),
-                attempt = event.attempt,
-                job = event.job.as_ref().map(tracing::field::display),
-                "{} {}: {}",
-                event.job_type.as_str(),
-                event.kind.as_str(),
-                event.message,
-            );
-        }
-        if let Some(receipt) = &outcome.receipt {
-            tracing::warn!(
-                object = receipt.object,
-                ground = receipt.ground,
-                "let go; something may be left behind"
-            );
-        }
         if let Some(events) = &self.events {
             let reference = reference_of(before);
             events.publish(before, &reference, outcome).await;

@@ -75,7 +75,8 @@ impl Lifecycle {
         desired: &Desired,
         clock: &dyn Clock,
     ) -> Outcome {
-        let span = tracing::debug_span!(
+        // As visible as what is told inside of it: without the object, no line is of use.
+        let span = tracing::info_span!(
             "reconcile",
             object = %resource.key(),
             target = desired.target.as_deref(),

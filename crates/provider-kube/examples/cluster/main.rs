@@ -1,0 +1,63 @@
+//! The operator against a real Kubernetes API server, its jobs on the AAP simulator.
+//!
+//! ```sh
+//! scripts/test-kube.sh    # starts the server and runs this
+//! ```
+//!
+//! At the end of each part the journal of the simulator decides: what really ran, whatever anybody
+//! was told.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a check that panics has failed, and says so"
+)]
+
+mod parts;
+mod proxy;
+mod world;
+
+use std::time::Instant;
+
+use world::World;
+
+#[tokio::main]
+async fn main() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut arguments = std::env::args().skip(1);
+    let (Some(operator), Some(server)) = (arguments.next(), arguments.next()) else {
+        panic!("usage: cluster OPERATOR SERVER-SCRIPT [PART]");
+    };
+    let only = arguments.next();
+    let world = World::start(operator, server).await;
+    macro_rules! part {
+        ($($name:ident),* $(,)?) => {$(
+            if only.as_deref().is_none_or(|only| only == stringify!($name)) {
+                #[allow(clippy::disallowed_methods, reason = "only printed")]
+                let began = Instant::now();
+                let figures = parts::$name(&world).await;
+                println!("ok: {} [{:.0} s]", figures, began.elapsed().as_secs_f64());
+            }
+        )*};
+    }
+    part!(
+        definition,
+        erasure,
+        whole_life,
+        foreign_finalizer,
+        spec_edit,
+        deletion_in_mid_provision,
+        annotations,
+        writers,
+        replicas,
+        broken_fence,
+        restart,
+        expired_watch,
+        kills,
+        thousand,
+    );
+    println!("the API server is satisfied");
+}

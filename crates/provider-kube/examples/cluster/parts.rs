@@ -1,0 +1,626 @@
+//! The parts: each drives real objects, looks at what became of them, and says so with its figures.
+
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::{Patch, PatchParams, PostParams};
+use provider_core::lifecycle::{Entropy, SeededEntropy};
+use provider_testkit::aap::RunPlan;
+use serde_json::{Value, json};
+
+use crate::proxy;
+use crate::world::{FINALIZER, World, condition, is, jobs, judge, records, violations};
+
+const SEED: u64 = 1;
+
+async fn merge(world: &World, name: &str, body: Value) -> Result<(), u16> {
+    let patched = world
+        .api()
+        .patch(name, &PatchParams::default(), &Patch::Merge(&body))
+        .await;
+    patched.map(drop).map_err(code)
+}
+
+async fn merge_status(world: &World, name: &str, body: Value) -> Result<(), u16> {
+    let patched = world
+        .api()
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&body))
+        .await;
+    patched.map(drop).map_err(code)
+}
+
+fn code(error: kube::Error) -> u16 {
+    match error {
+        kube::Error::Api(status) => status.code,
+        other => panic!("{other}"),
+    }
+}
+
+/// The definition is applied, and the server itself refuses what must not be in a status.
+pub(crate) async fn definition(world: &World) -> String {
+    let file = world.directory.path().join("crd.yaml");
+    let text = world.printed_definition().await;
+    std::fs::write(&file, &text).unwrap();
+    let by = apply(world, &file, &text).await;
+    let mut served = false;
+    for _ in 0..100 {
+        served = world
+            .api()
+            .list(&kube::api::ListParams::default())
+            .await
+            .is_ok();
+        if served {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(served, "the resource is not served");
+    world.create("shape").await;
+    let job = |member: &str, value: Value| {
+        let mut job = json!({"attempt": 1, "jobID": "1", "type": "provision", "state": "Running"});
+        job[member] = value;
+        json!({"status": {"jobs": [job]}})
+    };
+    let refused = [
+        ("a state that is none", job("state", json!("Runing"))),
+        ("a type that is none", job("type", json!("upgrade"))),
+        (
+            "an oversize message",
+            job("message", json!("x".repeat(1_025))),
+        ),
+        ("an oversize token", job("token", json!("x".repeat(200)))),
+        ("a number that is a text", job("attempt", json!("1"))),
+        (
+            "a condition without a reason",
+            json!({"status": {"conditions": [{
+                "type": "Provisioned", "status": "True", "message": "", "reason": "",
+                "lastTransitionTime": "2026-11-23T04:00:00Z",
+            }]}}),
+        ),
+        (
+            "two records of one number",
+            json!({"status": {"jobs": [
+                {"attempt": 1, "jobID": "1", "type": "provision", "state": "Running"},
+                {"attempt": 1, "jobID": "2", "type": "provision", "state": "Running"},
+            ]}}),
+        ),
+    ];
+    for (what, body) in &refused {
+        assert_eq!(
+            merge_status(world, "shape", body.clone()).await,
+            Err(422),
+            "{what}"
+        );
+    }
+    let good = job("fromTheFuture", json!({"kept": true}));
+    assert_eq!(merge_status(world, "shape", good).await, Ok(()));
+    let kept = world.api().get("shape").await.unwrap();
+    assert_eq!(records(&kept)[0]["fromTheFuture"]["kept"], true);
+    world.delete("shape").await;
+    format!(
+        "definition applied {by}; {} sorts of nonsense refused by the server",
+        refused.len()
+    )
+}
+
+/// By kubectl where it is there and the server can be discovered, else by a request.
+async fn apply(world: &World, file: &std::path::Path, text: &str) -> &'static str {
+    let kubectl = tokio::process::Command::new("kubectl")
+        .args(["apply", "--validate=false", "-f"])
+        .arg(file)
+        .env("KUBECONFIG", &world.kubeconfig)
+        .output();
+    if kubectl.await.is_ok_and(|output| output.status.success()) {
+        return "by kubectl apply";
+    }
+    // A server of custom resources alone has no discovery, which kubectl needs first. The request is
+    // the one that kubectl makes.
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let definition: CustomResourceDefinition = serde_norway::from_str(text).unwrap();
+    let api = kube::Api::<CustomResourceDefinition>::all(world.client.clone());
+    let parameters = PatchParams::apply("provider-kube-lane").force();
+    let name = definition.name_any();
+    api.patch(&name, &parameters, &Patch::Apply(&definition))
+        .await
+        .unwrap();
+    "by server-side apply (the server has no discovery for kubectl)"
+}
+
+/// D39: no other writer of the status can erase a record that matters, with a stale copy or a fresh one.
+pub(crate) async fn erasure(world: &World) -> String {
+    let stale = world.create("erase").await;
+    let live = json!({"attempt": 2, "jobID": "501", "type": "provision", "state": "Running"});
+    let ended = json!({"attempt": 1, "jobID": "500", "type": "provision", "state": "Failed"});
+    let doubtful = json!({"attempt": 3, "jobID": "502", "type": "provision", "state": "Canceled", "doubtful": true});
+    let all = json!({"status": {"jobs": [ended, live, doubtful]}});
+    merge_status(world, "erase", all).await.unwrap();
+    let put = async |object: &kube::api::DynamicObject| {
+        let put = world
+            .api()
+            .replace_status("erase", &PostParams::default(), object)
+            .await;
+        put.map(drop).map_err(code)
+    };
+    let with = |mut object: kube::api::DynamicObject, status: Value| {
+        object.data["status"] = status;
+        object
+    };
+    assert_eq!(put(&with(stale, json!({}))).await, Err(409), "a stale copy");
+    let fresh = world.api().get("erase").await.unwrap();
+    let other = json!({"conditions": []});
+    assert_eq!(
+        put(&with(fresh.clone(), other)).await,
+        Err(422),
+        "a typed status without jobs"
+    );
+    let less = json!({"jobs": [ended, live]});
+    assert_eq!(
+        put(&with(fresh.clone(), less)).await,
+        Err(422),
+        "without the newest, a doubtful one"
+    );
+    let less = json!({"jobs": [ended, doubtful]});
+    assert_eq!(
+        put(&with(fresh.clone(), less)).await,
+        Err(422),
+        "without a live one"
+    );
+    let null = json!({"status": {"jobs": null}});
+    assert_eq!(merge_status(world, "erase", null).await, Err(422));
+    let null = json!({"status": null});
+    assert_eq!(merge_status(world, "erase", null).await, Err(422));
+    let trimmed = json!({"jobs": [live, doubtful]});
+    assert_eq!(
+        put(&with(fresh, trimmed)).await,
+        Ok(()),
+        "an ended one may be trimmed"
+    );
+    world.delete("erase").await;
+    "six ways to erase a record refused by the server, trimming allowed".to_owned()
+}
+
+/// Create, applied, delete, gone; a clean end of the operator.
+pub(crate) async fn whole_life(world: &World) -> String {
+    let aap = jobs(600, 400).await;
+    let operator = world.operate(&aap).await;
+    world.create("life").await;
+    world.until_applied("life", 1, 30).await;
+    let object = world.api().get("life").await.unwrap();
+    assert!(object.finalizers().contains(&FINALIZER.to_owned()));
+    assert_eq!(object.data["status"]["observedGeneration"], 1);
+    let version = &object.data["status"]["desiredConfigVersion"];
+    assert!(version.is_string());
+    assert_eq!(&object.data["status"]["reconciledConfigVersion"], version);
+    assert_eq!(condition(&object, "Progressing").unwrap().0, "False");
+    world.delete("life").await;
+    world.until_gone("life", 30).await;
+    judge(&aap);
+    assert_eq!(aap.journal().len(), 2);
+    let url = format!("http://127.0.0.1:{}/readyz", operator.port);
+    assert_eq!(reqwest::get(url).await.unwrap().status().as_u16(), 200);
+    operator.stop().await;
+    "a life: create, applied, delete, gone; the operator ends well on SIGTERM".to_owned()
+}
+
+/// Our finalizer goes after the deprovision, and another one keeps the object, deprovisioned.
+pub(crate) async fn foreign_finalizer(world: &World) -> String {
+    let aap = jobs(300, 600).await;
+    let operator = world.operate(&aap).await;
+    world.create("order").await;
+    world.until_applied("order", 1, 30).await;
+    let object = world.api().get("order").await.unwrap();
+    let mut all = object.finalizers().to_vec();
+    all.push("example.com/other".to_owned());
+    merge(world, "order", json!({"metadata": {"finalizers": all}}))
+        .await
+        .unwrap();
+    world.delete("order").await;
+    let ours =
+        |object: &kube::api::DynamicObject| object.finalizers().contains(&FINALIZER.to_owned());
+    let mut held = 0;
+    let released = loop {
+        let object = world.api().get("order").await.unwrap();
+        let deprovisioned = aap
+            .journal()
+            .iter()
+            .any(|r| r.template.contains("delete") && r.succeeded);
+        if !ours(&object) {
+            assert!(deprovisioned, "let go before its deprovision");
+            break object;
+        }
+        held += 1;
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(held > 0 && is(&released, "Deprovisioned", "True"));
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(aap.journal().len(), 2, "nothing more is launched for it");
+    assert!(!ours(&world.api().get("order").await.unwrap()));
+    merge(world, "order", json!({"metadata": {"finalizers": null}}))
+        .await
+        .unwrap();
+    world.until_gone("order", 10).await;
+    judge(&aap);
+    operator.stop().await;
+    "finalizer goes after the deprovision, others keep the object".to_owned()
+}
+
+/// A change of the spec while a job runs: the job ends, then the next one brings the change.
+pub(crate) async fn spec_edit(world: &World) -> String {
+    let aap = jobs(1_500, 300).await;
+    let operator = world.operate(&aap).await;
+    world.create("edit").await;
+    let running = |objects: &[kube::api::DynamicObject]| {
+        objects.iter().all(|object| {
+            condition(object, "Progressing").is_some_and(|(_, r)| r == "Provisioning")
+        })
+    };
+    world.until("edit", 30, "running", running).await;
+    merge(world, "edit", json!({"spec": {"cores": 8}}))
+        .await
+        .unwrap();
+    let edited = |objects: &[kube::api::DynamicObject]| {
+        objects
+            .iter()
+            .all(|o| is(o, "Provisioned", "True") && o.data["status"]["observedGeneration"] == 2)
+    };
+    let objects = world
+        .until("edit", 30, "applied with the change", edited)
+        .await;
+    let jobs = records(&objects[0]);
+    assert_eq!(jobs.len(), 2);
+    assert_ne!(jobs[0]["configVersion"], jobs[1]["configVersion"]);
+    let cores = |n: usize| {
+        aap.journal()[n]
+            .extra_vars
+            .pointer("/ansible_eda/event/payload/spec/cores")
+            .cloned()
+    };
+    assert_eq!((cores(0), cores(1)), (Some(json!(2)), Some(json!(8))));
+    world.delete("edit").await;
+    world.until_gone("edit", 30).await;
+    judge(&aap);
+    operator.stop().await;
+    "spec edited in mid-job: two jobs, one after the other".to_owned()
+}
+
+/// The job is cancelled and seen to end before the deprovision is launched.
+pub(crate) async fn deletion_in_mid_provision(world: &World) -> String {
+    let aap = jobs(600, 400).await;
+    aap.plan_next("osac-create-compute-instance", RunPlan::endless());
+    let operator = world.operate(&aap).await;
+    world.create("cut").await;
+    let running = |objects: &[kube::api::DynamicObject]| {
+        objects.iter().all(|object| {
+            condition(object, "Progressing").is_some_and(|(_, r)| r == "Provisioning")
+        })
+    };
+    world.until("cut", 30, "running", running).await;
+    world.delete("cut").await;
+    world.until_gone("cut", 60).await;
+    judge(&aap);
+    let runs = aap.journal();
+    assert!(runs.len() == 2 && !runs[0].succeeded && runs[1].succeeded);
+    operator.stop().await;
+    "deleted in mid-provision: cancelled, seen ended, deprovisioned".to_owned()
+}
+
+/// Paused, an unknown word, and a retry after a person's cancel.
+pub(crate) async fn annotations(world: &World) -> String {
+    let aap = jobs(1_000, 300).await;
+    let mode = |word: Value| json!({"metadata": {"annotations": {"osac.openshift.io/management-state": word}}});
+    let object = world.create("person").await;
+    merge(world, &object.name_any(), mode(json!("pased")))
+        .await
+        .unwrap();
+    let operator = world.operate(&aap).await;
+    let paused = |objects: &[kube::api::DynamicObject]| {
+        objects
+            .iter()
+            .all(|o| condition(o, "Progressing").is_some_and(|(_, reason)| reason == "Paused"))
+    };
+    let objects = world.until("person", 20, "paused", paused).await;
+    let told = json!(objects[0].data).to_string();
+    assert!(
+        told.contains("\\\"pased\\\"; expected managed, paused"),
+        "{told}"
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(aap.journal().is_empty(), "nothing is launched while paused");
+    merge(world, "person", mode(Value::Null)).await.unwrap();
+    let running = |objects: &[kube::api::DynamicObject]| {
+        objects.iter().all(|object| {
+            condition(object, "Progressing").is_some_and(|(_, r)| r == "Provisioning")
+        })
+    };
+    world.until("person", 20, "running", running).await;
+    aap.cancel(aap.journal()[0].id);
+    let held = |objects: &[kube::api::DynamicObject]| {
+        objects
+            .iter()
+            .all(|o| condition(o, "Progressing").is_some_and(|(_, r)| r == "CanceledByOthers"))
+    };
+    world.until("person", 20, "held", held).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(aap.journal().len(), 1);
+    let retry = json!({"metadata": {"annotations": {"osac.openshift.io/retry": "1"}}});
+    merge(world, "person", retry).await.unwrap();
+    world.until_applied("person", 1, 20).await;
+    world.delete("person").await;
+    world.until_gone("person", 30).await;
+    judge(&aap);
+    operator.stop().await;
+    "pause, a word that is none, a person's cancel and a retry".to_owned()
+}
+
+/// Others write the status of the objects all the time; nobody loses anything.
+pub(crate) async fn writers(world: &World) -> String {
+    const OBJECTS: usize = 20;
+    let aap = jobs(900, 500).await;
+    let operator = world.operate(&aap).await;
+    world.create_all("storm", OBJECTS).await;
+    let mut written = 0_u64;
+    let storm = async |seconds: u64, written: &mut u64| {
+        let end = tokio::time::Instant::now() + Duration::from_secs(seconds);
+        while tokio::time::Instant::now() < end {
+            let writes = (0..OBJECTS).map(async |n| {
+                let name = format!("storm-{n}");
+                // As a careful writer: read, change what is its own, write what was read.
+                let Ok(mut object) = world.api().get(&name).await else {
+                    return 0;
+                };
+                object.data["status"]["conditions"] = others(&object, *written);
+                let put = world
+                    .api()
+                    .replace_status(&name, &PostParams::default(), &object)
+                    .await;
+                u64::from(put.is_ok())
+            });
+            let done: Vec<u64> = futures::future::join_all(writes).await;
+            *written += done.iter().sum::<u64>();
+        }
+    };
+    storm(8, &mut written).await;
+    world.until_applied("storm", OBJECTS, 60).await;
+    for object in world.list("storm").await {
+        assert!(
+            condition(&object, "example.com/Other").is_some(),
+            "another's condition was lost"
+        );
+    }
+    world.delete_all("storm").await;
+    storm(6, &mut written).await;
+    world.until_gone("storm", 90).await;
+    judge(&aap);
+    let conflicts = operator.metric("provider_kube_api_conflicts_total").await;
+    assert!(conflicts > 0, "there was no storm");
+    assert_eq!(aap.journal().len(), 2 * OBJECTS);
+    operator.stop().await;
+    format!(
+        "{written} writes of the status by others, {conflicts} conflicts, {OBJECTS} objects, 2 jobs each"
+    )
+}
+
+fn others(object: &kube::api::DynamicObject, n: u64) -> Value {
+    let mut all = object.data["status"]["conditions"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    all.retain(|one| one["type"] != "example.com/Other");
+    all.push(json!({
+        "type": "example.com/Other", "status": "True", "reason": "Storm", "message": n.to_string(),
+        "lastTransitionTime": "2026-11-23T04:00:00Z",
+    }));
+    all.into()
+}
+
+/// Two operators at once, without leader election.
+pub(crate) async fn replicas(world: &World) -> String {
+    const OBJECTS: usize = 200;
+    let aap = jobs(1_500, 800).await;
+    let (one, two) = (world.operate(&aap).await, world.operate(&aap).await);
+    world.create_all("pair", OBJECTS).await;
+    world.until_applied("pair", OBJECTS, 180).await;
+    assert_eq!(violations(&aap, false), Vec::<String>::new());
+    world.delete_all("pair").await;
+    world.until_gone("pair", 180).await;
+    judge(&aap);
+    let conflicts = one.metric("provider_kube_api_conflicts_total").await
+        + two.metric("provider_kube_api_conflicts_total").await;
+    let launched = aap.journal().len();
+    one.stop().await;
+    two.stop().await;
+    assert_eq!(launched, 2 * OBJECTS);
+    assert!(conflicts > 0, "the two never met");
+    format!(
+        "two operators over {OBJECTS} objects: {launched} jobs, {conflicts} lost races, no violation"
+    )
+}
+
+/// The same without the precondition of writes: the judge must notice.
+pub(crate) async fn broken_fence(world: &World) -> String {
+    const OBJECTS: usize = 40;
+    let aap = jobs(1_500, 800).await;
+    let broken = proxy::without_fence(&world.kubeconfig, world.directory.path()).await;
+    let one = world.operate_with(&aap, &broken, "300ms").await;
+    let two = world.operate_with(&aap, &broken, "300ms").await;
+    world.create_all("broken", OBJECTS).await;
+    let mut found = Vec::new();
+    for _ in 0..100 {
+        found = violations(&aap, false);
+        if !found.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    one.kill().await;
+    two.kill().await;
+    assert!(
+        !found.is_empty(),
+        "the judge did not notice that the fence is broken"
+    );
+    // What the broken ones have left is not the next part's affair.
+    for object in world.list("broken").await {
+        merge(
+            world,
+            &object.name_any(),
+            json!({"metadata": {"finalizers": null}}),
+        )
+        .await
+        .unwrap();
+    }
+    world.delete_all("broken").await;
+    format!(
+        "without the fence the judge finds {} violations",
+        found.len()
+    )
+}
+
+/// The API server goes away in the middle of everything, and comes back.
+pub(crate) async fn restart(world: &World) -> String {
+    const OBJECTS: usize = 40;
+    let aap = jobs(2_000, 1_500).await;
+    let operator = world.operate(&aap).await;
+    world.create_all("restart", OBJECTS).await;
+    for _ in 0..2 {
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        world.server("stop-api").await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        world.server("start-api").await;
+        world
+            .until("restart", 30, "listed", |objects| objects.len() == OBJECTS)
+            .await;
+        world.delete_all("restart").await;
+    }
+    world.until_gone("restart", 120).await;
+    judge(&aap);
+    let jobs = aap.journal().len();
+    operator.stop().await;
+    format!("the API server restarted twice under {OBJECTS} objects: {jobs} jobs, no violation")
+}
+
+/// The operator sleeps while its watch expires: it lists anew, and misses nothing.
+pub(crate) async fn expired_watch(world: &World) -> String {
+    const OBJECTS: usize = 10;
+    let aap = jobs(500, 300).await;
+    let operator = world.operate(&aap).await;
+    world.create_all("expire", OBJECTS).await;
+    world.until_applied("expire", OBJECTS, 60).await;
+    let before = world
+        .api()
+        .list(&kube::api::ListParams::default())
+        .await
+        .unwrap();
+    let before = before.metadata.resource_version.unwrap();
+    operator.signal("-STOP");
+    for n in 0..OBJECTS {
+        merge(world, &format!("expire-{n}"), json!({"spec": {"cores": 4}}))
+            .await
+            .unwrap();
+    }
+    world.server("stop-api").await;
+    world.server("compact").await;
+    world.server("start-api").await;
+    // The version that the operator's watch stands at is no more.
+    let watch = world
+        .api()
+        .watch(&kube::api::WatchParams::default(), &before)
+        .await;
+    let expired = match watch {
+        Err(kube::Error::Api(status)) => status.code,
+        Err(error) => panic!("{error}"),
+        Ok(stream) => {
+            let first = futures::StreamExt::next(&mut std::pin::pin!(stream)).await;
+            match first {
+                Some(Ok(kube::api::WatchEvent::Error(status))) => status.code,
+                Some(Err(kube::Error::Api(status))) => status.code,
+                other => panic!("the watch did not expire: {other:?}"),
+            }
+        }
+    };
+    assert_eq!(expired, 410);
+    operator.signal("-CONT");
+    let edited = |objects: &[kube::api::DynamicObject]| {
+        objects
+            .iter()
+            .all(|o| is(o, "Provisioned", "True") && o.data["status"]["observedGeneration"] == 2)
+    };
+    world
+        .until("expire", 90, "applied with the change", edited)
+        .await;
+    world.delete_all("expire").await;
+    world.until_gone("expire", 60).await;
+    judge(&aap);
+    assert_eq!(aap.journal().len(), 3 * OBJECTS);
+    operator.stop().await;
+    format!("a watch that expired (410): all {OBJECTS} changes were seen")
+}
+
+/// SIGKILL at random moments, users deleting in between.
+pub(crate) async fn kills(world: &World) -> String {
+    const OBJECTS: usize = 100;
+    const KILLS: usize = 100;
+    let dice = SeededEntropy::new(SEED);
+    let aap = jobs(1_200, 700).await;
+    world.create_all("kill", OBJECTS).await;
+    for kill in 0..KILLS {
+        let operator = world.operate(&aap).await;
+        tokio::time::sleep(Duration::from_millis(60 + dice.next() % 400)).await;
+        operator.kill().await;
+        if dice.next().is_multiple_of(2) {
+            world
+                .delete(&format!("kill-{}", kill * OBJECTS / KILLS))
+                .await;
+        }
+    }
+    let in_mid = violations(&aap, false);
+    assert_eq!(in_mid, Vec::<String>::new(), "seed {SEED}");
+    let operator = world.operate(&aap).await;
+    world.delete_all("kill").await;
+    world.until_gone("kill", 240).await;
+    judge(&aap);
+    let jobs = aap.journal().len();
+    operator.stop().await;
+    format!(
+        "{KILLS} SIGKILLs over {OBJECTS} objects (seed {SEED}): {jobs} jobs, none twice, none left"
+    )
+}
+
+/// A thousand objects through a whole life, and what that costs.
+pub(crate) async fn thousand(world: &World) -> String {
+    const OBJECTS: u64 = 1_000;
+    let aap = jobs(4_000, 3_000).await;
+    let operator = world.operate_with(&aap, &world.kubeconfig, "2s").await;
+    let count = usize::try_from(OBJECTS).unwrap();
+    world.create_all("many", count).await;
+    world.until_applied("many", count, 240).await;
+    let settled = operator.metric("operator_reconciles_total").await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let idle = operator.metric("operator_reconciles_total").await - settled;
+    world.delete_all("many").await;
+    world.until_gone("many", 240).await;
+    judge(&aap);
+    assert_eq!(aap.journal().len(), 2 * count);
+    let writes = operator.metric("provider_kube_api_writes_total").await;
+    let reads = operator.metric("provider_kube_api_reads_total").await;
+    let reconciles = operator.metric("operator_reconciles_total").await;
+    let [now, most] = operator.memory();
+    operator.stop().await;
+    #[allow(clippy::cast_precision_loss, reason = "small numbers")]
+    let each = |n: u64| n as f64 / OBJECTS as f64;
+    let figures = format!(
+        "{OBJECTS} objects: {:.1} writes a life (bar: 12), {:.1} reads, {:.1} reconciles; {idle} \
+         reconciles in 5 s at rest; memory {} MiB, at most {} MiB (bar: 64)",
+        each(writes),
+        each(reads),
+        each(reconciles),
+        now / 1_024,
+        most / 1_024
+    );
+    assert!(writes <= 12 * OBJECTS, "{figures}");
+    assert!(
+        reconciles <= 40 * OBJECTS && idle <= OBJECTS / 10,
+        "{figures}"
+    );
+    assert!(most < 64 * 1_024, "{figures}");
+    figures
+}
