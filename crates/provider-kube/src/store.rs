@@ -74,7 +74,7 @@ impl ObjectStore<'_> {
         let known = self.view();
         self.requests.read();
         let fresh = self.api.get(&known.name_any()).await;
-        let fresh = Arc::new(fresh.map_err(|error| of_store(&error))?);
+        let fresh = Arc::new(lean(fresh.map_err(|error| of_store(&error))?));
         if fresh.uid() != known.uid() {
             // Another life of the same name.
             return Err(StoreError::Gone);
@@ -109,12 +109,12 @@ impl ObjectStore<'_> {
         } else {
             self.api.patch(&name, &params, &patch).await
         };
-        let written = Arc::new(written.map_err(|error| {
+        let written = Arc::new(lean(written.map_err(|error| {
             if code(&error) == Some(409) {
                 self.requests.conflict();
             }
             of_store(&error)
-        })?);
+        })?));
         self.seen.wrote(&written);
         *self.lock() = Arc::clone(&written);
         Ok(written)
@@ -178,6 +178,12 @@ impl ObjectStore<'_> {
         }
         status
     }
+}
+
+/// Without what is kept for server-side apply alone: it is as large as the rest.
+fn lean(mut object: DynamicObject) -> DynamicObject {
+    object.metadata.managed_fields = None;
+    object
 }
 
 /// The version that is applied: that of the newest provision that succeeded, unless something was

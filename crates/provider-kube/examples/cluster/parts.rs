@@ -103,18 +103,19 @@ pub(crate) async fn definition(world: &World) -> String {
     )
 }
 
-/// By kubectl where it is there and the server can be discovered, else by a request.
+/// By kubectl, where there is one; else by the request that it would make.
 async fn apply(world: &World, file: &std::path::Path, text: &str) -> &'static str {
+    let discoverable = proxy::start(&world.kubeconfig, world.directory.path(), true).await;
     let kubectl = tokio::process::Command::new("kubectl")
         .args(["apply", "--validate=false", "-f"])
         .arg(file)
-        .env("KUBECONFIG", &world.kubeconfig)
+        .env("KUBECONFIG", discoverable)
         .output();
-    if kubectl.await.is_ok_and(|output| output.status.success()) {
+    if let Ok(output) = kubectl.await {
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "kubectl apply: {said}");
         return "by kubectl apply";
     }
-    // A server of custom resources alone has no discovery, which kubectl needs first. The request is
-    // the one that kubectl makes.
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let definition: CustomResourceDefinition = serde_norway::from_str(text).unwrap();
     let api = kube::Api::<CustomResourceDefinition>::all(world.client.clone());
@@ -123,7 +124,7 @@ async fn apply(world: &World, file: &std::path::Path, text: &str) -> &'static st
     api.patch(&name, &parameters, &Patch::Apply(&definition))
         .await
         .unwrap();
-    "by server-side apply (the server has no discovery for kubectl)"
+    "by server-side apply (there is no kubectl)"
 }
 
 /// D39: no other writer of the status can erase a record that matters, with a stale copy or a fresh one.
@@ -440,7 +441,7 @@ pub(crate) async fn replicas(world: &World) -> String {
 pub(crate) async fn broken_fence(world: &World) -> String {
     const OBJECTS: usize = 40;
     let aap = jobs(1_500, 800).await;
-    let broken = proxy::without_fence(&world.kubeconfig, world.directory.path()).await;
+    let broken = proxy::start(&world.kubeconfig, world.directory.path(), false).await;
     let one = world.operate_with(&aap, &broken, "300ms").await;
     let two = world.operate_with(&aap, &broken, "300ms").await;
     world.create_all("broken", OBJECTS).await;

@@ -1,0 +1,358 @@
+//! An API server in memory, as far as the tests need one: objects with versions, merge patches with
+//! preconditions, and failures on demand. What the real one does is tested by `scripts/test-kube.sh`.
+
+#![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+
+use http::{Method, Request, Response, StatusCode};
+use kube::client::Body;
+use kube::{Client, CustomResource};
+use provider_core::lifecycle::{
+    Desired, Lifecycle, Policy, PolicyConfig, ProviderRegistry, SeededEntropy,
+};
+use provider_core::{Clock, ConfigVersion, ManualClock};
+use provider_kube::{Provisioner, ProvisioningStatus};
+use provider_testkit::FakeProvider;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
+#[kube(
+    group = "example.com",
+    version = "v1",
+    kind = "Machine",
+    namespaced,
+    status = "ProvisioningStatus"
+)]
+pub struct MachineSpec {
+    pub cores: u32,
+}
+
+/// What happens to a request instead of, or after, being served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trouble {
+    /// It is answered with this status and not carried out.
+    Refused(u16),
+    /// It is carried out, and answered with 500.
+    Lost,
+}
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    requests: Vec<String>,
+    events: Vec<Value>,
+    writes: VecDeque<Trouble>,
+    reads: VecDeque<Trouble>,
+}
+
+#[derive(Clone, Default)]
+pub struct Server(Arc<Mutex<State>>);
+
+fn merge(target: &mut Value, patch: &Value) {
+    match patch {
+        Value::Object(members) => {
+            if !target.is_object() {
+                *target = json!({});
+            }
+            let target = target.as_object_mut().unwrap();
+            for (name, value) in members {
+                if value.is_null() {
+                    target.remove(name);
+                } else {
+                    merge(target.entry(name.clone()).or_insert(Value::Null), value);
+                }
+            }
+        }
+        other => *target = other.clone(),
+    }
+}
+
+fn status(code: u16, reason: &str) -> (u16, Value) {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code,
+        "message": reason, "reason": reason,
+    });
+    (code, body)
+}
+
+impl Server {
+    pub fn client(&self) -> Client {
+        let this = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let this = this.clone();
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect_bytes().await.unwrap();
+                let (code, answer) = this.answer(&parts.method, parts.uri.path(), &body);
+                let response = Response::builder().status(StatusCode::from_u16(code).unwrap());
+                Ok::<_, Infallible>(
+                    response
+                        .body(Body::from(answer.to_string().into_bytes()))
+                        .unwrap(),
+                )
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+        let mut state = self.0.lock().unwrap();
+        if path.contains("/events.k8s.io/") {
+            let event: Value = serde_json::from_slice(body).unwrap();
+            state.events.push(event.clone());
+            return (201, event);
+        }
+        state.requests.push(format!("{method} {path}"));
+        let rest = path.split("/machines/").nth(1).unwrap_or_default();
+        let (name, subresource) = rest.split_once('/').unwrap_or((rest, ""));
+        let trouble = if *method == Method::GET {
+            state.reads.pop_front()
+        } else {
+            state.writes.pop_front()
+        };
+        if let Some(Trouble::Refused(code)) = trouble {
+            return status(code, "as the script says");
+        }
+        let answer = state.serve(method, name, subresource, body);
+        match trouble {
+            Some(Trouble::Lost) => status(500, "the answer was lost"),
+            _ => answer,
+        }
+    }
+
+    pub fn put(&self, name: &str, mut object: Value) {
+        let mut state = self.0.lock().unwrap();
+        state.version += 1;
+        object["metadata"]["resourceVersion"] = json!(state.version.to_string());
+        state.objects.insert(name.to_owned(), object);
+    }
+
+    /// A write by somebody else.
+    pub fn change(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut object = self.value(name);
+        change(&mut object);
+        self.put(name, object);
+    }
+
+    pub fn remove(&self, name: &str) {
+        self.0.lock().unwrap().objects.remove(name);
+    }
+
+    pub fn value(&self, name: &str) -> Value {
+        self.0.lock().unwrap().objects[name].clone()
+    }
+
+    pub fn exists(&self, name: &str) -> bool {
+        self.0.lock().unwrap().objects.contains_key(name)
+    }
+
+    /// The object as a watch cache would hold it now.
+    pub fn cached(&self, name: &str) -> Machine {
+        serde_json::from_value(self.value(name)).unwrap()
+    }
+
+    pub fn trouble_writing(&self, trouble: Trouble, times: usize) {
+        let mut state = self.0.lock().unwrap();
+        state.writes.extend(std::iter::repeat_n(trouble, times));
+    }
+
+    pub fn trouble_reading(&self, trouble: Trouble, times: usize) {
+        let mut state = self.0.lock().unwrap();
+        state.reads.extend(std::iter::repeat_n(trouble, times));
+    }
+
+    /// The requests since the last call.
+    pub fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap().requests)
+    }
+
+    /// Reasons of the events so far.
+    pub fn events(&self) -> Vec<String> {
+        let state = self.0.lock().unwrap();
+        let reasons = state
+            .events
+            .iter()
+            .map(|event| event["reason"].as_str().unwrap().to_owned());
+        reasons.collect()
+    }
+
+    pub fn condition(&self, name: &str, condition: &str) -> (String, String, String) {
+        let object = self.value(name);
+        let all = object["status"]["conditions"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let one = all
+            .into_iter()
+            .find(|one| one["type"] == condition)
+            .unwrap_or_default();
+        let text = |member: &str| one[member].as_str().unwrap_or_default().to_owned();
+        (text("status"), text("reason"), text("message"))
+    }
+}
+
+impl State {
+    fn serve(
+        &mut self,
+        method: &Method,
+        name: &str,
+        subresource: &str,
+        body: &[u8],
+    ) -> (u16, Value) {
+        let Some(object) = self.objects.get(name) else {
+            return status(404, "NotFound");
+        };
+        if *method == Method::GET {
+            return (200, object.clone());
+        }
+        assert_eq!(*method, Method::PATCH);
+        let mut patch: Value = serde_json::from_slice(body).unwrap();
+        let metadata = &object["metadata"];
+        for member in ["resourceVersion", "uid"] {
+            let wanted = patch.pointer(&format!("/metadata/{member}"));
+            if wanted.is_some_and(|wanted| *wanted != metadata[member]) {
+                return status(409, "Conflict");
+            }
+        }
+        // Each endpoint writes its own part.
+        if subresource == "status" {
+            patch = json!({"status": patch["status"]});
+        } else {
+            patch.as_object_mut().unwrap().remove("status");
+        }
+        let mut object = object.clone();
+        let before = object.clone();
+        merge(&mut object, &patch);
+        if object == before {
+            return (200, object);
+        }
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let deleting = !object["metadata"]["deletionTimestamp"].is_null();
+        let finalizers = object["metadata"]["finalizers"]
+            .as_array()
+            .is_some_and(|all| !all.is_empty());
+        if deleting && !finalizers {
+            self.objects.remove(name);
+        } else {
+            self.objects.insert(name.to_owned(), object.clone());
+        }
+        (200, object)
+    }
+}
+
+pub struct Setup {
+    pub server: Server,
+    pub clock: Arc<ManualClock>,
+    pub fake: Arc<FakeProvider>,
+    pub provisioner: Arc<Provisioner<Machine>>,
+}
+
+pub fn fake() -> FakeProvider {
+    FakeProvider::new("fake").ending_after(1)
+}
+
+/// A controller's process on a server.
+pub fn process(
+    server: &Server,
+    fake: &Arc<FakeProvider>,
+    clock: &Arc<ManualClock>,
+) -> Arc<Provisioner<Machine>> {
+    let config = PolicyConfig {
+        jitter: 0.0,
+        ..PolicyConfig::default()
+    };
+    let policy = Policy::new(config).unwrap();
+    let engine = Lifecycle::with_entropy(policy, Arc::new(SeededEntropy::new(1)));
+    let registry = ProviderRegistry::single(fake.clone());
+    let provisioner = Provisioner::new(server.client(), engine, registry)
+        .with_events("test".into())
+        .with_clock(clock.clone(), Arc::new(SeededEntropy::new(2)));
+    Arc::new(provisioner)
+}
+
+pub fn setup_with(fake: FakeProvider) -> Setup {
+    let server = Server::default();
+    server.put(
+        "m",
+        json!({
+            "apiVersion": "example.com/v1", "kind": "Machine",
+            "metadata": {"name": "m", "namespace": "n", "uid": "uid-m", "generation": 1},
+            "spec": {"cores": 2},
+        }),
+    );
+    let clock = Arc::new(ManualClock::new("2026-11-23T04:00:00Z".parse().unwrap()));
+    let fake = Arc::new(fake);
+    Setup {
+        provisioner: process(&server, &fake, &clock),
+        server,
+        clock,
+        fake,
+    }
+}
+
+pub fn setup() -> Setup {
+    setup_with(fake())
+}
+
+pub fn desired(machine: &Machine) -> Desired {
+    let version = ConfigVersion::of_json(&json!(machine.spec));
+    Desired::new(version, "fake")
+}
+
+impl Setup {
+    /// A reconcile with the object as it is now.
+    pub async fn reconcile(&self) -> kube::runtime::controller::Action {
+        self.with(&self.server.cached("m")).await.unwrap()
+    }
+
+    pub async fn with(
+        &self,
+        machine: &Machine,
+    ) -> Result<kube::runtime::controller::Action, provider_kube::Error> {
+        self.provisioner.reconcile(machine, &desired(machine)).await
+    }
+
+    pub fn pass(&self, seconds: u64) {
+        self.clock.advance(std::time::Duration::from_secs(seconds));
+    }
+
+    pub fn delete(&self) {
+        let now = self.clock.now().to_string();
+        self.server.change("m", |object| {
+            object["metadata"]["deletionTimestamp"] = json!(now);
+            object["metadata"]["generation"] =
+                json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
+        });
+    }
+
+    /// Reconciles with fresh objects until the condition has this reason.
+    pub async fn until(&self, condition: &str, reason: &str) {
+        for _ in 0..50 {
+            self.reconcile().await;
+            if self.server.condition("m", condition).1 == reason {
+                return;
+            }
+            self.pass(30);
+        }
+        panic!("never {reason}: {:#}", self.server.value("m"));
+    }
+
+    /// Reconciles with fresh objects until there is none.
+    pub async fn until_gone(&self) {
+        for _ in 0..50 {
+            if !self.server.exists("m") {
+                return;
+            }
+            self.reconcile().await;
+            self.pass(30);
+        }
+        panic!("never gone: {:#}", self.server.value("m"));
+    }
+}
