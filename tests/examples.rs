@@ -277,6 +277,58 @@ fn bad_input_ends_in_one_sentence_that_says_what_to_do() {
     }
 }
 
+/// The definition in the repository is the one that the operator has.
+#[test]
+fn operator_prints_the_definition_that_is_in_its_manifests() {
+    let output = run("operator", &["--print-crd"]);
+    assert!(output.status.success());
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/operator");
+    let golden = std::fs::read_to_string(root.join("manifests/crd.yaml")).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(
+        printed, golden,
+        "run `cargo run --example operator -- --print-crd > examples/operator/manifests/crd.yaml`"
+    );
+    for manifest in ["rbac.yaml", "deployment.yaml"] {
+        let text = std::fs::read_to_string(root.join("manifests").join(manifest)).unwrap();
+        for document in text.split("\n---\n") {
+            let value: Value = serde_norway::from_str(document).unwrap();
+            assert!(value.get("kind").is_some(), "{manifest}");
+        }
+    }
+}
+
+/// What a user writes is small, and asks nobody which backend it is.
+#[test]
+fn operator_has_a_small_reconcile_function_that_names_no_backend() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("examples/operator");
+    let text = std::fs::read_to_string(root.join("main.rs")).unwrap();
+    let body = text.split("async fn reconcile(").nth(1).unwrap();
+    let body = body.split("\n}\n").next().unwrap();
+    assert!(body.lines().count() <= 30, "{body}");
+    for word in ["match", "if ", "aap", "eda", "Aap", "Eda"] {
+        assert!(!body.contains(word), "{word}: {body}");
+    }
+}
+
+#[test]
+fn operator_without_a_cluster_says_so_and_ends() {
+    let mut command = example("operator");
+    command
+        .env("KUBECONFIG", "/nonexistent")
+        .args(["--listen", "127.0.0.1:0"]);
+    for name in ["KUBERNETES_SERVICE_HOST", "HOME"] {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    assert!(!output.status.success());
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("kubeconfig") && !text.contains("panicked"),
+        "{text}"
+    );
+}
+
 /// The README lists every example, and lists no other.
 #[test]
 fn every_example_is_in_the_readme() {

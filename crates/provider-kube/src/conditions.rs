@@ -213,11 +213,10 @@ pub(crate) fn implied(
     resource: &Resource,
     desired: &Desired,
 ) -> Option<Standing> {
-    let mut mine = records.iter().filter(|record| desired.owns(record));
-    let newest = mine.clone().max_by_key(|record| record.attempt)?;
-    if mine.any(|record| record.may_be_live()) {
-        let mine = records.iter().filter(|record| desired.owns(record));
-        let live = mine.filter(|r| r.may_be_live()).max_by_key(|r| r.attempt)?;
+    let mine: Vec<&JobRecord> = records.iter().filter(|r| desired.owns(r)).collect();
+    let newest = mine.iter().max_by_key(|record| record.attempt)?;
+    let live = mine.iter().filter(|record| record.may_be_live());
+    if let Some(live) = live.max_by_key(|record| record.attempt) {
         return Some(Standing::InProgress {
             attempt: live.attempt,
             job_type: live.job_type,

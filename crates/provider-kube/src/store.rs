@@ -9,7 +9,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use provider_core::lifecycle::{
     Desired, Freshness, Snapshot, Standing, StatusStore, StoreError, StoreVersion,
 };
-use provider_core::{Clock, JobRecord, JobState, JobType, ObjectKey, Resource};
+use provider_core::{Clock, ConfigVersion, JobRecord, JobState, JobType, ObjectKey, Resource};
 use serde_json::{Value, json};
 
 use crate::error::{code, of_store};
@@ -196,10 +196,7 @@ fn reconciled(records: &[JobRecord]) -> Option<&str> {
     if newest.job_type == JobType::Deprovision {
         return None;
     }
-    newest
-        .config_version
-        .as_ref()
-        .map(|version| version.as_str())
+    newest.config_version.as_ref().map(ConfigVersion::as_str)
 }
 
 #[async_trait]
