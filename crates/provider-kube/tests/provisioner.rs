@@ -145,7 +145,7 @@ async fn d22_an_api_server_that_cannot_be_read_launches_nothing() {
     let stale = s.server.cached("m");
     // Somebody writes, so that the stale version is no longer the server's, which then cannot be read.
     s.server.change("m", |object| {
-        object["metadata"]["labels"] = json!({"a": "b"})
+        object["metadata"]["labels"] = json!({"a": "b"});
     });
     s.server.trouble_reading(Trouble::Refused(503), 100);
     s.pass(3_600);
@@ -246,7 +246,7 @@ async fn what_the_server_refuses_is_told_with_what_to_do() {
 async fn without_a_durable_intent_nothing_is_launched() {
     let s = setup();
     s.server.change("m", |object| {
-        object["metadata"]["finalizers"] = json!(["example.com/provisioning"])
+        object["metadata"]["finalizers"] = json!(["example.com/provisioning"]);
     });
     for code in [422, 403, 500, 503, 429] {
         s.server.trouble_writing(Trouble::Refused(code), 1);
@@ -263,7 +263,7 @@ async fn an_object_that_is_deleted_without_our_finalizer_is_left_alone() {
     let s = setup();
     s.delete();
     s.server.change("m", |object| {
-        object["metadata"]["finalizers"] = json!(["other"])
+        object["metadata"]["finalizers"] = json!(["other"]);
     });
     assert_eq!(s.reconcile().await, Action::await_change());
     assert_eq!(s.server.requests(), Vec::<String>::new());
@@ -289,7 +289,7 @@ async fn an_object_that_is_gone_or_another_by_now_is_left_alone() {
         panic!("it is looked at for ever");
     };
     s.server.change("m", |object| {
-        object["metadata"]["uid"] = json!("uid-of-another")
+        object["metadata"]["uid"] = json!("uid-of-another");
     });
     ends().await;
     s.server.remove("m");
@@ -335,7 +335,7 @@ async fn people_steer_by_annotations() {
     let s = setup();
     let annotate = |name: &str, value: Value| {
         s.server.change("m", |object| {
-            object["metadata"]["annotations"][name] = value
+            object["metadata"]["annotations"][name] = value;
         });
     };
     const MODE: &str = "osac.openshift.io/management-state";
@@ -517,7 +517,7 @@ async fn wake_ups_are_spread() {
     assert!(seen.len() == 1, "short waits are the engine's: {seen:?}");
     // Blocked ones look again after half an hour.
     s.server.change("m", |object| {
-        object["status"]["jobs"][0] = json!({"attempt": 9})
+        object["status"]["jobs"][0] = json!({"attempt": 9});
     });
     for _ in 0..5 {
         let action = s.reconcile().await;
