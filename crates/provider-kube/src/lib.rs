@@ -54,5 +54,6 @@ pub use annotations::Annotations;
 pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED};
 pub use crd::guarded;
 pub use error::Error;
+pub use object::resource_of;
 pub use provisioner::{Provisioner, RequestCounts};
 pub use status::ProvisioningStatus;

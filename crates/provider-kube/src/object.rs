@@ -31,6 +31,17 @@ where
     serde_json::from_value(value).map_err(malformed)
 }
 
+/// The object of any Kubernetes type, as providers see it: for those who call the engine themselves.
+///
+/// # Errors
+/// When it has no name, or cannot be written as JSON.
+pub fn resource_of<K>(object: &K) -> Result<Resource, ResourceError>
+where
+    K: kube::Resource<DynamicType = ()> + Serialize,
+{
+    resource(&dynamic(object, &())?)
+}
+
 /// The object for providers.
 pub(crate) fn resource(object: &DynamicObject) -> Result<Resource, ResourceError> {
     Resource::from_serializable(object)
@@ -84,6 +95,19 @@ mod tests {
         assert_eq!(at_least(&object("9"), &object("10")), Some(false));
         assert_eq!(at_least(&object("9"), &object("9")), Some(true));
         assert_eq!(at_least(&object("a"), &object("9")), None);
+    }
+
+    #[test]
+    fn types_of_kubernetes_itself_are_resources_too() {
+        let mut map = k8s_openapi::api::core::v1::ConfigMap::default();
+        map.metadata.name = Some("settings".to_owned());
+        let resource = resource_of(&map).unwrap();
+        assert_eq!(
+            (resource.kind(), resource.name()),
+            ("ConfigMap", "settings")
+        );
+        map.metadata.name = None;
+        assert!(resource_of(&map).is_err());
     }
 
     #[test]
