@@ -9,7 +9,7 @@ use provider_core::{JobType, Projection, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::{ConfigError, Envelope, TemplateName, Templates};
+use crate::{ConfigError, Envelope, MonitorConfig, TemplateName, Templates};
 
 /// All settings of an [`AapProvider`](crate::AapProvider).
 ///
@@ -65,6 +65,9 @@ pub struct AapConfig {
     /// Times; all have defaults that suit a controller of usual size.
     #[serde(default)]
     pub timing: Timing,
+    /// How many jobs are watched together.
+    #[serde(default)]
+    pub monitor: MonitorConfig,
 }
 
 fn default_name() -> String {
@@ -199,6 +202,7 @@ impl AapConfig {
             extra_vars: Map::new(),
             diagnose: false,
             timing: Timing::default(),
+            monitor: MonitorConfig::default(),
         }
     }
 
@@ -263,6 +267,13 @@ impl AapConfig {
     #[must_use]
     pub fn with_timing(mut self, timing: Timing) -> Self {
         self.timing = timing;
+        self
+    }
+
+    /// Another way of watching many jobs.
+    #[must_use]
+    pub fn with_monitor(mut self, monitor: MonitorConfig) -> Self {
+        self.monitor = monitor;
         self
     }
 

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use crate::client::{Client, std_duration};
 use crate::diagnose::diagnose;
+use crate::monitor::{JobEvents, Monitor, Seen, Source};
 use crate::status::{Certainty, Confirmation, JobBody, collection};
 use crate::templates::{Template, Templates};
 use crate::{AapConfig, ConfigError, TemplateName};
@@ -26,7 +27,8 @@ use crate::{AapConfig, ConfigError, TemplateName};
 /// job.
 pub struct AapProvider {
     pub(crate) config: AapConfig,
-    pub(crate) client: Client,
+    pub(crate) client: Arc<Client>,
+    pub(crate) monitor: Monitor,
     pub(crate) templates: Templates,
     pub(crate) clock: Arc<dyn Clock>,
 }
@@ -67,8 +69,24 @@ impl AapProvider {
     /// As [`new`](Self::new).
     pub fn with_clock(config: AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         config.validate()?;
+        let client = Arc::new(Client::new(&config)?);
+        let source = Arc::new(Jobs {
+            client: Arc::clone(&client),
+            clock: Arc::clone(&clock),
+        });
+        let interval = std_duration(config.timing.poll_interval);
+        // Spreads polls over time, and need not be unpredictable.
+        let seed = u64::try_from(clock.now().as_nanosecond() & i128::from(u64::MAX)).unwrap_or(1);
         Ok(Self {
-            client: Client::new(&config)?,
+            monitor: Monitor::new(
+                &config.monitor,
+                &config.name,
+                interval,
+                Arc::clone(&clock),
+                source,
+                seed,
+            ),
+            client,
             templates: Templates::default(),
             clock,
             config,
@@ -102,7 +120,7 @@ impl AapProvider {
         tracked: &TrackedJob,
         job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
-        let (body, job, now) = self.read(&tracked.job).await?;
+        let (body, job, now) = self.watch(&tracked.job).await?;
         let mut status = self.judge(body, job, now).await?;
         if status.state == JobState::Succeeded && job_type == JobType::Provision {
             status
@@ -113,6 +131,33 @@ impl AapProvider {
             self.explain(&mut status).await;
         }
         Ok(status)
+    }
+
+    /// Changes of the jobs that are asked about, as soon as they are seen: for a controller that wants
+    /// to reconcile then, instead of at its own next poll. Only ever a reason to look: what happened is
+    /// told by the status. Needs no task; several may subscribe, and those that fall far behind miss
+    /// some.
+    #[must_use]
+    pub fn job_events(&self) -> JobEvents {
+        self.monitor.subscribe()
+    }
+
+    /// A job as the rounds have seen it, or as it is now; with what lists lack where that matters.
+    async fn watch(&self, job: &JobRef) -> Result<(JobBody, JobRef, Timestamp), ProviderError> {
+        let (Ok(id), Some(kind)) = (job.id.parse(), known_kind(&job.kind)) else {
+            return self.read(job).await;
+        };
+        let seen = self.monitor.seen(kind, id).await?;
+        let state = seen.state();
+        if !seen.is_detail && state.is_terminal() && state != JobState::Succeeded {
+            return self.read(job).await;
+        }
+        let found = JobRef {
+            provider: self.config.name.clone(),
+            kind: kind.to_owned(),
+            ..job.clone()
+        };
+        Ok((seen.body.clone(), found, seen.now))
     }
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.
@@ -327,7 +372,11 @@ impl AapProvider {
             job.id
         );
         let what = format!("the cancel of {} {}", job.kind.replace('_', " "), job.id);
-        let Err(refusal) = self.client.post_cancel(&path, &what).await else {
+        let answer = self.client.post_cancel(&path, &what).await;
+        if let Ok(id) = job.id.parse() {
+            self.monitor.distrust(id);
+        }
+        let Err(refusal) = answer else {
             return Ok(CancelResult::Requested);
         };
         match refusal.kind() {
@@ -356,6 +405,56 @@ impl AapProvider {
             }
             _ => Err(refusal),
         }
+    }
+}
+
+const fn known_kind(kind: &str) -> Option<&'static str> {
+    match kind.as_bytes() {
+        b"job" => Some("job"),
+        b"workflow_job" => Some("workflow_job"),
+        _ => None,
+    }
+}
+
+/// The controller, as the monitor asks it.
+struct Jobs {
+    client: Arc<Client>,
+    clock: Arc<dyn Clock>,
+}
+
+#[async_trait]
+impl Source for Jobs {
+    async fn page(&self, ids: &[u64]) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError> {
+        let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
+        let ids = ids.join(",");
+        let filter = [
+            ("id__in", ids.as_str()),
+            ("page_size", "200"),
+            ("count_disabled", "1"),
+        ];
+        let answer = self
+            .client
+            .get("unified_jobs/", &filter, "the list of jobs")
+            .await?;
+        let at = self.clock.now();
+        let now = answer.date.unwrap_or(at);
+        let rows = answer.json::<List>()?.results.into_iter();
+        let seen = rows.filter_map(|body| {
+            let (id, _) = (body.id?, known_kind(&body.kind)?);
+            Some((id, Arc::new(Seen::new(body, now, at, false))))
+        });
+        Ok(seen.collect())
+    }
+
+    async fn one(&self, kind: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError> {
+        let path = format!("{}/{id}/", collection(kind).unwrap_or("jobs"));
+        let what = format!("{} {id}", kind.replace('_', " "));
+        let answer = self.client.get(&path, &[], &what).await?;
+        let at = self.clock.now();
+        let mut body: JobBody = answer.json()?;
+        kind.clone_into(&mut body.kind);
+        let now = answer.date.unwrap_or(at);
+        Ok(Arc::new(Seen::new(body, now, at, true)))
     }
 }
 

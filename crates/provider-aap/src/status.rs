@@ -78,6 +78,8 @@ pub(crate) struct JobBody {
     #[serde(deserialize_with = "lenient")]
     pub launch_type: String,
     #[serde(deserialize_with = "lenient")]
+    pub unified_job_template: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
     pub extra_vars: String,
 }
 

@@ -1,0 +1,288 @@
+//! One poller for all jobs of a controller.
+//!
+//! A process with few live jobs asks about each by itself, when somebody wants to know. From
+//! [`MonitorConfig::batch_from`] on, jobs are asked about in pages of up to 200 and in rounds: every
+//! job that somebody has asked about lately is looked at once per poll interval, whoever asks in
+//! between gets what the round has seen, and what has changed is told to [`JobEvents`].
+
+mod breaker;
+mod events;
+mod pace;
+mod schedule;
+#[cfg(test)]
+mod tests;
+mod worker;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::{SignedDuration, Timestamp};
+use provider_core::{Clock, Effect, ErrorKind, JobState, ProviderError, clock};
+use serde::Deserialize;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::client::std_duration;
+use crate::map_status;
+use crate::status::JobBody;
+use breaker::Breaker;
+use events::Events;
+pub use events::JobEvents;
+use schedule::{Asked, Schedule};
+
+/// How jobs are watched together.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+pub struct MonitorConfig {
+    /// From so many live jobs on they are asked about in pages; fewer are asked about one by one.
+    pub batch_from: u32,
+    /// How many pages are asked for at once. Launches and cancels do not count.
+    pub max_in_flight: u32,
+    /// After so many failures in a row nothing is asked for a while.
+    pub breaker_failures: u32,
+    /// How long; then one question is let through to try.
+    pub breaker_pause: SignedDuration,
+}
+
+impl Default for MonitorConfig {
+    fn default() -> Self {
+        Self {
+            batch_from: 32,
+            max_in_flight: 4,
+            breaker_failures: 5,
+            breaker_pause: SignedDuration::from_secs(30),
+        }
+    }
+}
+
+impl MonitorConfig {
+    fn max_in_flight(&self) -> usize {
+        usize::try_from(self.max_in_flight)
+            .unwrap_or(usize::MAX)
+            .max(1)
+    }
+}
+
+/// A job as it was seen at one moment.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) body: JobBody,
+    /// Its template, to learn how long such jobs take.
+    template: Option<u64>,
+    /// Whether it was read by itself, with what lists lack.
+    pub(crate) is_detail: bool,
+    /// The server's clock then, or ours where it told none.
+    pub(crate) now: Timestamp,
+    /// Our clock then.
+    at: Timestamp,
+}
+
+impl Seen {
+    pub(crate) fn new(mut body: JobBody, now: Timestamp, at: Timestamp, is_detail: bool) -> Self {
+        // Nobody asks for it here, and it may be long.
+        body.extra_vars = String::new();
+        Self {
+            template: body.unified_job_template,
+            is_detail,
+            body,
+            now,
+            at,
+        }
+    }
+
+    pub(crate) fn state(&self) -> JobState {
+        map_status(&self.body.status)
+    }
+
+    fn since_created(&self) -> Option<Duration> {
+        Some(clock::since(self.now, self.body.created?))
+    }
+
+    fn since_started(&self) -> Option<Duration> {
+        Some(clock::since(self.now, self.body.started?))
+    }
+}
+
+/// Where answers come from.
+#[async_trait]
+pub(crate) trait Source: Send + Sync {
+    /// Those of these jobs that the controller shows, of either kind.
+    async fn page(&self, ids: &[u64]) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError>;
+
+    /// One job.
+    async fn one(&self, kind: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError>;
+}
+
+struct State {
+    schedule: Schedule,
+    breaker: Breaker,
+    without_lists_until: Option<Instant>,
+    is_running: bool,
+}
+
+pub(crate) struct Inner {
+    config: MonitorConfig,
+    interval: Duration,
+    clock: Arc<dyn Clock>,
+    source: Arc<dyn Source>,
+    state: Mutex<State>,
+    wake: Arc<Notify>,
+    events: Events,
+    #[cfg_attr(
+        not(feature = "metrics"),
+        allow(dead_code, reason = "a label of metrics")
+    )]
+    provider: String,
+}
+
+impl Inner {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell_breaker(&self, state: &State, now: Instant) {
+        let shut = state.breaker.shut_for(now).is_some();
+        #[cfg(feature = "metrics")]
+        {
+            let provider = self.provider.clone();
+            metrics::gauge!("provider_breaker_open", "provider" => provider.clone())
+                .set(u8::from(shut));
+            let jobs = u32::try_from(state.schedule.len()).unwrap_or(u32::MAX);
+            metrics::gauge!("provider_monitored_jobs", "provider" => provider).set(jobs);
+        }
+        tracing::trace!(shut, jobs = state.schedule.len(), "a page is done");
+    }
+}
+
+/// The poller. Cheap to clone; its task ends with the last clone, or when there is nothing to watch.
+#[derive(Clone)]
+pub(crate) struct Monitor(Arc<Inner>);
+
+impl fmt::Debug for Monitor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Monitor")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Monitor {
+    pub(crate) fn new(
+        config: &MonitorConfig,
+        provider: &str,
+        interval: Duration,
+        clock: Arc<dyn Clock>,
+        source: Arc<dyn Source>,
+        seed: u64,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            state: Mutex::new(State {
+                schedule: Schedule::new(config, interval, seed),
+                breaker: Breaker::new(
+                    config.breaker_failures.max(1),
+                    std_duration(config.breaker_pause),
+                ),
+                without_lists_until: None,
+                is_running: false,
+            }),
+            config: config.clone(),
+            interval,
+            clock,
+            source,
+            wake: Arc::default(),
+            events: Events::new(provider),
+            provider: provider.to_owned(),
+        }))
+    }
+
+    /// The job as it was seen within the last round, or as it is now.
+    pub(crate) async fn seen(
+        &self,
+        kind: &'static str,
+        id: u64,
+    ) -> Result<Arc<Seen>, ProviderError> {
+        let inner = &self.0;
+        let asked = {
+            let mut state = inner.lock();
+            let now = Instant::now();
+            let keep = inner.interval.mul_f64(1.5);
+            // By the caller's clock as well: it may be another than the timer's.
+            let is_old = |seen: &Seen| clock::since(inner.clock.now(), seen.at) >= keep;
+            let asked = state.schedule.ask(id, kind, now, is_old);
+            if let (Asked::Wait(_), Some(left)) = (&asked, state.breaker.shut_for(now)) {
+                state.schedule.refuse(&worker::shut(left));
+            }
+            if !matches!(asked, Asked::Alone) && !std::mem::replace(&mut state.is_running, true) {
+                tokio::spawn(worker::run(Arc::downgrade(inner)));
+            }
+            asked
+        };
+        match asked {
+            Asked::Known(seen) => Ok(seen),
+            Asked::Alone => {
+                let seen = inner.source.one(kind, id).await;
+                let change = match &seen {
+                    Ok(seen) => inner.lock().schedule.learn(id, seen, Instant::now()),
+                    Err(error) if error.kind() == ErrorKind::NotFound => {
+                        inner.lock().schedule.gone(id, error);
+                        None
+                    }
+                    Err(_) => None,
+                };
+                if let Some(change) = change {
+                    inner.events.publish(&change);
+                }
+                seen
+            }
+            Asked::Wait(told) => {
+                inner.wake.notify_one();
+                told.await.unwrap_or_else(|_| {
+                    Err(ProviderError::new(
+                        Effect::NotSent,
+                        ErrorKind::Unavailable,
+                        "the round that would have answered was broken off",
+                    ))
+                })
+            }
+        }
+    }
+
+    /// Something may have happened to this job: whether it is one that is watched. It is looked at
+    /// soon, or, where jobs are asked about one by one, those who want to know are told to ask.
+    #[cfg_attr(
+        not(any(feature = "push", feature = "webhook")),
+        allow(dead_code, reason = "for them")
+    )]
+    pub(crate) fn hint(&self, id: u64) -> bool {
+        let (known, ask_yourself) = {
+            let mut state = self.0.lock();
+            let known = state.schedule.hurry(id, Instant::now());
+            (
+                known,
+                state
+                    .schedule
+                    .unseen(id)
+                    .filter(|_| known && !state.is_running),
+            )
+        };
+        if let Some(change) = ask_yourself {
+            self.0.events.publish(&change);
+        }
+        if known {
+            self.0.wake.notify_one();
+        }
+        known
+    }
+
+    /// We have acted on this job ourselves: what was seen of it counts no more.
+    pub(crate) fn distrust(&self, id: u64) {
+        self.0.lock().schedule.distrust(id, Instant::now());
+        self.0.wake.notify_one();
+    }
+
+    pub(crate) fn subscribe(&self) -> JobEvents {
+        self.0.events.subscribe()
+    }
+}

@@ -1,0 +1,98 @@
+//! How soon a job is looked at again.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use provider_core::JobState;
+use provider_core::lifecycle::{Entropy, SeededEntropy};
+
+use super::Seen;
+
+/// After so long in the queue, a job is looked at less often.
+const LONG_QUEUE: Duration = Duration::from_secs(600);
+/// Templates whose usual duration is remembered.
+const MAX_TEMPLATES: usize = 1_000;
+
+/// How long jobs of each template usually take, learned from their ends.
+#[derive(Debug, Default)]
+pub(super) struct Usual(HashMap<u64, Duration>);
+
+impl Usual {
+    /// A job has ended. The newest counts for a quarter.
+    pub(super) fn ended(&mut self, seen: &Seen) {
+        let (Some(template), Some(took)) = (seen.template, seen.body.elapsed) else {
+            return;
+        };
+        let Ok(took) = Duration::try_from_secs_f64(took) else {
+            return;
+        };
+        if seen.state() != JobState::Succeeded {
+            return;
+        }
+        if let Some(usual) = self.0.get_mut(&template) {
+            *usual = (*usual * 3 + took) / 4;
+        } else if self.0.len() < MAX_TEMPLATES {
+            self.0.insert(template, took);
+        }
+    }
+
+    fn of(&self, seen: &Seen) -> Option<Duration> {
+        self.0.get(&seen.template?).copied()
+    }
+}
+
+/// The policy's interval, and what is made of it for one job.
+#[derive(Debug)]
+pub(super) struct Pace {
+    interval: Duration,
+    dice: SeededEntropy,
+}
+
+impl Pace {
+    pub(super) fn new(interval: Duration, seed: u64) -> Self {
+        Self {
+            interval,
+            dice: SeededEntropy::new(seed),
+        }
+    }
+
+    /// Up to a tenth sooner: an interval is the longest that an end may stay unseen.
+    fn varied(&self, wait: Duration) -> Duration {
+        let part = u32::try_from(self.dice.next() % 1_000).unwrap_or(0);
+        wait.mul_f64(1.0 - f64::from(part) / 10_000.0)
+    }
+
+    /// For a job that is not over.
+    pub(super) fn until_next(&self, seen: &Seen, usual: &Usual) -> Duration {
+        let interval = self.varied(self.interval);
+        match seen.state() {
+            JobState::Pending | JobState::Waiting => {
+                // A job that has waited for an hour can wait a little longer for us.
+                let waited = seen.since_created().unwrap_or_default();
+                let times = (waited.as_secs_f64() / LONG_QUEUE.as_secs_f64()).clamp(1.0, 4.0);
+                interval.mul_f64(times)
+            }
+            JobState::Running => {
+                // Its usual end is not slept through: a look just after it.
+                let left = usual
+                    .of(seen)
+                    .and_then(|usual| usual.checked_sub(seen.since_started()?));
+                match left {
+                    Some(left) if left < interval => {
+                        (left + self.interval / 20).max(self.interval / 5)
+                    }
+                    _ => interval,
+                }
+            }
+            _ => interval,
+        }
+    }
+
+    /// After a question that was not answered: anywhere in the next round, so that a recovery is
+    /// spread like the steady course.
+    pub(super) fn until_retry(&self) -> Duration {
+        let part = u32::try_from(self.dice.next() % 1_000).unwrap_or(0);
+        self.interval
+            .mul_f64(0.25 + 0.75 * f64::from(part) / 1_000.0)
+    }
+}

@@ -1,0 +1,343 @@
+//! Which jobs are asked about next, and together. No IO; the time is told.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use provider_core::{JobState, ProviderError};
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::pace::{Pace, Usual};
+use super::{MonitorConfig, Seen};
+
+/// The largest page that the controller gives.
+pub(super) const PAGE: usize = 200;
+/// Ids in one request line: 4 kB are refused by some web servers (AWX 24.6.1: gunicorn).
+const MAX_ID_BYTES: usize = 2_800;
+/// The longest time between two pages, however few there are: a hint is followed within a second.
+const MAX_GAP: Duration = Duration::from_millis(700);
+
+/// What somebody who waits for a job is told.
+pub(super) type Told = Result<Arc<Seen>, ProviderError>;
+
+struct Watched {
+    kind: &'static str,
+    due: Instant,
+    in_flight: bool,
+    asked: Instant,
+    seen: Option<(Arc<Seen>, Instant)>,
+    waiters: Vec<oneshot::Sender<Told>>,
+}
+
+/// The jobs of one controller that somebody wants to know about.
+pub(super) struct Schedule {
+    interval: Duration,
+    batch_from: usize,
+    pace: Pace,
+    jobs: HashMap<u64, Watched>,
+    due: BTreeSet<(Instant, u64)>,
+    usual: Usual,
+    last_page: Option<Instant>,
+    last_clearing: Option<Instant>,
+}
+
+/// What to do about a question.
+pub(super) enum Asked {
+    /// This is new enough.
+    Known(Arc<Seen>),
+    /// The answer comes here.
+    Wait(oneshot::Receiver<Told>),
+    /// There are few jobs: ask about this one alone, at once.
+    Alone,
+}
+
+/// The next thing to do.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// Ask about these together.
+    Page(Vec<u64>),
+    /// Nothing before this moment.
+    At(Instant),
+    /// Nothing at all.
+    Idle,
+}
+
+/// A change of a job that was seen.
+pub(super) struct Change {
+    pub(super) id: u64,
+    pub(super) kind: &'static str,
+    pub(super) state: JobState,
+}
+
+impl Schedule {
+    pub(super) fn new(config: &MonitorConfig, interval: Duration, seed: u64) -> Self {
+        Self {
+            interval,
+            batch_from: usize::try_from(config.batch_from).unwrap_or(usize::MAX),
+            pace: Pace::new(interval, seed),
+            jobs: HashMap::new(),
+            due: BTreeSet::new(),
+            usual: Usual::default(),
+            last_page: None,
+            last_clearing: None,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.jobs.len()
+    }
+
+    /// Somebody wants to know. `is_old` says whether what was seen is too old by the caller's clock.
+    pub(super) fn ask(
+        &mut self,
+        id: u64,
+        kind: &'static str,
+        now: Instant,
+        is_old: impl Fn(&Seen) -> bool,
+    ) -> Asked {
+        let keep = self.keep();
+        let few = self.jobs.len() < self.batch_from;
+        let job = self.jobs.entry(id).or_insert_with(|| Watched {
+            kind,
+            due: now,
+            in_flight: false,
+            asked: now,
+            seen: None,
+            waiters: Vec::new(),
+        });
+        job.asked = now;
+        if few {
+            return Asked::Alone;
+        }
+        // As long as the rounds keep up, what they have seen is good; else it is waited for.
+        if let Some((seen, at)) = &job.seen
+            && now.saturating_duration_since(*at) < keep
+            && !is_old(seen)
+        {
+            return Asked::Known(Arc::clone(seen));
+        }
+        let (tell, told) = oneshot::channel();
+        job.waiters.push(tell);
+        self.hurry(id, now);
+        Asked::Wait(told)
+    }
+
+    /// How old an answer may be: one round and a half.
+    fn keep(&self) -> Duration {
+        self.interval.mul_f64(1.5)
+    }
+
+    /// What was seen of a job by a request of its own.
+    pub(super) fn learn(&mut self, id: u64, seen: &Arc<Seen>, now: Instant) -> Option<Change> {
+        self.see(id, Arc::clone(seen), now)
+    }
+
+    /// Something may have happened to this job: it is asked about at once. Whether it is known.
+    pub(super) fn hurry(&mut self, id: u64, now: Instant) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return false;
+        };
+        if job.in_flight {
+            // What is on its way may have been read before it happened.
+            job.due = now;
+            return true;
+        }
+        self.due.remove(&(job.due, id));
+        job.due = job.due.min(now);
+        self.due.insert((job.due, id));
+        true
+    }
+
+    /// A change of a job that nobody has looked at.
+    pub(super) fn unseen(&self, id: u64) -> Option<Change> {
+        let job = self.jobs.get(&id)?;
+        Some(Change {
+            id,
+            kind: job.kind,
+            state: JobState::Unknown,
+        })
+    }
+
+    /// Forgets what was seen of a job, because we have just acted on it ourselves.
+    pub(super) fn distrust(&mut self, id: u64, now: Instant) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.seen = None;
+        }
+        self.hurry(id, now);
+    }
+
+    /// The time between two pages: a recovery is at most twice as fast as the steady course.
+    pub(super) fn gap(&self) -> Duration {
+        let pages = self.jobs.len() / PAGE;
+        if pages == 0 {
+            return Duration::ZERO;
+        }
+        let pages = u32::try_from(pages + 1).unwrap_or(u32::MAX);
+        (self.interval / pages.saturating_mul(2)).min(MAX_GAP)
+    }
+
+    /// What to ask next.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
+        self.forget(now);
+        if self.jobs.len() < self.batch_from {
+            // Few jobs are asked about one by one, by those who want to know.
+            let any_waits = self.jobs.values().any(|job| !job.waiters.is_empty());
+            if !any_waits {
+                return if self.jobs.is_empty() {
+                    Next::Idle
+                } else {
+                    Next::At(now + self.interval)
+                };
+            }
+        }
+        let Some((first, _)) = self.due.first().copied() else {
+            return if self.jobs.is_empty() {
+                Next::Idle
+            } else {
+                Next::At(now + self.interval)
+            };
+        };
+        let earliest = self.last_page.map_or(now, |at| at + self.gap());
+        let at = first.max(earliest);
+        if at > now {
+            return Next::At(at);
+        }
+        // A page costs little more for being full: those that are due soon come along.
+        let soon = now + self.interval / 8;
+        let mut page = Vec::new();
+        let mut bytes = 0;
+        for (due, id) in &self.due {
+            bytes += 1 + usize::try_from(id.max(&1).ilog10()).unwrap_or(20) + 1;
+            if *due > soon || page.len() == PAGE || bytes > MAX_ID_BYTES {
+                break;
+            }
+            page.push(*id);
+        }
+        for id in &page {
+            if let Some(job) = self.jobs.get_mut(id) {
+                self.due.remove(&(job.due, *id));
+                job.in_flight = true;
+                // Whoever hurries it from now on wants another look.
+                job.due = now + self.interval;
+            }
+        }
+        self.last_page = Some(now);
+        Next::Page(page)
+    }
+
+    /// Drops jobs that nobody has asked about for three rounds.
+    fn forget(&mut self, now: Instant) {
+        let patience = self.interval * 3;
+        let lately = |at: Instant| now.saturating_duration_since(at) < self.interval / 4;
+        if self.last_clearing.is_some_and(lately) {
+            return;
+        }
+        self.last_clearing = Some(now);
+        let due = &mut self.due;
+        self.jobs.retain(|id, job| {
+            let stays = job.in_flight
+                || !job.waiters.is_empty()
+                || now.saturating_duration_since(job.asked) < patience;
+            if !stays {
+                due.remove(&(job.due, *id));
+            }
+            stays
+        });
+    }
+
+    fn see(&mut self, id: u64, seen: Arc<Seen>, now: Instant) -> Option<Change> {
+        let state = seen.state();
+        if state.is_terminal() {
+            self.usual.ended(&seen);
+        }
+        let job = self.jobs.get_mut(&id)?;
+        let hurried = job.in_flight && job.due <= now;
+        self.due.remove(&(job.due, id));
+        job.in_flight = false;
+        let changed = job
+            .seen
+            .as_ref()
+            .is_none_or(|(old, _)| old.state() != state);
+        let change = changed.then_some(Change {
+            id,
+            kind: job.kind,
+            state,
+        });
+        for waiter in job.waiters.drain(..) {
+            let _ = waiter.send(Ok(Arc::clone(&seen)));
+        }
+        if !state.is_terminal() {
+            job.due = if hurried {
+                now
+            } else {
+                now + self.pace.until_next(&seen, &self.usual)
+            };
+            self.due.insert((job.due, id));
+        }
+        job.seen = Some((seen, now));
+        change
+    }
+
+    /// A page has come: these were on it.
+    pub(super) fn page(&mut self, rows: Vec<(u64, Arc<Seen>)>, now: Instant) -> Vec<Change> {
+        let seen = rows
+            .into_iter()
+            .filter_map(|(id, seen)| self.see(id, seen, now));
+        seen.collect()
+    }
+
+    /// The kinds of those that were asked about and did not come.
+    pub(super) fn missing(&self, asked: &[u64]) -> Vec<(u64, &'static str)> {
+        let missing = asked.iter().filter_map(|id| {
+            let job = self.jobs.get(id).filter(|job| job.in_flight)?;
+            Some((*id, job.kind))
+        });
+        missing.collect()
+    }
+
+    /// The controller does not know this job.
+    pub(super) fn gone(&mut self, id: u64, error: &ProviderError) {
+        if let Some(job) = self.jobs.remove(&id) {
+            self.due.remove(&(job.due, id));
+            for waiter in job.waiters {
+                let _ = waiter.send(Err(error.clone()));
+            }
+        }
+    }
+
+    /// These could not be asked about. Whoever waits is told; the next try has its place in the
+    /// round, not at once.
+    pub(super) fn failed(&mut self, ids: &[u64], error: &ProviderError, now: Instant) {
+        for id in ids {
+            let Some(job) = self.jobs.get_mut(id) else {
+                continue;
+            };
+            self.due.remove(&(job.due, *id));
+            job.in_flight = false;
+            for waiter in job.waiters.drain(..) {
+                let _ = waiter.send(Err(error.clone()));
+            }
+            job.due = now + self.pace.until_retry();
+            self.due.insert((job.due, *id));
+        }
+    }
+
+    /// These are asked about once more, in another way; whoever waits goes on waiting.
+    pub(super) fn again(&mut self, id: u64, now: Instant) {
+        if let Some(job) = self.jobs.get_mut(&id) {
+            job.in_flight = false;
+            job.due = now;
+            self.due.insert((now, id));
+        }
+    }
+
+    /// Everybody who waits is told this error; nothing was asked.
+    pub(super) fn refuse(&mut self, error: &ProviderError) {
+        for job in self.jobs.values_mut() {
+            for waiter in job.waiters.drain(..) {
+                let _ = waiter.send(Err(error.clone()));
+            }
+        }
+    }
+}

@@ -1,0 +1,619 @@
+//! The rounds on paused time, over a controller in memory that keeps a list of what it was asked.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use futures::StreamExt;
+use provider_core::{JobRef, ManualClock};
+use serde_json::json;
+use tokio::time::{advance, sleep};
+
+use super::*;
+
+const INTERVAL: Duration = Duration::from_secs(30);
+const KIND: &str = "job";
+
+#[derive(Default)]
+struct Controller {
+    jobs: Mutex<HashMap<u64, &'static str>>,
+    /// When, and about how many.
+    asked: Mutex<Vec<(Instant, usize, bool)>>,
+    trouble: Mutex<Option<Box<dyn FnMut() -> Option<ProviderError> + Send>>>,
+    trouble_with_lists: Mutex<Option<ProviderError>>,
+    trouble_with_singles: Mutex<Option<ProviderError>>,
+    latency: Duration,
+}
+
+impl Controller {
+    fn with(count: u64) -> Arc<Self> {
+        let jobs = (1..=count).map(|id| (id, "running")).collect();
+        Arc::new(Self {
+            jobs: Mutex::new(jobs),
+            latency: Duration::from_millis(5),
+            ..Self::default()
+        })
+    }
+
+    fn set(&self, id: u64, status: &'static str) {
+        self.jobs.lock().unwrap().insert(id, status);
+    }
+
+    fn trouble(&self, trouble: impl FnMut() -> Option<ProviderError> + Send + 'static) {
+        *self.trouble.lock().unwrap() = Some(Box::new(trouble));
+    }
+
+    fn fair(&self) {
+        *self.trouble.lock().unwrap() = None;
+    }
+
+    fn asked(&self) -> Vec<(Instant, usize, bool)> {
+        self.asked.lock().unwrap().clone()
+    }
+
+    fn count(&self) -> usize {
+        self.asked.lock().unwrap().len()
+    }
+
+    async fn answer(
+        &self,
+        ids: &[u64],
+        is_page: bool,
+    ) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError> {
+        self.asked
+            .lock()
+            .unwrap()
+            .push((Instant::now(), ids.len(), is_page));
+        // What is answered is what was read, and that was before the way back.
+        let rows = {
+            let jobs = self.jobs.lock().unwrap();
+            let row = |id: &u64| {
+                let body = json!({"id": id, "type": KIND, "status": jobs.get(id)?});
+                let (body, now) = (serde_json::from_value(body).unwrap(), start());
+                Some((*id, Arc::new(Seen::new(body, now, now, !is_page))))
+            };
+            ids.iter().filter_map(row).collect()
+        };
+        sleep(self.latency).await;
+        let trouble = self
+            .trouble
+            .lock()
+            .unwrap()
+            .as_mut()
+            .and_then(|trouble| trouble());
+        let of_kind = if is_page {
+            &self.trouble_with_lists
+        } else {
+            &self.trouble_with_singles
+        };
+        let of_kind = of_kind.lock().unwrap().clone();
+        match trouble.or(of_kind) {
+            Some(error) => Err(error),
+            None => Ok(rows),
+        }
+    }
+}
+
+#[async_trait]
+impl Source for Controller {
+    async fn page(&self, ids: &[u64]) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError> {
+        self.answer(ids, true).await
+    }
+
+    async fn one(&self, _: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError> {
+        let rows = self.answer(&[id], false).await?;
+        let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "no such job");
+        rows.into_iter()
+            .next()
+            .map(|(_, seen)| seen)
+            .ok_or_else(gone)
+    }
+}
+
+fn start() -> Timestamp {
+    "2026-11-23T04:00:00Z".parse().unwrap()
+}
+
+fn monitor(controller: &Arc<Controller>, config: &MonitorConfig) -> Monitor {
+    let clock = Arc::new(ManualClock::new(start()));
+    Monitor::new(config, "aap", INTERVAL, clock, controller.clone(), 1)
+}
+
+fn in_rounds() -> MonitorConfig {
+    MonitorConfig {
+        batch_from: 0,
+        ..MonitorConfig::default()
+    }
+}
+
+fn unavailable() -> ProviderError {
+    ProviderError::new(Effect::Rejected, ErrorKind::Unavailable, "502")
+}
+
+/// What an engine does for each of its objects.
+fn poll_for_ever(monitor: &Monitor, count: u64, seen: &Arc<Mutex<HashMap<u64, Instant>>>) {
+    for id in 1..=count {
+        let (monitor, seen) = (monitor.clone(), Arc::clone(seen));
+        tokio::spawn(async move {
+            // As the engine spreads its first polls after a start, and varies the others.
+            let first = INTERVAL.mul_f64((id * 7_919 % 1_000) as f64 / 1_000.0);
+            sleep(first).await;
+            for n in 0.. {
+                if let Ok(row) = monitor.seen(KIND, id).await
+                    && row.state().is_terminal()
+                {
+                    seen.lock().unwrap().entry(id).or_insert_with(Instant::now);
+                    return;
+                }
+                let part = ((id + n) * 104_729 % 1_000) as f64 / 1_000.0;
+                sleep(INTERVAL.mul_f64(0.8 + 0.4 * part)).await;
+            }
+        });
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn few_jobs_are_asked_about_one_by_one_and_always_anew() {
+    let controller = Controller::with(3);
+    let monitor = monitor(&controller, &MonitorConfig::default());
+    for id in [1, 2, 1, 1] {
+        assert_eq!(
+            monitor.seen(KIND, id).await.unwrap().state(),
+            JobState::Running
+        );
+    }
+    controller.set(1, "successful");
+    assert_eq!(
+        monitor.seen(KIND, 1).await.unwrap().state(),
+        JobState::Succeeded
+    );
+    assert!(
+        controller
+            .asked()
+            .iter()
+            .all(|(_, ids, page)| *ids == 1 && !page)
+    );
+    assert_eq!(controller.count(), 5);
+    advance(INTERVAL * 20).await;
+    assert_eq!(controller.count(), 5, "nothing happens by itself");
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_at_once_become_pages() {
+    let controller = Controller::with(1_000);
+    let monitor = monitor(&controller, &in_rounds());
+    let asked = (1..=1_000).map(|id| monitor.seen(KIND, id));
+    for seen in futures::future::join_all(asked).await {
+        assert_eq!(seen.unwrap().state(), JobState::Running);
+    }
+    let pages = controller.asked();
+    assert_eq!(pages.len(), 5, "{pages:?}");
+    assert!(pages.iter().all(|(_, ids, page)| *ids == 200 && *page));
+}
+
+#[tokio::test(start_paused = true)]
+async fn questions_about_one_job_are_one_question() {
+    let controller = Controller::with(1);
+    let monitor = monitor(&controller, &in_rounds());
+    let asked = (0..50).map(|_| monitor.seen(KIND, 1));
+    futures::future::join_all(asked).await;
+    assert_eq!(controller.count(), 1);
+    // What the round has seen is good until the next one.
+    advance(INTERVAL / 2).await;
+    monitor.seen(KIND, 1).await.unwrap();
+    assert_eq!(controller.count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_jobs_cost_sixty_requests_a_round() {
+    let controller = Controller::with(10_000);
+    let monitor = monitor(&controller, &in_rounds());
+    poll_for_ever(&monitor, 10_000, &Arc::default());
+    sleep(INTERVAL * 3).await;
+    let before = controller.count();
+    sleep(INTERVAL * 4).await;
+    let a_round = (controller.count() - before) as f64 / 4.0;
+    println!("{a_round} requests a round");
+    assert!(a_round <= 60.0, "{a_round}");
+    let ids: usize = controller
+        .asked()
+        .iter()
+        .skip(before)
+        .map(|(_, ids, _)| ids)
+        .sum();
+    assert!(ids >= 4 * 10_000, "every job in every round: {ids}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_end_is_seen_within_an_interval_and_told_at_once() {
+    let controller = Controller::with(2_000);
+    let monitor = monitor(&controller, &in_rounds());
+    let mut events = monitor.subscribe();
+    poll_for_ever(&monitor, 2_000, &Arc::default());
+    sleep(INTERVAL * 3).await;
+    let soon = Duration::from_millis(1);
+    while tokio::time::timeout(soon, events.next()).await.is_ok() {}
+    let ended = Instant::now();
+    for id in 1..=2_000 {
+        controller.set(id, "successful");
+    }
+    let mut late = Duration::ZERO;
+    for _ in 0..2_000 {
+        let (job, state) = events.next().await.unwrap();
+        assert_eq!((job.kind.as_str(), state), (KIND, JobState::Succeeded));
+        late = late.max(ended.elapsed());
+    }
+    println!("the last after {late:?}");
+    assert!(late < INTERVAL + Duration::from_secs(1), "{late:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_is_not_on_the_page_is_gone_only_when_it_says_so_itself() {
+    let controller = Controller::with(50);
+    let monitor = monitor(&controller, &in_rounds());
+    controller.jobs.lock().unwrap().remove(&7);
+    let asked = (1..=50).map(|id| monitor.seen(KIND, id));
+    let seen = futures::future::join_all(asked).await;
+    for (n, seen) in seen.into_iter().enumerate() {
+        match seen {
+            Ok(_) => assert_ne!(n, 6),
+            Err(error) => assert_eq!((n, error.kind()), (6, ErrorKind::NotFound)),
+        }
+    }
+    let asked: Vec<(usize, bool)> = controller
+        .asked()
+        .iter()
+        .map(|(_, n, page)| (*n, *page))
+        .collect();
+    assert_eq!(asked, [(50, true), (1, false)]);
+    // And not for good: a trouble with the single question is no proof either.
+    controller.jobs.lock().unwrap().remove(&8);
+    sleep(INTERVAL * 2).await;
+    *controller.trouble_with_singles.lock().unwrap() = Some(unavailable());
+    for _ in 0..3 {
+        let error = monitor.seen(KIND, 8).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        sleep(INTERVAL).await;
+    }
+    *controller.trouble_with_singles.lock().unwrap() = None;
+    sleep(INTERVAL * 2).await;
+    let error = monitor.seen(KIND, 8).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn where_lists_are_refused_jobs_are_asked_about_one_by_one() {
+    let controller = Controller::with(40);
+    let refusal = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no lists for you");
+    *controller.trouble_with_lists.lock().unwrap() = Some(refusal);
+    let monitor = monitor(&controller, &in_rounds());
+    let asked = (1..=40).map(|id| monitor.seen(KIND, id));
+    for seen in futures::future::join_all(asked).await {
+        assert_eq!(seen.unwrap().state(), JobState::Running);
+    }
+    let pages = controller.asked().iter().filter(|(.., page)| *page).count();
+    assert_eq!((pages, controller.count()), (1, 41));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_goes_away_takes_nobody_with_it() {
+    let controller = Controller::with(2);
+    let monitor = monitor(&controller, &in_rounds());
+    let (first, second) = (monitor.clone(), monitor.clone());
+    let leaves = tokio::spawn(async move { first.seen(KIND, 1).await });
+    let stays = tokio::spawn(async move { second.seen(KIND, 1).await });
+    sleep(Duration::from_millis(1)).await;
+    leaves.abort();
+    assert_eq!(stays.await.unwrap().unwrap().state(), JobState::Running);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_task_ends_with_the_monitor_and_with_the_last_question() {
+    let controller = Controller::with(100);
+    let watched = monitor(&controller, &in_rounds());
+    let asked = (1..=100).map(|id| watched.seen(KIND, id));
+    futures::future::join_all(asked).await;
+    // Nobody asks any more: three rounds later nothing is watched.
+    sleep(INTERVAL * 5).await;
+    let count = controller.count();
+    sleep(INTERVAL * 20).await;
+    assert_eq!(controller.count(), count);
+    assert!(!watched.0.lock().is_running);
+    // Asked again, it runs again; and ends with its owner.
+    watched.seen(KIND, 1).await.unwrap();
+    assert!(watched.0.lock().is_running);
+    let inner = Arc::downgrade(&watched.0);
+    drop(watched);
+    sleep(Duration::from_secs(60)).await;
+    assert!(inner.upgrade().is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_hint_makes_a_look_come_early_and_nothing_else() {
+    let controller = Controller::with(100);
+    let monitor = monitor(&controller, &in_rounds());
+    let asked = (1..=100).map(|id| monitor.seen(KIND, id));
+    futures::future::join_all(asked).await;
+    let mut events = monitor.subscribe();
+    sleep(Duration::from_secs(1)).await;
+    // A hint that is wrong changes nothing.
+    assert!(monitor.hint(3));
+    sleep(Duration::from_secs(1)).await;
+    assert!(futures::FutureExt::now_or_never(events.next()).is_none());
+    controller.set(3, "successful");
+    let at = Instant::now();
+    monitor.hint(3);
+    assert_eq!(
+        events.next().await.unwrap(),
+        (JobRef::new("aap", KIND, "3"), JobState::Succeeded)
+    );
+    assert!(at.elapsed() < Duration::from_secs(1));
+    assert_eq!(
+        monitor.seen(KIND, 3).await.unwrap().state(),
+        JobState::Succeeded
+    );
+    assert!(
+        !monitor.hint(999),
+        "jobs that nobody asks about are not looked at"
+    );
+}
+
+/// A page that is on its way may have been read before the hint's cause: it is not enough.
+#[tokio::test(start_paused = true)]
+async fn a_hint_during_a_look_means_another_look() {
+    let controller = Controller::with(100);
+    let monitor = monitor(&controller, &in_rounds());
+    futures::future::join_all((1..=100).map(|id| monitor.seen(KIND, id))).await;
+    let mut events = monitor.subscribe();
+    monitor.hint(3);
+    sleep(Duration::from_millis(2)).await;
+    assert_eq!(controller.count(), 2, "it is on its way");
+    controller.set(3, "successful");
+    let at = Instant::now();
+    monitor.hint(3);
+    assert_eq!(events.next().await.unwrap().1, JobState::Succeeded);
+    assert!(at.elapsed() < Duration::from_secs(1));
+}
+
+/// What was read before our own cancel says nothing about what came after it.
+#[tokio::test(start_paused = true)]
+async fn what_we_did_ourselves_voids_what_was_seen() {
+    let controller = Controller::with(100);
+    let monitor = monitor(&controller, &in_rounds());
+    futures::future::join_all((1..=100).map(|id| monitor.seen(KIND, id))).await;
+    controller.set(5, "canceled");
+    assert_eq!(
+        monitor.seen(KIND, 5).await.unwrap().state(),
+        JobState::Running
+    );
+    monitor.distrust(5);
+    assert_eq!(
+        monitor.seen(KIND, 5).await.unwrap().state(),
+        JobState::Canceled
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_breaker_opens_tries_once_and_closes() {
+    let now = Instant::now();
+    let pause = Duration::from_secs(30);
+    let mut breaker = Breaker::new(3, pause);
+    for _ in 0..2 {
+        breaker.failed(now, None);
+        assert_eq!(breaker.ask(now), breaker::Door::Open);
+    }
+    breaker.served();
+    for _ in 0..3 {
+        breaker.failed(now, None);
+    }
+    assert_eq!(breaker.ask(now), breaker::Door::Shut(pause));
+    let later = now + pause;
+    assert_eq!(breaker.ask(later), breaker::Door::Probe);
+    assert!(
+        matches!(breaker.ask(later), breaker::Door::Shut(_)),
+        "one at a time"
+    );
+    breaker.failed(later, None);
+    assert_eq!(
+        breaker.ask(later),
+        breaker::Door::Shut(pause),
+        "one failed try is enough"
+    );
+    assert_eq!(breaker.ask(later + pause), breaker::Door::Probe);
+    breaker.served();
+    assert_eq!(breaker.ask(later + pause), breaker::Door::Open);
+    // A time that the server asks for is kept at once.
+    breaker.failed(later, Some(Duration::from_secs(7)));
+    assert_eq!(
+        breaker.ask(later),
+        breaker::Door::Shut(Duration::from_secs(7))
+    );
+}
+
+/// The most pages within any second.
+fn peak(asked: &[(Instant, usize, bool)]) -> usize {
+    let second = Duration::from_secs(1);
+    let within = |from: Instant| {
+        asked
+            .iter()
+            .filter(|(at, _, page)| *page && *at >= from && *at < from + second)
+            .count()
+    };
+    asked.iter().map(|(at, ..)| within(*at)).max().unwrap_or(0)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_controller_that_was_down_for_five_minutes_is_not_stampeded() {
+    let controller = Controller::with(4_000);
+    let monitor = monitor(&controller, &in_rounds());
+    let seen = Arc::default();
+    poll_for_ever(&monitor, 4_000, &seen);
+    sleep(INTERVAL * 4).await;
+    let steady = controller.asked();
+    let steady: Vec<_> = steady
+        .into_iter()
+        .filter(|(at, ..)| at.elapsed() < INTERVAL * 2)
+        .collect();
+    let rate = steady.len() as f64 / (INTERVAL * 2).as_secs_f64();
+    controller.trouble(|| Some(unavailable()));
+    // Who asks now is told at once, and when to come again.
+    sleep(Duration::from_secs(60)).await;
+    let down = controller.count();
+    for id in 1..=500 {
+        controller.set(id, "successful");
+    }
+    sleep(Duration::from_secs(240)).await;
+    let tries = controller.count() - down;
+    assert!(
+        tries <= 10,
+        "{tries} requests in four minutes to a controller that is down"
+    );
+    let error = monitor.seen(KIND, 20_000).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    controller.fair();
+    let up = controller.count();
+    sleep(INTERVAL * 4).await;
+    let after = controller.asked().split_off(up);
+    println!(
+        "steady {rate:.1} pages/s, at most {} in a second of the recovery",
+        peak(&after)
+    );
+    assert!(
+        peak(&after) as f64 <= (2.0 * rate).ceil(),
+        "{} against {rate}",
+        peak(&after)
+    );
+    // Nothing was missed and nothing invented.
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 500);
+    assert!(seen.keys().all(|id| *id <= 500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn half_of_the_pages_fail_and_nothing_is_missed_or_invented() {
+    let controller = Controller::with(3_000);
+    let monitor = monitor(&controller, &in_rounds());
+    let seen = Arc::default();
+    let dice = provider_core::lifecycle::SeededEntropy::new(7);
+    controller.trouble(move || {
+        provider_core::lifecycle::Entropy::next(&dice)
+            .is_multiple_of(2)
+            .then(unavailable)
+    });
+    poll_for_ever(&monitor, 3_000, &seen);
+    for round in 0..6 {
+        sleep(INTERVAL).await;
+        for id in (1 + round * 100)..=(100 + round * 100) {
+            controller.set(id, "failed");
+        }
+    }
+    sleep(INTERVAL * 10).await;
+    let seen = seen.lock().unwrap();
+    assert_eq!(seen.len(), 600);
+    assert!(seen.keys().all(|id| *id <= 600));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_asks_for_quiet_gets_it() {
+    let controller = Controller::with(1_000);
+    let monitor = monitor(&controller, &in_rounds());
+    poll_for_ever(&monitor, 1_000, &Arc::default());
+    sleep(INTERVAL * 2).await;
+    let once = AtomicU64::new(0);
+    let quiet = Duration::from_secs(45);
+    controller.trouble(move || {
+        let error = ProviderError::new(Effect::Rejected, ErrorKind::RateLimited, "slow down");
+        (once.fetch_add(1, Ordering::Relaxed) == 0).then(|| error.with_retry_after(quiet))
+    });
+    let before = controller.count();
+    while controller.count() == before {
+        sleep(Duration::from_millis(10)).await;
+    }
+    let at = controller.asked()[before].0 + controller.latency;
+    sleep(quiet + INTERVAL).await;
+    let asked = controller.asked().split_off(before);
+    let within = asked
+        .iter()
+        .filter(|(when, ..)| *when > at && *when < at + quiet)
+        .count();
+    // Those that were on their way already are not called back.
+    assert!(within == 0, "{within} requests in the quiet");
+    assert!(asked.len() > 1);
+}
+
+#[test]
+fn pages_fit_into_a_request_line() {
+    let mut schedule = Schedule::new(&in_rounds(), INTERVAL, 1);
+    let now = Instant::now();
+    for id in 0..400 {
+        schedule.ask(10_u64.pow(17) + id, KIND, now, |_| false);
+    }
+    let schedule::Next::Page(ids) = schedule.next(now) else {
+        panic!("no page");
+    };
+    let bytes: usize = ids.iter().map(|id| id.to_string().len() + 1).sum();
+    assert!(
+        bytes <= 3_000 && ids.len() > 100,
+        "{} ids, {bytes} bytes",
+        ids.len()
+    );
+}
+
+#[test]
+fn the_pace_follows_the_queue_and_the_usual_end() {
+    let pace = pace::Pace::new(INTERVAL, 1);
+    let mut usual = pace::Usual::default();
+    let seen = |status: &str, created: i64, started: Option<i64>, elapsed: Option<f64>| {
+        let at = |ago: i64| {
+            start()
+                .checked_sub(SignedDuration::from_secs(ago))
+                .unwrap()
+                .to_string()
+        };
+        let body = json!({
+            "status": status, "created": at(created), "started": started.map(at),
+            "elapsed": elapsed, "unified_job_template": 9,
+        });
+        Seen::new(
+            serde_json::from_value(body).unwrap(),
+            start(),
+            start(),
+            false,
+        )
+    };
+    let plain = |wait: Duration| wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL;
+    for _ in 0..100 {
+        assert!(plain(
+            pace.until_next(&seen("running", 10, Some(5), None), &usual)
+        ));
+        assert!(plain(
+            pace.until_next(&seen("pending", 60, None, None), &usual)
+        ));
+    }
+    let queued = pace.until_next(&seen("pending", 1_200, None, None), &usual);
+    assert!(queued > INTERVAL && queued <= INTERVAL * 2, "{queued:?}");
+    let queued = pace.until_next(&seen("pending", 86_400, None, None), &usual);
+    assert!(
+        queued > INTERVAL * 3 && queued <= INTERVAL * 4,
+        "bounded: {queued:?}"
+    );
+    // Learned from successes alone.
+    usual.ended(&seen("failed", 500, Some(400), Some(2.0)));
+    assert!(plain(
+        pace.until_next(&seen("running", 100, Some(90), None), &usual)
+    ));
+    for _ in 0..20 {
+        usual.ended(&seen("successful", 500, Some(400), Some(100.0)));
+    }
+    let near = pace.until_next(&seen("running", 100, Some(90), None), &usual);
+    assert!(
+        near > Duration::from_secs(10) && near < Duration::from_secs(13),
+        "{near:?}"
+    );
+    assert!(plain(
+        pace.until_next(&seen("running", 100, Some(10), None), &usual)
+    ));
+    assert!(
+        plain(pace.until_next(&seen("running", 900, Some(800), None), &usual)),
+        "past it"
+    );
+}
