@@ -25,6 +25,9 @@ pub(crate) struct Client {
     candidates: Vec<&'static str>,
     base: OnceCell<Url>,
     cancel_timeout: Duration,
+    /// Connections that become something else than HTTP; those begin as HTTP/1.1.
+    #[cfg(feature = "push")]
+    upgrading: reqwest::Client,
 }
 
 impl std::fmt::Debug for Client {
@@ -48,7 +51,9 @@ impl Client {
     pub(crate) fn new(config: &AapConfig) -> Result<Self, ConfigError> {
         let (origin, candidates) = roots(&config.url)?;
         Ok(Self {
-            http: http_client(&config.http)?,
+            http: build(http_client(&config.http)?)?,
+            #[cfg(feature = "push")]
+            upgrading: build(http_client(&config.http)?.http1_only())?,
             auth: config.auth.clone(),
             origin,
             candidates,
@@ -103,6 +108,58 @@ impl Client {
             &ExtraVars::new(),
         )
         .await
+    }
+
+    /// A websocket below the server's root, or below the API's where that has a prefix.
+    #[cfg(feature = "push")]
+    pub(crate) async fn upgrade(
+        &self,
+        path: &str,
+        key: &str,
+        csrf: &str,
+    ) -> Result<reqwest::Upgraded, ProviderError> {
+        let what = "the controller's websocket";
+        let root = self.base().await?;
+        let at = if root.path().ends_with(GATEWAY) {
+            root
+        } else {
+            &self.origin
+        };
+        let url = at.join(path).map_err(|_| {
+            ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Invalid,
+                "the path cannot be used in a URL",
+            )
+        })?;
+        let request = self
+            .upgrading
+            .get(url)
+            .header(header::CONNECTION, "Upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, key)
+            .header(header::COOKIE, format!("csrftoken={csrf}"));
+        let request = match &self.auth {
+            Auth::Token(token) => request.bearer_auth(secret(token)),
+            Auth::Basic { username, password } => {
+                request.basic_auth(username, Some(secret(password)))
+            }
+        };
+        let unread = |error: reqwest::Error| answer::transport(&error, Intent::Reads, what);
+        let response = request.send().await.map_err(unread)?;
+        let status = response.status().as_u16();
+        if status == 101 {
+            return response.upgrade().await.map_err(unread);
+        }
+        let kind = if matches!(status, 401 | 403) {
+            ErrorKind::Unauthorized
+        } else {
+            ErrorKind::Unavailable
+        };
+        let text = format!("{what} answered {status}");
+        Err(ProviderError::new(Effect::Rejected, kind, text)
+            .with_advice("let websockets through to the controller; without them, jobs are polled"))
     }
 
     /// The API's root, discovered at the first use.
@@ -271,7 +328,7 @@ fn roots(given: &str) -> Result<(Url, Vec<&'static str>), ConfigError> {
     Ok((url, candidates))
 }
 
-fn http_client(config: &HttpConfig) -> Result<reqwest::Client, ConfigError> {
+fn http_client(config: &HttpConfig) -> Result<reqwest::ClientBuilder, ConfigError> {
     // TLS needs a provider of cryptography for the process; an application that has chosen one
     // keeps it.
     if rustls::crypto::CryptoProvider::get_default().is_none() {
@@ -309,6 +366,10 @@ fn http_client(config: &HttpConfig) -> Result<reqwest::Client, ConfigError> {
             .ok_or_else(|| ConfigError::new(field, &format!("{shown} holds no PEM certificate")))?;
         builder = builder.tls_certs_merge(certificates);
     }
+    Ok(builder)
+}
+
+fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ConfigError> {
     builder
         .build()
         .map_err(|error| ConfigError::new("http", &format!("no connections can be made: {error}")))

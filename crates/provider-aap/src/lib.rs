@@ -37,8 +37,12 @@ mod monitor;
 mod names;
 mod preflight;
 mod provider;
+#[cfg(feature = "push")]
+mod push;
 mod status;
 mod templates;
+#[cfg(feature = "webhook")]
+mod webhook;
 
 pub use config::{AapConfig, Auth, HttpConfig, Timing};
 pub use envelope::Envelope;

@@ -251,10 +251,7 @@ impl Monitor {
 
     /// Something may have happened to this job: whether it is one that is watched. It is looked at
     /// soon, or, where jobs are asked about one by one, those who want to know are told to ask.
-    #[cfg_attr(
-        not(any(feature = "push", feature = "webhook")),
-        allow(dead_code, reason = "for them")
-    )]
+    #[cfg(any(feature = "push", feature = "webhook", test))]
     pub(crate) fn hint(&self, id: u64) -> bool {
         let (known, ask_yourself) = {
             let mut state = self.0.lock();

@@ -150,6 +150,7 @@ impl Schedule {
     }
 
     /// A change of a job that nobody has looked at.
+    #[cfg(any(feature = "push", feature = "webhook", test))]
     pub(super) fn unseen(&self, id: u64) -> Option<Change> {
         let job = self.jobs.get(&id)?;
         Some(Change {

@@ -13,12 +13,15 @@ use super::*;
 const INTERVAL: Duration = Duration::from_secs(30);
 const KIND: &str = "job";
 
+/// What the next request meets.
+type Trouble = Box<dyn FnMut() -> Option<ProviderError> + Send>;
+
 #[derive(Default)]
 struct Controller {
     jobs: Mutex<HashMap<u64, &'static str>>,
     /// When, and about how many.
     asked: Mutex<Vec<(Instant, usize, bool)>>,
-    trouble: Mutex<Option<Box<dyn FnMut() -> Option<ProviderError> + Send>>>,
+    trouble: Mutex<Option<Trouble>>,
     trouble_with_lists: Mutex<Option<ProviderError>>,
     trouble_with_singles: Mutex<Option<ProviderError>>,
     latency: Duration,

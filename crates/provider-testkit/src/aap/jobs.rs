@@ -83,6 +83,8 @@ pub(super) struct Jobs {
     pub labels: Vec<(String, u64)>,
     pub jobs: BTreeMap<u64, Job>,
     pub journal: BTreeMap<u64, Run>,
+    /// Jobs whose status has changed and that nobody has been told of, where somebody listens.
+    pub changed: Option<Vec<u64>>,
     events: BTreeMap<(Timestamp, u64), Event>,
     blocked: BTreeMap<u64, VecDeque<u64>>,
     counter: u64,
@@ -148,10 +150,28 @@ impl Jobs {
                 Event::Commit(new) => {
                     self.create(*new, when);
                 }
-                Event::Start(id) => self.start(id, when),
-                Event::Finish(id) => self.finish(id, when),
-                Event::Stop(id) => self.stop(id, when),
+                Event::Start(id) => {
+                    self.start(id, when);
+                    self.note(id);
+                }
+                Event::Finish(id) => {
+                    self.finish(id, when);
+                    self.note(id);
+                }
+                Event::Stop(id) => {
+                    self.stop(id, when);
+                    self.note(id);
+                }
             }
+        }
+    }
+
+    /// Its status, and that of the workflow around it, may have changed.
+    fn note(&mut self, id: u64) {
+        let parent = self.jobs.get(&id).and_then(|job| job.parent);
+        if let Some(changed) = &mut self.changed {
+            changed.push(id);
+            changed.extend(parent);
         }
     }
 
@@ -202,6 +222,9 @@ impl Jobs {
             sliced,
             working: false,
         };
+        if let Some(changed) = &mut self.changed {
+            changed.push(id);
+        }
         self.journal.insert(
             id,
             Run {
@@ -413,6 +436,10 @@ impl Jobs {
             return;
         };
         job.canceled_on.get_or_insert(now);
+        if let Some(changed) = &mut self.changed {
+            changed.push(id);
+            changed.extend(job.parent);
+        }
         if job.status == "pending" {
             job.status = "canceled";
             job.finished = Some(now);
@@ -451,6 +478,9 @@ impl Jobs {
         };
         job.status = "failed";
         job.finished = Some(now);
+        if let Some(changed) = &mut self.changed {
+            changed.push(id);
+        }
         job.explanation = "Task was marked as running but was not present in the job queue, so \
                            it has been marked as failed."
             .to_owned();

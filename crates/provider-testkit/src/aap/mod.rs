@@ -30,6 +30,7 @@ mod launch;
 mod lists;
 mod options;
 mod plan;
+mod push;
 mod query;
 mod routes;
 mod rows;

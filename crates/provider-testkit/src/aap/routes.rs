@@ -523,7 +523,12 @@ pub(super) fn launch(
         });
         ids.push(at + 1);
     }
-    let body = json!({"extra_vars": extra_vars, "labels": ids}).to_string();
+    let body = if ids.is_empty() {
+        json!({ "extra_vars": extra_vars })
+    } else {
+        json!({ "extra_vars": extra_vars, "labels": ids })
+    };
+    let body = body.to_string();
     let prepared = prepare(state, kind, &id.to_string(), 0, body.as_bytes());
     let (new, _) = prepared.map_err(|answer| String::from_utf8_lossy(&answer.body).into_owned())?;
     let job = state.jobs.create(new, now);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::ws::WebSocketUpgrade;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
+use axum::response::IntoResponse;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
 use hyper_util::service::TowerToHyperService;
@@ -19,6 +21,7 @@ use super::control;
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
 use super::plan::RunPlan;
+use super::push;
 use super::routes::{self, Asked};
 use super::state::State;
 use super::world::{Template, World};
@@ -36,6 +39,9 @@ struct Shared {
     state: Mutex<State>,
     clock: Arc<dyn Clock>,
     latency: Duration,
+    /// What websockets are told; and how they are all closed.
+    pushes: tokio::sync::broadcast::Sender<String>,
+    hang_up: tokio::sync::watch::Sender<u64>,
 }
 
 impl Shared {
@@ -74,6 +80,8 @@ impl AapSim {
             latency: world.latency,
             state: Mutex::new(State::new(world)),
             clock,
+            pushes: tokio::sync::broadcast::channel(push::BACKLOG).0,
+            hang_up: tokio::sync::watch::channel(0).0,
         });
         let server = tokio::spawn(serve(listener, Arc::clone(&shared))).abort_handle();
         Ok(Self {
@@ -139,6 +147,17 @@ impl AapSim {
     #[must_use]
     pub fn overlaps(&self) -> Vec<(u64, u64)> {
         overlapping(&self.journal())
+    }
+
+    /// All websockets are closed, as when the controller's web server restarts.
+    pub fn hang_up(&self) {
+        self.shared.hang_up.send_modify(|times| *times += 1);
+    }
+
+    /// How many websockets are open.
+    #[must_use]
+    pub fn listeners(&self) -> usize {
+        self.shared.pushes.receiver_count()
     }
 
     /// How many requests of this route came in.
@@ -221,12 +240,22 @@ struct Closed;
 struct ConnectionClosed;
 
 async fn serve(listener: TcpListener, shared: Arc<Shared>) {
-    let router = Router::new().fallback(move |method, uri, headers, body| {
-        handle(Arc::clone(&shared), method, uri, headers, body)
+    let for_pushes = Arc::clone(&shared);
+    let websocket = axum::routing::any(move |upgrade: WebSocketUpgrade, headers: HeaderMap| {
+        std::future::ready(websocket(&for_pushes, upgrade, &headers))
     });
+    let for_ticks = Arc::clone(&shared);
+    let router = Router::new()
+        .route("/websocket/", websocket.clone())
+        .route("/api/websocket/", websocket.clone())
+        .route("/api/controller/v2/websocket/", websocket)
+        .fallback(move |method, uri, headers, body| {
+            handle(Arc::clone(&shared), method, uri, headers, body)
+        });
     let router = TowerToHyperService::new(router);
     // Dropped with this task, and all connections with it.
     let mut connections = JoinSet::new();
+    connections.spawn(tick(for_ticks));
     loop {
         let Ok((stream, _)) = listener.accept().await else {
             continue;
@@ -249,9 +278,50 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
         connections.spawn(async move {
             let _ = hyper::server::conn::http1::Builder::new()
                 .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades()
                 .await;
         });
     }
+}
+
+/// Tells websockets of what happens, while there are any.
+async fn tick(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(push::TICK).await;
+        let mut state = shared.lock();
+        if shared.pushes.receiver_count() == 0 {
+            state.jobs.changed = None;
+            continue;
+        }
+        state.jobs.changed.get_or_insert_default();
+        state.jobs.advance(shared.clock.now());
+        for event in push::changes(&mut state) {
+            let _ = shared.pushes.send(event);
+        }
+    }
+}
+
+fn websocket(
+    shared: &Arc<Shared>,
+    upgrade: WebSocketUpgrade,
+    headers: &HeaderMap,
+) -> Response<Body> {
+    let authorization = headers
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok());
+    let Some(user) = shared.lock().user(authorization) else {
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    shared.lock().jobs.changed.get_or_insert_default();
+    let (cookie, events) = (push::cookie(headers), shared.pushes.subscribe());
+    let mut hung_up = shared.hang_up.subscribe();
+    hung_up.mark_unchanged();
+    upgrade.on_upgrade(async move |socket| {
+        tokio::select! {
+            () = push::listen(socket, user, cookie, events) => {}
+            _ = hung_up.changed() => {}
+        }
+    })
 }
 
 async fn handle(

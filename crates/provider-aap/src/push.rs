@@ -1,0 +1,115 @@
+//! Hints from the controller's websocket.
+//!
+//! It tells of every job's changes of status, once, and not of those that happen while nobody listens
+//! (AWX 24.6.1). A cancel is told before it has happened. So an event only ever makes a look come
+//! earlier: what is true is read over REST, always.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use provider_core::{Effect, ErrorKind, ProviderError, text};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Message, handshake};
+
+use crate::AapProvider;
+
+/// The longest pause between two tries to connect.
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+/// A connection that says nothing for so long is asked whether it is there, and given up after twice
+/// that.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Repeated by the subscription: the server only compares the two.
+const CSRF: &str = "provider-aap";
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(default)]
+    unified_job_id: Option<u64>,
+    #[serde(default)]
+    status: Option<String>,
+    #[serde(default)]
+    accept: Option<bool>,
+    #[serde(default)]
+    groups_current: Option<Vec<String>>,
+    #[serde(default)]
+    error: Option<String>,
+}
+
+impl AapProvider {
+    /// Listens to the controller's websocket for ever, and looks at once at jobs that it tells of:
+    /// run it beside the controller (`tokio::spawn`). Connects anew, with growing pauses, whenever the
+    /// connection is lost; while there is none, jobs are seen by polling, as without it.
+    ///
+    /// With [`job_events`](Self::job_events), the end of a job is then known within a second.
+    pub async fn listen(&self) -> Infallible {
+        let mut pause = Duration::from_secs(1);
+        loop {
+            let began = Instant::now();
+            let Err(error) = self.follow().await;
+            if began.elapsed() > MAX_PAUSE {
+                pause = Duration::from_secs(1);
+            }
+            tracing::info!(
+                ?pause,
+                "no events of the controller until the next try: {error}"
+            );
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    /// One connection, until it is lost.
+    async fn follow(&self) -> Result<Infallible, ProviderError> {
+        let lost = |what: &str| {
+            ProviderError::new(
+                Effect::Unreadable,
+                ErrorKind::Unavailable,
+                text::bounded(what, 300),
+            )
+        };
+        let key = handshake::client::generate_key();
+        let upgraded = self.client.upgrade("websocket/", &key, CSRF).await?;
+        let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+        let groups = json!({"xrftoken": CSRF, "groups": {"jobs": ["status_changed"]}});
+        let mut asked_whether_there = false;
+        loop {
+            let message = match timeout(SILENCE, socket.next()).await {
+                Ok(Some(Ok(message))) => message,
+                Ok(Some(Err(error))) => return Err(lost(&error.to_string())),
+                Ok(None) => return Err(lost("the connection was closed")),
+                Err(_) if asked_whether_there => return Err(lost("the connection says nothing")),
+                Err(_) => {
+                    asked_whether_there = true;
+                    let ping = socket.send(Message::Ping(Vec::new().into())).await;
+                    ping.map_err(|error| lost(&error.to_string()))?;
+                    continue;
+                }
+            };
+            asked_whether_there = false;
+            let Ok(text) = message.into_text() else {
+                continue;
+            };
+            let Ok(event) = serde_json::from_str::<Event>(&text) else {
+                continue;
+            };
+            if event.accept == Some(true) {
+                let subscribe = Message::Text(groups.to_string().into());
+                let sent = socket.send(subscribe).await;
+                sent.map_err(|error| lost(&error.to_string()))?;
+            } else if event.error.is_some() {
+                return Err(lost(
+                    "the controller does not let us subscribe to events of jobs",
+                ));
+            } else if event.groups_current.is_some() {
+                tracing::info!("the controller tells of changes of jobs");
+            } else if let (Some(id), Some(_)) = (event.unified_job_id, event.status) {
+                self.monitor.hint(id);
+            }
+        }
+    }
+}

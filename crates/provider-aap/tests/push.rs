@@ -1,0 +1,230 @@
+//! Hints by websocket and by notification: they make looks come early, and nothing else.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that panics has failed"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderName, Request, StatusCode};
+use futures::StreamExt;
+use jiff::SignedDuration;
+use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
+use provider_core::{JobRef, JobState, ManualClock, Provider, Resource, TrackedJob};
+use provider_testkit::aap::{
+    ADMIN_TOKEN, AapSim, Layout, OnCancel, Route, RunPlan, Template, World,
+};
+use serde_json::{Map, json};
+use tower::ServiceExt;
+
+struct Setup {
+    sim: AapSim,
+    aap: Arc<AapProvider>,
+    clock: Arc<ManualClock>,
+}
+
+async fn setup(layout: Layout, auth: Auth, batch_from: u32) -> Setup {
+    let clock = Arc::new(ManualClock::new("2026-11-23T04:00:00Z".parse().unwrap()));
+    let plan = RunPlan::lasting(Duration::from_secs(60));
+    let mut world = World::with([Template::job("work").with_plan(plan)]);
+    world.layout = layout;
+    let sim = AapSim::start(world, clock.clone()).await.unwrap();
+    let config = AapConfig::new(sim.url(), auth)
+        .with_http(HttpConfig {
+            proxy_from_environment: false,
+            ..HttpConfig::default()
+        })
+        .with_timing(Timing {
+            // Nothing is seen by polling within the life of a test.
+            poll_interval: SignedDuration::from_hours(1),
+            ..Timing::default()
+        })
+        .with_monitor(MonitorConfig {
+            batch_from,
+            ..MonitorConfig::default()
+        });
+    let aap = Arc::new(AapProvider::with_clock(config, clock.clone()).unwrap());
+    Setup { sim, aap, clock }
+}
+
+impl Setup {
+    fn listen(&self) {
+        let aap = Arc::clone(&self.aap);
+        tokio::spawn(async move { aap.listen().await });
+    }
+
+    async fn listeners(&self, count: usize) {
+        let there = async {
+            while self.sim.listeners() != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), there)
+            .await
+            .unwrap();
+    }
+
+    async fn state(&self, id: u64) -> JobState {
+        let object = json!({"kind": "Machine", "metadata": {"name": "m"}});
+        let resource = Resource::from_json(object).unwrap();
+        let job = TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
+        self.aap
+            .provision_status(&resource, &job)
+            .await
+            .unwrap()
+            .state
+    }
+}
+
+async fn next(events: &mut provider_aap::JobEvents) -> (JobRef, JobState) {
+    let next = tokio::time::timeout(Duration::from_secs(20), events.next());
+    next.await.unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn the_end_of_a_job_is_told_by_the_websocket_and_read_over_rest() {
+    for (layout, auth) in [
+        (Layout::Controller, Auth::token(ADMIN_TOKEN)),
+        (Layout::Gateway, Auth::token(ADMIN_TOKEN)),
+        (Layout::Controller, Auth::basic("admin", "admin-password")),
+    ] {
+        let s = setup(layout, auth, 0).await;
+        let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
+        s.listen();
+        s.listeners(1).await;
+        assert_eq!(s.state(job).await, JobState::Pending);
+        let mut events = s.aap.job_events();
+        s.clock.advance(Duration::from_secs(30));
+        assert_eq!(
+            next(&mut events).await,
+            (
+                JobRef::new("aap", "job", job.to_string()),
+                JobState::Running
+            )
+        );
+        s.clock.advance(Duration::from_secs(40));
+        assert_eq!(next(&mut events).await.1, JobState::Succeeded);
+        assert_eq!(s.state(job).await, JobState::Succeeded);
+    }
+}
+
+/// What happens while nobody listens is not told again; the connection is made anew all the same.
+#[tokio::test]
+async fn a_lost_connection_is_made_anew() {
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 0).await;
+    let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
+    s.listen();
+    s.listeners(1).await;
+    assert_eq!(s.state(job).await, JobState::Pending);
+    let mut events = s.aap.job_events();
+    s.sim.hang_up();
+    s.listeners(0).await;
+    s.clock.advance(Duration::from_secs(30));
+    s.listeners(1).await;
+    s.clock.advance(Duration::from_secs(40));
+    assert_eq!(next(&mut events).await.1, JobState::Succeeded);
+}
+
+/// The controller tells of a cancel before there is one: what counts is what REST says.
+#[tokio::test]
+async fn an_early_word_of_a_cancel_is_not_believed() {
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 0).await;
+    let stubborn = RunPlan::endless().on_cancel(OnCancel::Ignores);
+    s.sim.plan_next("work", stubborn);
+    let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
+    s.listen();
+    s.listeners(1).await;
+    s.clock.advance(Duration::from_secs(5));
+    s.state(job).await;
+    let looks = || s.sim.count(Route::Job) + s.sim.count(Route::Jobs);
+    let before = looks();
+    s.sim.cancel(job);
+    let looked = async {
+        while looks() == before {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), looked)
+        .await
+        .unwrap();
+    assert_eq!(s.state(job).await, JobState::Running);
+}
+
+/// Where jobs are asked about one by one, a hint is passed on, and whoever wants to know asks.
+#[tokio::test]
+async fn with_few_jobs_the_hint_itself_is_the_event() {
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 32).await;
+    let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
+    s.listen();
+    s.listeners(1).await;
+    assert_eq!(s.state(job).await, JobState::Pending);
+    let mut events = s.aap.job_events();
+    s.clock.advance(Duration::from_secs(70));
+    let (told, _) = next(&mut events).await;
+    assert_eq!(told.id, job.to_string());
+    assert_eq!(s.state(job).await, JobState::Succeeded);
+}
+
+#[tokio::test]
+async fn a_credential_that_is_refused_is_tried_again_later_and_never_shown() {
+    let s = setup(Layout::Controller, Auth::token("wr0ng-t0ken"), 0).await;
+    let listening = tokio::time::timeout(Duration::from_millis(300), s.aap.listen());
+    assert!(listening.await.is_err(), "it goes on for ever");
+    assert_eq!(s.sim.listeners(), 0);
+}
+
+#[tokio::test]
+async fn notifications_need_the_secret_and_only_hint() {
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 0).await;
+    let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
+    assert_eq!(s.state(job).await, JobState::Pending);
+    let header = HeaderName::from_static("x-provider-secret");
+    let router = s.aap.notifications(header, "s3cret");
+    let post = async |secret: Option<&str>, body: String| {
+        let mut request = Request::post("/");
+        if let Some(secret) = secret {
+            request = request.header("x-provider-secret", secret);
+        }
+        let request = request.body(Body::from(body)).unwrap();
+        router.clone().oneshot(request).await.unwrap().status()
+    };
+    // As recorded, shortened: what it says of the job's state is not looked at.
+    let body = |id: u64| {
+        json!({"id": id, "name": "work", "status": "failed", "traceback": ""}).to_string()
+    };
+    let mut events = s.aap.job_events();
+    s.clock.advance(Duration::from_secs(70));
+    for secret in [None, Some(""), Some("S3cret"), Some("s3cret ")] {
+        assert_eq!(
+            post(secret, body(job)).await,
+            StatusCode::UNAUTHORIZED,
+            "{secret:?}"
+        );
+    }
+    assert!(futures::FutureExt::now_or_never(events.next()).is_none());
+    assert_eq!(
+        post(Some("s3cret"), "{}".to_owned()).await,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        post(Some("s3cret"), "x".repeat(5 << 20)).await,
+        StatusCode::PAYLOAD_TOO_LARGE
+    );
+    assert_eq!(
+        post(Some("s3cret"), body(999)).await,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        post(Some("s3cret"), body(job)).await,
+        StatusCode::NO_CONTENT
+    );
+    assert_eq!(
+        next(&mut events).await.1,
+        JobState::Succeeded,
+        "REST knows better"
+    );
+}
