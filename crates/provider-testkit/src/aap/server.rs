@@ -18,7 +18,7 @@ use super::answer::{Answer, End};
 use super::control;
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
-use super::plan::RunPlan;
+use super::plan::{Ending, RunPlan};
 use super::routes::{self, Asked};
 use super::state::State;
 use super::world::{Template, World};
@@ -163,6 +163,12 @@ impl AapSim {
     pub fn cancel(&self, id: u64) {
         let now = self.shared.clock.now();
         self.advanced().jobs.cancel(id, now);
+    }
+
+    /// This job comes to this end now, whatever its plan; whether it was at work.
+    pub fn end(&self, id: u64, ending: &Ending) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.end(id, ending, now)
     }
 
     /// The reaper marks this job failed while its work goes on; whether it was active.

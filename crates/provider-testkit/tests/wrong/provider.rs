@@ -429,7 +429,8 @@ impl Provider for Wrong {
                 found.clear();
             }
             "a_search_finds_its_own_launch_alone"
-                if ours.iter().any(|token| *token != query.token) =>
+                if query.job_type == JobType::Provision
+                    && ours.iter().any(|token| *token != query.token) =>
             {
                 found.extend(
                     self.listed(|job| job.token != query.token && ours.contains(&job.token)),
