@@ -8,13 +8,13 @@ use jiff::Timestamp;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
 use provider_core::{Clock, JobType, ManualClock, OperationToken, Provider, Resource};
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Ending, Fault as AapFault, OnCancel, Route, Run, RunPlan, Template,
+    ADMIN_TOKEN, AapSim, Ending, Fault as AapFault, Kind, OnCancel, Route, Run, RunPlan, Template,
     World as Controller,
 };
 use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
 
-pub const CREATE: &str = "osac-create-compute-instance";
-pub const DELETE: &str = "osac-delete-compute-instance";
+pub(crate) const CREATE: &str = "osac-create-compute-instance";
+pub(crate) const DELETE: &str = "osac-delete-compute-instance";
 
 /// Templates of one kind.
 struct AapHarness {
@@ -22,19 +22,20 @@ struct AapHarness {
 }
 
 struct AapWorld {
+    workflows: bool,
     sim: AapSim,
     clock: Arc<ManualClock>,
 }
 
 /// At work from its launch on, until told otherwise.
-pub fn at_work() -> RunPlan {
+pub(crate) fn at_work() -> RunPlan {
     RunPlan {
         queue: Duration::ZERO,
         ..RunPlan::endless()
     }
 }
 
-pub fn config(sim: &AapSim) -> AapConfig {
+pub(crate) fn config(sim: &AapSim) -> AapConfig {
     AapConfig::new(sim.url(), Auth::token(ADMIN_TOKEN))
         .with_template_prefix("osac")
         .with_diagnosis()
@@ -44,7 +45,7 @@ pub fn config(sim: &AapSim) -> AapConfig {
         })
 }
 
-pub fn clock() -> Arc<ManualClock> {
+pub(crate) fn clock() -> Arc<ManualClock> {
     let start: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
     Arc::new(ManualClock::new(start))
 }
@@ -56,7 +57,12 @@ impl Harness for AapHarness {
         let templates = [CREATE, DELETE].map(|name| (self.template)(name).with_plan(at_work()));
         let sim = AapSim::start(Controller::with(templates), clock.clone()).await;
         let sim = sim.map_err(|error| error.to_string())?;
-        Ok(Box::new(AapWorld { sim, clock }))
+        let workflows = (self.template)(CREATE).kind == Kind::Workflow;
+        Ok(Box::new(AapWorld {
+            workflows,
+            sim,
+            clock,
+        }))
     }
 }
 
@@ -112,9 +118,7 @@ fn ways(fault: Fault) -> Vec<(Route, AapFault)> {
                 AapFault::StatusAfter(301),
             ],
         ),
-        Fault::RateLimits(delay) => {
-            of(Route::Launch, vec![AapFault::RateLimited(delay.as_secs())])
-        }
+        Fault::RateLimits(delay) => of(Route::Launch, vec![AapFault::RateLimited(delay.as_secs())]),
         Fault::Echoes => {
             let codes = [400, 403, 404, 409, 500, 502];
             of(Route::Launch, codes.map(AapFault::Echo).to_vec())
@@ -168,14 +172,15 @@ impl World for AapWorld {
     async fn break_next(&self, fault: Fault, way: usize) -> bool {
         match fault {
             Fault::RefusesCredentials if way == 0 => {
-                self.sim.fault(Route::Any, &AapFault::Status(401), 100);
+                self.sim.revoke(ADMIN_TOKEN);
                 true
             }
             Fault::IgnoresCancel => {
                 let plan = match way {
                     0 => at_work().on_cancel(OnCancel::Ignores),
-                    // Its status says `canceled` while the playbook runs on to its end.
-                    1 => RunPlan {
+                    // Its status says `canceled` while the playbook runs on to its end. (That of a
+                    // workflow stays so.)
+                    1 if !self.workflows => RunPlan {
                         queue: Duration::ZERO,
                         ..RunPlan::lasting(Duration::from_secs(200)).on_cancel(OnCancel::Lies)
                     },
@@ -248,11 +253,11 @@ impl World for AapWorld {
 #[tokio::test]
 async fn aap_passes_with_jobs() {
     let template = |name: &str| Template::job(name);
-    super::passes(&AapHarness { template }, &["the_undeclared_is_unsupported"]).await;
+    super::passes(&AapHarness { template }, &[&super::UNDECLARED]).await;
 }
 
 #[tokio::test]
 async fn aap_passes_with_workflows() {
     let template = |name: &str| Template::workflow(name);
-    super::passes(&AapHarness { template }, &["the_undeclared_is_unsupported"]).await;
+    super::passes(&AapHarness { template }, &[&super::UNDECLARED]).await;
 }

@@ -15,9 +15,7 @@ use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
 use provider_testkit::eda::{EdaSim, Event, Fate, Objects, Rule, Rulebook, Webhook};
 
 use super::aap::{CREATE, DELETE, at_work};
-use super::eda::{
-    TOKEN, change_token, is_create, name_of, token_of, unpaced, ways, webhook,
-};
+use super::eda::{TOKEN, change_token, is_create, name_of, token_of, unpaced, ways, webhook};
 
 const LABEL: &str = "osac-{{ event.payload.providerEvent.operationToken }}";
 
@@ -41,7 +39,9 @@ impl Harness for TrackedHarness {
         let templates =
             [CREATE, DELETE].map(|name| Template::job(name).with_plan(at_work()).with_labels());
         let controller = Controller::with(templates);
-        let aap = AapSim::start(controller, clock.clone()).await.map_err(text)?;
+        let aap = AapSim::start(controller, clock.clone())
+            .await
+            .map_err(text)?;
         let rules = [("create", CREATE), ("delete", DELETE)]
             .map(|(action, template)| Rule::new(action, template).with_label(LABEL));
         Ok(Box::new(TrackedWorld {
@@ -62,7 +62,11 @@ impl TrackedWorld {
 
     fn run_of(&self, token: &str) -> Option<Run> {
         let of = "/ansible_eda/event/payload/providerEvent/operationToken";
-        let is_it = |run: &Run| run.extra_vars.pointer(of).is_some_and(|seen| *seen == token);
+        let is_it = |run: &Run| {
+            run.extra_vars
+                .pointer(of)
+                .is_some_and(|seen| *seen == token)
+        };
         self.aap.journal().into_iter().find(is_it)
     }
 
@@ -171,5 +175,9 @@ impl World for TrackedWorld {
 
 #[tokio::test]
 async fn eda_passes_with_its_jobs_in_sight() {
-    super::passes(&TrackedHarness, &[""]).await;
+    let unseen = [
+        "a_forgotten_job_is_not_found",
+        "a_cancel_of_a_forgotten_job_says_so",
+    ];
+    super::passes(&TrackedHarness, &[&unseen, &super::ABOUT_FIND]).await;
 }

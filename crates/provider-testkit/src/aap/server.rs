@@ -104,6 +104,15 @@ impl AapSim {
         self.shared.lock().faults.clear();
     }
 
+    /// A person revokes this token.
+    pub fn revoke(&self, token: &str) {
+        let users = &mut self.shared.lock().users;
+        // Users are known by their number, so they stay.
+        for user in users.iter_mut().filter(|user| user.token == token) {
+            user.token.insert_str(0, "revoked ");
+        }
+    }
+
     /// Adds a template and returns its id.
     pub fn add_template(&self, template: Template) -> u64 {
         self.shared.lock().jobs.add_template(template)

@@ -1,11 +1,11 @@
 //! What the author of a provider supplies: worlds, ways to break them, and what really ran.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::{JobType, OperationToken, Provider, Resource};
-use std::sync::Arc;
 
 /// Makes worlds. One is made for every behaviour, so that none sees the leftovers of another.
 #[async_trait]
@@ -55,6 +55,11 @@ pub trait World: Send + Sync {
     /// Texts that must never be seen: the credentials of the provider.
     fn secrets(&self) -> Vec<String> {
         Vec::new()
+    }
+
+    /// Whether the backend tells of refused credentials without a launch.
+    fn tells_credentials_beforehand(&self) -> bool {
+        true
     }
 
     /// For providers that cannot see the end of a job: after how long they take one as over.

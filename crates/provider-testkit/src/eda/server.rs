@@ -344,7 +344,10 @@ async fn handle(
     };
     if let Some(Fault::Echo(status)) = fault {
         let text = String::from_utf8_lossy(asked.body);
-        return write(Outcome::text(status, &format!("{:?} {text}", asked.headers)));
+        return write(Outcome::text(
+            status,
+            &format!("{:?} {text}", asked.headers),
+        ));
     }
     if let Some(instead) = fault.as_ref().and_then(before) {
         return match instead {

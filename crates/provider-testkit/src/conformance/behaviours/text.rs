@@ -3,7 +3,7 @@
 use provider_core::{ExtraVars, JobStatus, text};
 
 use super::launch::launch;
-use crate::conformance::case::{Case, check};
+use crate::conformance::case::{Case, check, not_applicable};
 use crate::conformance::harness::{Deed, Fault};
 use crate::conformance::report::Verdict;
 
@@ -102,6 +102,9 @@ pub async fn a_preflight_likes_what_works(case: &Case) -> Verdict {
 
 /// A check of refused credentials says so.
 pub async fn a_preflight_sees_refused_credentials(case: &Case) -> Verdict {
+    if !case.world().tells_credentials_beforehand() {
+        return not_applicable("the backend looks at credentials with a launch only");
+    }
     case.break_next(Fault::RefusesCredentials).await?;
     let report = case.provider().preflight(&kinds(case)).await;
     check(!report.is_ok(), || "it found nothing wrong".to_owned())
