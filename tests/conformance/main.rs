@@ -10,6 +10,8 @@
 
 mod aap;
 mod eda;
+#[cfg(target_os = "linux")]
+mod processes;
 mod tracked;
 
 use std::collections::BTreeSet;
