@@ -14,9 +14,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use jiff::SignedDuration;
 use processes::ProcessProvider;
 use provider_core::SystemClock;
-use provider_core::lifecycle::Outcome;
+use provider_core::lifecycle::{Lifecycle, Outcome, Policy};
 use provider_testkit::FileStore;
 use serde_json::json;
 use support::files::{Directories, control};
@@ -52,7 +53,12 @@ impl Flags {
             delete: self.delete.clone(),
             clock: Arc::new(SystemClock),
         };
-        Backend::of(Arc::new(provider), true)
+        let mut backend = Backend::of(Arc::new(provider), true)?;
+        // Processes are cheap to try again.
+        let mut policy = backend.lifecycle.policy().config().clone();
+        policy.backoff.base = SignedDuration::from_secs(1);
+        backend.lifecycle = Lifecycle::new(Policy::new(policy)?);
+        Ok(backend)
     }
 }
 

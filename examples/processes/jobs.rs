@@ -19,7 +19,7 @@ use rustix::process::{Pid, Signal, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 /// A job without a process after so long has none: whoever launched it died in between.
-const GRACE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_secs(3);
 /// A job that has not obeyed for so long is killed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
