@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "every example uses a part of it")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "programs speak")]
 
+pub(crate) mod files;
 pub(crate) mod phases;
 pub(crate) mod rulebook;
 

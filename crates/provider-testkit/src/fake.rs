@@ -27,6 +27,8 @@ pub enum Function {
     Cancel,
     /// `find_launched`
     FindLaunched,
+    /// `preflight`
+    Preflight,
 }
 
 /// How one call goes wrong.
@@ -37,6 +39,8 @@ pub enum Trouble {
     Fails(ProviderError),
     /// It is carried out, and its answer is lost.
     LosesAnswer,
+    /// It is carried out, and its answer makes no sense.
+    GarblesAnswer,
 }
 
 /// One call that was made.
@@ -65,6 +69,10 @@ pub struct FakeJob {
     pub config_version: Option<ConfigVersion>,
     /// Its state.
     pub state: JobState,
+    /// What it says of itself.
+    pub message: String,
+    obeys_cancels: bool,
+    copied: bool,
     polls_left: u32,
     ending: JobState,
 }
@@ -94,8 +102,32 @@ struct State {
     last_id: u64,
     by_object: HashMap<ObjectKey, Vec<u64>>,
     endings: VecDeque<JobState>,
-    troubles: Vec<(Function, Trouble)>,
+    /// How many of the next jobs go on when they are cancelled.
+    stubborn: u32,
+    troubles: Vec<(Vec<Function>, Trouble)>,
     calls: Vec<CallRecord>,
+}
+
+impl State {
+    /// What goes wrong with a call: before it is carried out, or, as `Ok`, after it.
+    fn trouble(&mut self, function: Function) -> Result<Option<ProviderError>, ProviderError> {
+        let mut troubles = self.troubles.iter();
+        let at = troubles.position(|(of, _)| of.contains(&function));
+        match at.map(|at| self.troubles.remove(at).1) {
+            Some(Trouble::Fails(error)) => Err(error),
+            Some(Trouble::LosesAnswer) => Ok(Some(ProviderError::new(
+                Effect::MaybeSent,
+                ErrorKind::Timeout,
+                "the answer was lost, as the script says",
+            ))),
+            Some(Trouble::GarblesAnswer) => Ok(Some(ProviderError::new(
+                Effect::Unreadable,
+                ErrorKind::Protocol,
+                "the answer makes no sense, as the script says",
+            ))),
+            None => Ok(None),
+        }
+    }
 }
 
 impl FakeProvider {
@@ -148,12 +180,44 @@ impl FakeProvider {
 
     /// The next call of this function goes wrong.
     pub fn trouble(&self, function: Function, trouble: Trouble) {
-        self.lock().troubles.push((function, trouble));
+        self.trouble_in(&[function], trouble);
+    }
+
+    /// The next call of any of these functions goes wrong.
+    pub fn trouble_in(&self, functions: &[Function], trouble: Trouble) {
+        let troubles = &mut self.lock().troubles;
+        troubles.push((functions.to_vec(), trouble));
     }
 
     /// The next job ends in this state; further calls are for the jobs after it.
     pub fn next_ending(&self, state: JobState) {
         self.lock().endings.push_back(state);
+    }
+
+    /// The next job goes on when it is cancelled; further calls are for the jobs after it.
+    pub fn next_ignores_cancels(&self) {
+        self.lock().stubborn += 1;
+    }
+
+    /// What a job says of itself from now on.
+    pub fn say(&self, id: u64, message: impl Into<String>) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.message = message.into();
+        }
+    }
+
+    /// A person starts a copy of a job, with its token; the new id. A search does not find it.
+    pub fn copy(&self, id: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let mut job = state.jobs.get(&id)?.clone();
+        state.last_id += 1;
+        job.id = state.last_id;
+        job.state = JobState::Running;
+        job.copied = true;
+        let (object, id) = (job.object.clone(), job.id);
+        state.by_object.entry(object).or_default().push(id);
+        state.jobs.insert(id, job);
+        Some(id)
     }
 
     /// Ends a job, or puts it into any other state.
@@ -203,7 +267,7 @@ impl FakeProvider {
         function: Function,
         resource: &Resource,
         job: Option<&JobRef>,
-    ) -> Result<bool, ProviderError> {
+    ) -> Result<Option<ProviderError>, ProviderError> {
         if self.records_calls {
             state.calls.push(CallRecord {
                 function,
@@ -211,12 +275,7 @@ impl FakeProvider {
                 job: job.map(|job| job.id.clone()),
             });
         }
-        let at = state.troubles.iter().position(|(of, _)| *of == function);
-        match at.map(|at| state.troubles.remove(at).1) {
-            Some(Trouble::Fails(error)) => Err(error),
-            Some(Trouble::LosesAnswer) => Ok(true),
-            None => Ok(false),
-        }
+        state.trouble(function)
     }
 
     fn launch(&self, state: &mut State, request: &LaunchRequest, job_type: JobType) -> JobRef {
@@ -224,6 +283,8 @@ impl FakeProvider {
         let id = state.last_id;
         let ending = state.endings.pop_front().unwrap_or(JobState::Succeeded);
         let object = request.resource.key().clone();
+        let stubborn = state.stubborn > 0;
+        state.stubborn = state.stubborn.saturating_sub(1);
         state.by_object.entry(object.clone()).or_default().push(id);
         let job = FakeJob {
             id,
@@ -232,6 +293,9 @@ impl FakeProvider {
             token: request.token.clone(),
             config_version: request.config_version.clone(),
             state: JobState::Running,
+            message: String::new(),
+            obeys_cancels: self.obeys_cancels && !stubborn,
+            copied: false,
             polls_left: self.polls,
             ending,
         };
@@ -244,7 +308,7 @@ impl FakeProvider {
     }
 
     fn status_of(&self, job: &FakeJob) -> JobStatus {
-        let mut status = JobStatus::new(self.job_ref(job.id), job.state);
+        let mut status = JobStatus::new(self.job_ref(job.id), job.state).with_message(&job.message);
         if job.state == JobState::Succeeded && job.job_type == JobType::Provision {
             status.reconciled_version.clone_from(&job.config_version);
         }
@@ -274,8 +338,8 @@ impl FakeProvider {
                 job.state = job.ending;
             }
         }
-        if lost {
-            return Err(lost_answer());
+        if let Some(error) = lost {
+            return Err(error);
         }
         let status = self.status_of(job);
         Ok(status)
@@ -287,14 +351,6 @@ fn not_found(job: &JobRef) -> ProviderError {
         Effect::Rejected,
         ErrorKind::NotFound,
         format!("there is no job {job}"),
-    )
-}
-
-fn lost_answer() -> ProviderError {
-    ProviderError::new(
-        Effect::MaybeSent,
-        ErrorKind::Timeout,
-        "the answer was lost, as the script says",
     )
 }
 
@@ -315,8 +371,8 @@ impl Provider for FakeProvider {
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::TriggerProvision, &request.resource, None)?;
         let job = self.launch(state, request, JobType::Provision);
-        if lost {
-            return Err(lost_answer().into());
+        if let Some(error) = lost {
+            return Err(error.into());
         }
         Ok(ProvisionResult::new(job, JobState::Pending, ""))
     }
@@ -349,21 +405,20 @@ impl Provider for FakeProvider {
             })
             .copied();
         if let Some(job) = live.and_then(|id| state.jobs.get_mut(&id)) {
-            job.state = JobState::Canceled;
+            if self.capabilities.cancel && job.obeys_cancels {
+                job.state = JobState::Canceled;
+            }
             let status = self.status_of(job);
             return Ok(DeprovisionResult::Waiting {
-                reason: format!(
-                    "provision job {} was still running and was cancelled",
-                    job.id
-                ),
+                reason: format!("provision job {} was still running", job.id),
                 retry_after: Duration::from_secs(1),
                 block_deletion_on_failure: block,
                 provision_job: Some(status),
             });
         }
         let job = self.launch(state, request, JobType::Deprovision);
-        if lost {
-            return Err(lost_answer().into());
+        if let Some(error) = lost {
+            return Err(error.into());
         }
         Ok(DeprovisionResult::Triggered {
             job,
@@ -386,6 +441,9 @@ impl Provider for FakeProvider {
         resource: &Resource,
         tracked: &TrackedJob,
     ) -> Result<CancelResult, ProviderError> {
+        if !self.capabilities.cancel {
+            return Err(ProviderError::unsupported("cancelling jobs"));
+        }
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
         let job = tracked
@@ -401,16 +459,19 @@ impl Provider for FakeProvider {
             let status = self.status_of(job);
             return Ok(CancelResult::Finished(Box::new(status)));
         }
-        if self.obeys_cancels {
+        if job.obeys_cancels {
             job.state = JobState::Canceled;
         }
-        if lost {
-            return Err(lost_answer());
+        if let Some(error) = lost {
+            return Err(error);
         }
         Ok(CancelResult::Requested)
     }
 
     async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        if !self.capabilities.find_launched {
+            return Err(ProviderError::unsupported("looking jobs up"));
+        }
         let state = &mut *self.lock();
         self.enter(state, Function::FindLaunched, &query.resource, None)?;
         let ids = state
@@ -419,13 +480,20 @@ impl Provider for FakeProvider {
             .into_iter()
             .flatten();
         let jobs = ids.filter_map(|id| state.jobs.get(id));
-        let found = jobs.filter(|job| job.token == query.token && job.job_type == query.job_type);
+        let found = jobs.filter(|job| {
+            job.token == query.token && job.job_type == query.job_type && !job.copied
+        });
         Ok(found.map(|job| self.status_of(job)).collect())
     }
 
     async fn preflight(&self, _kinds: &[String]) -> Preflight {
         let mut report = Preflight::new();
-        report.ok("provider", "it is a fake and always ready");
+        match self.lock().trouble(Function::Preflight) {
+            Err(error) | Ok(Some(error)) => {
+                report.error("provider", error.message(), error.advice());
+            }
+            Ok(None) => report.ok("provider", "it is a fake and always ready"),
+        }
         report
     }
 }

@@ -7,6 +7,7 @@
 //! - [`eda`]: the two ways into Event-Driven Ansible, rulebook webhook and event stream.
 
 pub mod aap;
+pub mod conformance;
 pub mod eda;
 mod fake;
 mod file_store;

@@ -9,6 +9,7 @@
 //! | `POST /_sim/weather` | a [`Weather`] |
 //! | `POST /_sim/templates` | adds a [`Template`] |
 //! | `POST /_sim/plans` | `{"template": NAME, "plan": {…}}`: the course of its next job |
+//! | `POST /_sim/jobs/ID/end` | an [`Ending`], `"successful"` for one: the job ends so, now |
 //! | `POST /_sim/jobs/ID/purge`, `…/reap`, `…/cancel` | what the clean-up, the reaper, a person does |
 
 use jiff::Timestamp;
@@ -18,7 +19,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::fault::{Fault, Route, Weather};
-use super::plan::RunPlan;
+use super::plan::{Ending, RunPlan};
 use super::routes::Asked;
 use super::state::State;
 use super::world::Template;
@@ -98,6 +99,7 @@ fn try_answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Result<An
         ("POST", ["_sim", "jobs", id, what]) => {
             let id = id.parse().unwrap_or(0);
             let ok = match *what {
+                "end" => state.jobs.end(id, &read::<Ending>(asked)?, now),
                 "purge" => state.jobs.purge(id),
                 "reap" => state.jobs.reap(id, now),
                 "cancel" => {

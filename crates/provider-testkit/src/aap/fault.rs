@@ -62,6 +62,11 @@ pub enum Fault {
     Redirect(u16, String),
     /// The answer ends in the middle of its JSON; the request is carried out.
     Truncated,
+    /// An answer of this status, whose `detail` repeats the request, credentials and body (what
+    /// debugging pages do); the request is not carried out.
+    Echo(u16),
+    /// The answer tells the status of jobs in this word (what a newer controller may do).
+    Word(String),
 }
 
 /// Probabilities of trouble, in percent; all randomness comes from the seed.

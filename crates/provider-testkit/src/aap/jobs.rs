@@ -357,6 +357,22 @@ impl Jobs {
         self.stopped(id, now, succeeded);
     }
 
+    /// A job that is at work comes to this end now; of a workflow, the jobs of its nodes.
+    pub(super) fn end(&mut self, id: u64, ending: &Ending, now: Timestamp) -> bool {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
+            return false;
+        };
+        if job.kind == Kind::Workflow {
+            for child in job.children.clone() {
+                self.end(child, ending, now);
+            }
+            return true;
+        }
+        job.plan.ending = ending.clone();
+        self.finish(id, now);
+        true
+    }
+
     fn stop(&mut self, id: u64, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
             return;

@@ -99,8 +99,25 @@ pub(super) fn answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> An
             answer.body.truncate(half);
             answer
         }
+        Some(Fault::Word(word)) => in_other_words(answer, &word),
         _ => answer,
     }
+}
+
+/// The same answer with this word as the status of every job in it.
+fn in_other_words(mut answer: Answer, word: &str) -> Answer {
+    let mut body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+    let tell = |job: &mut Value| {
+        if let Some(status) = job.get_mut("status") {
+            *status = word.into();
+        }
+    };
+    match body.get_mut("results").and_then(Value::as_array_mut) {
+        Some(jobs) => jobs.iter_mut().for_each(tell),
+        None => tell(&mut body),
+    }
+    answer.body = body.to_string().into_bytes();
+    answer
 }
 
 /// The answer of a fault that keeps the request from being carried out as it was meant.
@@ -145,7 +162,21 @@ fn instead(
         Fault::HtmlOk(size) => Answer::html(200, *size),
         Fault::Maintenance => Answer::redirect(302, "/migrations_notran/"),
         Fault::Redirect(status, location) => Answer::redirect(*status, location),
-        Fault::DropAfter | Fault::Hang | Fault::StatusAfter(_) | Fault::Truncated => return None,
+        Fault::Echo(status) => Answer::detail(
+            *status,
+            &format!(
+                "{} {} Authorization: {} {}",
+                asked.method,
+                asked.path,
+                asked.authorization.unwrap_or_default(),
+                String::from_utf8_lossy(asked.body)
+            ),
+        ),
+        Fault::DropAfter
+        | Fault::Hang
+        | Fault::StatusAfter(_)
+        | Fault::Truncated
+        | Fault::Word(_) => return None,
     })
 }
 

@@ -20,7 +20,7 @@ use super::answer::{Answer, End};
 use super::control;
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
-use super::plan::RunPlan;
+use super::plan::{Ending, RunPlan};
 use super::push;
 use super::routes::{self, Asked};
 use super::state::State;
@@ -112,6 +112,15 @@ impl AapSim {
         self.shared.lock().faults.clear();
     }
 
+    /// A person revokes this token.
+    pub fn revoke(&self, token: &str) {
+        let users = &mut self.shared.lock().users;
+        // Users are known by their number, so they stay.
+        for user in users.iter_mut().filter(|user| user.token == token) {
+            user.token.insert_str(0, "revoked ");
+        }
+    }
+
     /// Adds a template and returns its id.
     pub fn add_template(&self, template: Template) -> u64 {
         self.shared.lock().jobs.add_template(template)
@@ -182,6 +191,12 @@ impl AapSim {
     pub fn cancel(&self, id: u64) {
         let now = self.shared.clock.now();
         self.advanced().jobs.cancel(id, now);
+    }
+
+    /// This job comes to this end now, whatever its plan; whether it was at work.
+    pub fn end(&self, id: u64, ending: &Ending) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.end(id, ending, now)
     }
 
     /// The reaper marks this job failed while its work goes on; whether it was active.

@@ -32,6 +32,9 @@ pub enum Fault {
     Truncated,
     /// The event is taken and answered as ever, and then lost.
     Lose,
+    /// An answer of this status that repeats the request, credentials and body; the event is not
+    /// taken.
+    Echo(u16),
 }
 
 /// Probabilities of trouble, in percent; all randomness comes from the seed.

@@ -342,6 +342,13 @@ async fn handle(
         }
         state.faults.next()
     };
+    if let Some(Fault::Echo(status)) = fault {
+        let text = String::from_utf8_lossy(asked.body);
+        return write(Outcome::text(
+            status,
+            &format!("{:?} {text}", asked.headers),
+        ));
+    }
     if let Some(instead) = fault.as_ref().and_then(before) {
         return match instead {
             Instead::Close => closed(),
@@ -433,7 +440,8 @@ fn before(fault: &Fault) -> Option<Instead> {
         | Fault::HangAfter
         | Fault::StatusAfter(_)
         | Fault::Truncated
-        | Fault::Lose => None,
+        | Fault::Lose
+        | Fault::Echo(_) => None,
     }
 }
 

@@ -1,0 +1,401 @@
+//! What the behaviours share: one world, its provider, and steps with their complaints.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provider_core::lifecycle::{Entropy, SeededEntropy};
+use provider_core::{
+    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, FindRequest, JobRecord, JobRef,
+    JobStatus, JobType, LaunchRequest, OperationToken, Provider, ProviderError, Reason, Resource,
+    TrackedJob, TriggerError,
+};
+use serde_json::{Value, json};
+
+use super::harness::{Deed, Fault, Harness, Ran, World};
+use super::report::{Stop, Verdict};
+
+/// How often something is asked for that must become true: with the poll interval in between.
+const ROUNDS: usize = 200;
+
+/// One behaviour under test: a world of its own, and a provider.
+pub struct Case {
+    world: Box<dyn World>,
+    provider: Arc<dyn Provider>,
+    tokens: SeededEntropy,
+}
+
+impl fmt::Debug for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Case")
+            .field("provider", &self.provider.name())
+            .finish_non_exhaustive()
+    }
+}
+
+/// A launch that was accepted.
+#[derive(Debug, Clone)]
+pub(super) struct Launched {
+    pub request: LaunchRequest,
+    pub job: JobRef,
+    pub job_type: JobType,
+    /// The record that an engine would keep.
+    pub record: JobRecord,
+}
+
+impl Launched {
+    pub(super) fn tracked(&self) -> TrackedJob {
+        let tracked = TrackedJob::from(self.job.clone()).with_token(self.request.token.clone());
+        let tracked = match &self.request.config_version {
+            Some(version) => tracked.with_config_version(version.clone()),
+            None => tracked,
+        };
+        match self.record.sent_at {
+            Some(at) => tracked.with_launched_at(at),
+            None => tracked,
+        }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        self.request.resource.name()
+    }
+
+    pub(super) fn token(&self) -> &OperationToken {
+        &self.request.token
+    }
+
+    pub(super) fn history(&self) -> Vec<JobRecord> {
+        vec![self.record.clone()]
+    }
+}
+
+pub(super) fn broken<T>(happened: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::Broken(happened.into()))
+}
+
+pub(super) fn not_applicable<T>(why: impl Into<String>) -> Result<T, Stop> {
+    Err(Stop::NotApplicable(why.into()))
+}
+
+/// Breaks off with what happened, unless it is so.
+pub(super) fn check(is_so: bool, happened: impl FnOnce() -> String) -> Verdict {
+    if is_so { Ok(()) } else { broken(happened()) }
+}
+
+/// The version that all launches of the suite carry.
+pub(super) fn version() -> ConfigVersion {
+    ConfigVersion::of_json(&json!({"cores": 4}))
+}
+
+/// The object once its deletion was asked for.
+pub(super) fn deleted(object: &Resource, at: Timestamp) -> Result<Resource, Stop> {
+    let mut value = Value::Object(object.object().clone());
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.insert("deletionTimestamp".to_owned(), json!(at.to_string()));
+    }
+    Resource::from_json(value).or_else(|error| broken(format!("the harness's object: {error}")))
+}
+
+impl Case {
+    /// A fresh world of this harness.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub async fn start(harness: &dyn Harness, seed: u64) -> Result<Self, Stop> {
+        let trouble = |text: String| Stop::Broken(format!("the harness has no world: {text}"));
+        let world = harness.world(seed).await.map_err(trouble)?;
+        let provider = world.provider().map_err(trouble)?;
+        Ok(Self {
+            world,
+            provider,
+            tokens: SeededEntropy::new(seed),
+        })
+    }
+
+    pub(super) fn world(&self) -> &dyn World {
+        &*self.world
+    }
+
+    pub(super) fn provider(&self) -> &dyn Provider {
+        &*self.provider
+    }
+
+    pub(super) fn capabilities(&self) -> Capabilities {
+        self.provider.capabilities()
+    }
+
+    /// The same world, seen by a provider that has just started.
+    pub(super) fn restart(&mut self) -> Verdict {
+        match self.world.provider() {
+            Ok(provider) => {
+                self.provider = provider;
+                Ok(())
+            }
+            Err(text) => broken(format!("the provider cannot be started again: {text}")),
+        }
+    }
+
+    pub(super) fn needs_cancel(&self) -> Verdict {
+        if self.capabilities().cancel {
+            return Ok(());
+        }
+        not_applicable("cancel is not declared")
+    }
+
+    pub(super) fn needs_find(&self) -> Verdict {
+        if self.capabilities().find_launched {
+            return Ok(());
+        }
+        not_applicable("find_launched is not declared")
+    }
+
+    /// Breaks the world in the first of its ways.
+    pub(super) async fn break_next(&self, fault: Fault) -> Verdict {
+        if self.world.break_next(fault, 0).await {
+            return Ok(());
+        }
+        not_applicable(format!("the harness cannot break its world by {fault:?}"))
+    }
+
+    /// Whether there is such a way to break it; the first one must exist.
+    pub(super) async fn break_by(&self, fault: Fault, way: usize) -> Result<bool, Stop> {
+        if way == 0 {
+            self.break_next(fault).await?;
+            return Ok(true);
+        }
+        Ok(self.world.break_next(fault, way).await)
+    }
+
+    pub(super) async fn make(&self, deed: Deed, launched: &Launched) -> Verdict {
+        if self.world.make(deed, launched.token()).await {
+            return Ok(());
+        }
+        not_applicable(format!("the harness has no sign of {deed:?}"))
+    }
+
+    pub(super) fn token(&self) -> OperationToken {
+        let bits = (u128::from(self.tokens.next()) << 64) | u128::from(self.tokens.next());
+        OperationToken::from_random(bits)
+    }
+
+    pub(super) fn request(&self, name: &str) -> LaunchRequest {
+        LaunchRequest::new(self.world.object(name), self.token()).with_config_version(version())
+    }
+
+    /// The same launch for an object that is being deleted.
+    pub(super) fn deletion(&self, name: &str) -> Result<LaunchRequest, Stop> {
+        let object = deleted(&self.world.object(name), self.world.now())?;
+        Ok(LaunchRequest::new(object, self.token()).with_config_version(version()))
+    }
+
+    /// A launch without trouble.
+    pub(super) async fn provision(&self, name: &str) -> Result<Launched, Stop> {
+        let request = self.request(name);
+        match self.provider.trigger_provision(&request).await {
+            Ok(result) => Ok(self.launched(
+                request,
+                result.job,
+                JobType::Provision,
+                result.initial_state,
+            )),
+            Err(error) => broken(format!("a launch without trouble ended in: {error}")),
+        }
+    }
+
+    /// A provision job that was seen to succeed.
+    pub(super) async fn provisioned(&self, name: &str) -> Result<Launched, Stop> {
+        let mut launched = self.provision(name).await?;
+        self.make(Deed::Succeed, &launched).await?;
+        let status = self.settled(&launched).await?;
+        fold(&mut launched.record, &status);
+        Ok(launched)
+    }
+
+    /// A deprovision without trouble, after a provision that has succeeded.
+    pub(super) async fn deprovision(&self, name: &str) -> Result<Launched, Stop> {
+        let provisioned = self.provisioned(name).await?;
+        let request = self.deletion(name)?;
+        let started = self
+            .started(&request, &mut provisioned.history(), &mut |_| Ok(()))
+            .await?;
+        match started {
+            Some((job, state)) => Ok(self.launched(request, job, JobType::Deprovision, state)),
+            None => broken("deprovisioning what was provisioned was skipped"),
+        }
+    }
+
+    /// Asks for a deprovision until it is started; none when it is skipped. Looks at the journal
+    /// after every answer.
+    pub(super) async fn started(
+        &self,
+        request: &LaunchRequest,
+        history: &mut [JobRecord],
+        after_each: &mut (dyn FnMut(&DeprovisionResult) -> Verdict + Send),
+    ) -> Result<Option<(JobRef, provider_core::JobState)>, Stop> {
+        for _ in 0..ROUNDS {
+            let result = self.provider.trigger_deprovision(request, history).await;
+            let result = match result {
+                Ok(result) => result,
+                Err(TriggerError::NotLaunched(error)) if error.is_transient() => {
+                    let wait = error.retry_after();
+                    self.world
+                        .pass(wait.unwrap_or(Duration::from_secs(1)))
+                        .await;
+                    continue;
+                }
+                Err(error) => {
+                    return broken(format!("a deprovision without trouble ended in: {error}"));
+                }
+            };
+            after_each(&result)?;
+            match result {
+                DeprovisionResult::Triggered {
+                    job, initial_state, ..
+                } => return Ok(Some((job, initial_state))),
+                DeprovisionResult::Skipped { .. } => return Ok(None),
+                DeprovisionResult::Waiting {
+                    retry_after,
+                    provision_job,
+                    ..
+                } => {
+                    if let (Some(status), Some(record)) = (&provision_job, history.first_mut()) {
+                        fold(record, status);
+                    }
+                    self.world
+                        .pass(retry_after.max(Duration::from_secs(1)))
+                        .await;
+                }
+                other => return broken(format!("it was answered in a new way: {other:?}")),
+            }
+        }
+        broken(format!(
+            "it was still waiting after having been asked {ROUNDS} times, with the delays that it \
+             asked for"
+        ))
+    }
+
+    fn launched(
+        &self,
+        request: LaunchRequest,
+        job: JobRef,
+        job_type: JobType,
+        state: provider_core::JobState,
+    ) -> Launched {
+        let mut record = self.intent(&request, job_type);
+        record.set_job_ref(job.clone());
+        record.state = state;
+        record.reason = None;
+        Launched {
+            request,
+            job,
+            job_type,
+            record,
+        }
+    }
+
+    /// The record of a launch whose answer was lost.
+    pub(super) fn intent(&self, request: &LaunchRequest, job_type: JobType) -> JobRecord {
+        let mut record = JobRecord::new(1, job_type);
+        record.provider = Some(self.provider.name().to_owned());
+        record.token = Some(request.token.clone());
+        record.config_version.clone_from(&request.config_version);
+        record.timestamp = Some(self.world.now());
+        record.sent_at = record.timestamp;
+        record.sends = 1;
+        record.reason = Some(Reason::Ambiguous);
+        record
+    }
+
+    pub(super) async fn try_status(&self, of: &Launched) -> Result<JobStatus, ProviderError> {
+        let object = self.world.object(of.name());
+        match of.job_type {
+            JobType::Provision => self.provider.provision_status(&object, &of.tracked()).await,
+            JobType::Deprovision => {
+                self.provider
+                    .deprovision_status(&object, &of.tracked())
+                    .await
+            }
+        }
+    }
+
+    pub(super) async fn status(&self, of: &Launched) -> Result<JobStatus, Stop> {
+        match self.try_status(of).await {
+            Ok(status) => Ok(status),
+            Err(error) => broken(format!(
+                "the status of {} could not be read: {error}",
+                of.job
+            )),
+        }
+    }
+
+    /// The status once it is terminal and the backend will not take it back.
+    pub(super) async fn settled(&self, of: &Launched) -> Result<JobStatus, Stop> {
+        let mut last = None;
+        for _ in 0..ROUNDS {
+            let status = self.status(of).await?;
+            if status.state.is_terminal() && status.settled {
+                return Ok(status);
+            }
+            last = Some(status.state);
+            self.tick().await;
+        }
+        broken(format!(
+            "after {ROUNDS} polls {} had not settled; its state was {last:?}",
+            of.job
+        ))
+    }
+
+    /// One poll interval.
+    pub(super) async fn tick(&self) {
+        self.world.pass(self.capabilities().poll_interval).await;
+    }
+
+    pub(super) async fn cancel(&self, of: &Launched) -> Result<CancelResult, Stop> {
+        let object = self.world.object(of.name());
+        match self.provider.cancel(&object, &of.tracked()).await {
+            Ok(result) => Ok(result),
+            Err(error) => broken(format!("the cancel of {} ended in: {error}", of.job)),
+        }
+    }
+
+    pub(super) fn query(&self, request: &LaunchRequest, job_type: JobType) -> FindRequest {
+        FindRequest::new(request.resource.clone(), job_type, request.token.clone())
+    }
+
+    pub(super) async fn find(
+        &self,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Result<Vec<JobStatus>, Stop> {
+        let query = self.query(request, job_type);
+        match self.provider.find_launched(&query).await {
+            Ok(found) => Ok(found),
+            Err(error) => broken(format!("a search without trouble ended in: {error}")),
+        }
+    }
+
+    pub(super) async fn journal(&self) -> Vec<Ran> {
+        self.world.journal().await
+    }
+
+    pub(super) async fn ran(&self, token: &OperationToken) -> Vec<Ran> {
+        let mut journal = self.world.journal().await;
+        journal.retain(|ran| ran.token == *token);
+        journal
+    }
+
+    pub(super) async fn has_live(&self, name: &str, job_type: JobType) -> bool {
+        let journal = self.world.journal().await;
+        let is_so = |ran: &Ran| ran.live && ran.job_type == job_type && ran.object == name;
+        journal.iter().any(is_so)
+    }
+}
+
+/// Brings a record up to date, as the engine does.
+pub(super) fn fold(record: &mut JobRecord, status: &JobStatus) {
+    record.set_job_ref(status.job.clone());
+    record.state = status.state;
+    record.doubtful = status.state.is_terminal() && !status.settled;
+    record.reason = None;
+}

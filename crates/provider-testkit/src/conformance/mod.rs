@@ -1,0 +1,43 @@
+//! Whether a provider keeps the contract: every promise of [`Provider`](provider_core::Provider) that
+//! the lifecycle engine relies on, looked at from outside.
+//!
+//! # Expected flow
+//! Write a [`Harness`] that makes [`World`]s: an empty backend, its provider, a few ways to break it
+//! ([`Fault`]), a few things that happen to jobs ([`Deed`]), and a journal of what really [`Ran`]. Then:
+//!
+//! ```no_run
+//! # use provider_testkit::conformance::{self, Harness};
+//! # async fn example(my_harness: &dyn Harness) {
+//! let report = conformance::run(my_harness, 1).await;
+//! assert!(report.broken().is_empty(), "{report}");
+//! // What you know that does not apply; the rest was really looked at.
+//! assert_eq!(report.not_applicable(), ["the_undeclared_is_unsupported"]);
+//! # }
+//! ```
+//!
+//! # Guarantees
+//! - Each behaviour has a world of its own, and judges by its journal, not by what the provider says.
+//! - What the provider does not declare is not asked of it, except that it says so
+//!   (`the_undeclared_is_unsupported`).
+//! - Testkit's own tests hold a wrong provider for each behaviour, which this behaviour alone finds.
+//!
+//! # Assumptions
+//! - The provider is built so that nothing but the backend holds launches back: a minimum interval
+//!   between launches, or a circuit breaker, is set wide.
+//! - The harness is honest. A world that breaks nothing makes every behaviour about failures
+//!   [`NotApplicable`](Stop::NotApplicable): compare that list with what you expect.
+//!
+//! # Caveats
+//! It cannot prove that a backend keeps its own promises: that a launch is visible within the declared
+//! window, for one.
+
+pub mod behaviours;
+mod case;
+mod harness;
+mod report;
+mod suite;
+
+pub use case::Case;
+pub use harness::{Deed, Fault, Harness, Ran, World};
+pub use report::{Report, Row, Stop, Verdict};
+pub use suite::{Behaviour, all, run, run_one};

@@ -1,0 +1,148 @@
+//! The list of all behaviours, and the one call that looks at each.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+use super::behaviours::{cancel, deprovision, find, launch, status, tasks, text};
+use super::case::Case;
+use super::harness::Harness;
+use super::report::{Report, Row, Stop, Verdict};
+
+/// After so long without an end a behaviour counts as broken: a provider must not hang.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+type Run = for<'a> fn(&'a mut Case) -> BoxFuture<'a, Verdict>;
+
+/// One behaviour of the suite.
+#[derive(Clone, Copy)]
+pub struct Behaviour {
+    /// Its name: that of its function.
+    pub name: &'static str,
+    /// What is expected.
+    pub expected: &'static str,
+    run: Run,
+}
+
+impl std::fmt::Debug for Behaviour {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+macro_rules! behaviours {
+    ($($module:ident :: $name:ident : $expected:literal,)*) => {
+        &[$(Behaviour {
+            name: stringify!($name),
+            expected: $expected,
+            run: |case| Box::pin($module::$name(case)),
+        },)*]
+    };
+}
+
+/// All behaviours, in the order of the report.
+#[must_use]
+pub const fn all() -> &'static [Behaviour] {
+    behaviours![
+        launch::a_launch_starts_one_job: "A launch starts one job, for its object, of its type.",
+        launch::a_provision_launch_carries_its_token: "The token of a provision launch reaches the backend, letter for letter.",
+        launch::a_launched_job_is_named: "The answer names the job: by the provider's own name, an id, and the id that the backend has.",
+        launch::two_launches_are_two_jobs: "Two launches are two jobs: the provider does not guess that one is meant.",
+        launch::a_refused_launch_is_not_launched: "A launch that the backend refused was not carried out, and is said not to have been.",
+        launch::a_missed_launch_is_no_job: "A launch that was not carried out is never told as one that was. (To be in doubt is allowed.)",
+        launch::a_lost_answer_is_in_doubt: "A launch whose answer was lost is in doubt.",
+        launch::an_unreadable_answer_is_in_doubt: "A launch whose answer makes no sense is in doubt.",
+        launch::a_launch_in_doubt_is_not_repeated: "A launch in doubt is not sent a second time.",
+        launch::a_rate_limit_tells_its_delay: "A rate limit is told with its delay, and nothing was launched.",
+        launch::refused_credentials_are_called_so: "Refused credentials are called so, and nothing was launched.",
+        launch::a_provider_does_not_change_what_it_is: "A provider is the same thing whenever it is asked what it is.",
+        launch::the_undeclared_is_unsupported: "What is not declared answers that it is unsupported, and did nothing.",
+        status::a_job_at_work_has_not_ended: "A job at work has not ended.",
+        status::a_success_is_seen: "A job that succeeds is seen to.",
+        status::a_failure_is_seen: "A job that fails is seen to.",
+        status::a_cancel_by_others_is_seen: "A job that somebody else cancels is seen to be cancelled.",
+        status::a_success_reports_its_version: "A provision that succeeded reports the version that it was launched with.",
+        status::only_a_success_reports_a_version: "A provision job at work, or one that failed, reports no version.",
+        status::a_deprovision_is_seen_to_its_end: "A deprovision that succeeds is seen to.",
+        status::a_deprovision_reports_no_version: "A deprovision reports no version as applied.",
+        status::an_unknown_word_is_no_end: "A word that the provider does not know is neither an end nor an error.",
+        status::a_forgotten_job_is_not_found: "A job that the backend has forgotten is not found.",
+        status::a_failed_question_is_no_verdict: "A question that fails says nothing about the job: neither that it ended nor that it is gone.",
+        status::a_failed_question_is_forgotten: "After a question that failed, the next one is answered.",
+        status::questions_start_nothing: "Questions start nothing.",
+        status::a_restart_loses_no_job: "A provider that has just started sees the jobs of the one before.",
+        cancel::a_cancel_stops_the_job: "A cancel stops a job at work, and its end is seen.",
+        cancel::a_cancel_may_be_repeated: "A cancel may be asked for again.",
+        cancel::a_late_cancel_says_how_it_ended: "The cancel of a job that has ended says how it ended.",
+        cancel::a_cancel_of_a_forgotten_job_says_so: "The cancel of a job that the backend has forgotten says so.",
+        cancel::a_refused_cancel_is_an_error: "A refused cancel of a job at work is an error: the job has not ended, and is not gone.",
+        cancel::a_cancel_that_loses_is_not_believed: "A job that goes on after a cancel is not believed to have stopped, and its end is what counts.",
+        find::a_lost_launch_is_adopted: "A launch whose answer was lost is found by its token, by a provider that has just started, and followed to its end.",
+        find::a_search_finds_its_own_launch_alone: "A search finds the jobs of its own launch alone.",
+        find::a_search_may_find_nothing: "Where nothing was launched, a search finds nothing, and that is no error.",
+        find::an_ended_job_is_found_too: "Jobs are found in whatever state they are.",
+        find::jobs_are_found_in_their_order: "A launch that was sent twice is two jobs, found in the order of their launch.",
+        find::a_copy_is_not_found: "A copy that a person started is not found.",
+        find::a_failed_search_proves_nothing: "A search that fails is no proof that nothing was launched.",
+        find::a_deprovision_is_found_by_its_token: "Deprovision jobs are found as well.",
+        deprovision::a_deprovision_waits_for_a_job_at_work: "While a provision job is at work no deprovision is started. Once it has ended, one is.",
+        deprovision::a_deprovision_waits_for_a_launch_in_doubt: "The same for a launch whose answer was lost.",
+        deprovision::a_deprovision_waits_after_a_cancel_that_lost: "The same for a job that goes on although the engine has asked for its cancel.",
+        deprovision::a_deprovision_needs_no_history: "What was provisioned is deprovisioned although its records were lost: an object that comes from a backup has none.",
+        deprovision::a_cancelled_provision_clears_the_way: "A cancelled provision job is out of the way, sooner or later.",
+        deprovision::waiting_starts_nothing: "An answer that says to wait has started nothing.",
+        deprovision::a_deprovision_launch_carries_its_token: "The token of a deprovision launch reaches the backend, letter for letter.",
+        deprovision::a_lost_deprovision_answer_is_in_doubt: "A deprovision launch whose answer was lost is in doubt.",
+        deprovision::a_refused_deprovision_is_not_launched: "A refused deprovision launch was not carried out, and is said not to have been.",
+        text::messages_are_bounded: "The messages of statuses are bounded and on one line, whatever the job says.",
+        text::messages_hold_no_secret: "The texts of statuses hold no credential of the provider, whatever the job says.",
+        text::errors_hold_no_secret: "Errors hold no credential and no secret variable, even when the backend repeats them.",
+        text::debug_holds_no_secret: "The provider's own `Debug` holds no credential.",
+        text::a_preflight_starts_nothing: "A check of the configuration starts nothing.",
+        text::a_preflight_likes_what_works: "A check of a configuration that works finds nothing wrong.",
+        text::a_preflight_sees_refused_credentials: "A check of refused credentials says so.",
+        tasks::launches_at_once_are_kept_apart: "Launches at the same time are jobs of their own, each with its own token and answer.",
+        tasks::questions_at_once_are_kept_apart: "Questions at the same time are each answered for their own job.",
+        tasks::an_abandoned_launch_does_no_harm: "A caller may go away at any await point of a launch: at most one job is started, and the provider goes on working.",
+        tasks::an_abandoned_question_does_no_harm: "The same for the other functions: afterwards the provider answers as ever.",
+        tasks::an_abandoned_deprovision_does_no_harm: "A caller may go away at any await point of a deprovision: at most one job is started.",
+    ]
+}
+
+/// Looks at every behaviour of a provider, each in a world of its own.
+///
+/// A behaviour that panics, or that has not ended after half a minute, is broken as well.
+pub async fn run(harness: &dyn Harness, seed: u64) -> Report {
+    let mut rows = Vec::new();
+    for behaviour in all() {
+        rows.push(run_one(behaviour, harness, seed).await);
+    }
+    Report { seed, rows }
+}
+
+/// Looks at one behaviour.
+pub async fn run_one(behaviour: &Behaviour, harness: &dyn Harness, seed: u64) -> Row {
+    let looked = async {
+        let mut case = Case::start(harness, seed).await?;
+        (behaviour.run)(&mut case).await
+    };
+    let guarded = AssertUnwindSafe(tokio::time::timeout(PATIENCE, looked)).catch_unwind();
+    let verdict = match guarded.await {
+        Ok(Ok(verdict)) => verdict,
+        Ok(Err(_)) => Err(Stop::Broken(format!("no end after {PATIENCE:?}"))),
+        Err(panic) => Err(Stop::Broken(format!("it panicked: {}", said(&*panic)))),
+    };
+    Row {
+        name: behaviour.name,
+        expected: behaviour.expected,
+        verdict,
+    }
+}
+
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    text.or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("without a word")
+}

@@ -1,0 +1,114 @@
+//! The tests of the conformance suite itself: for each behaviour there is a provider that breaks it,
+//! and each is found to break that behaviour and no other.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+#![allow(unreachable_pub, reason = "modules of one test")]
+
+mod wrong;
+
+use std::sync::Arc;
+
+use provider_core::Provider;
+use provider_testkit::conformance::{self, Report};
+use provider_testkit::{FakeProvider, Function};
+use wrong::Wrong;
+use wrong::harness::FakeHarness;
+
+const SEED: u64 = 7;
+/// Breaks no behaviour.
+const NONE: &str = "";
+
+fn harness(defect: &'static str) -> FakeHarness {
+    let undeclared = match defect {
+        "the_undeclared_is_unsupported" => vec![Function::Cancel],
+        _ => Vec::new(),
+    };
+    let wrap =
+        move |fake: Arc<FakeProvider>| Arc::new(Wrong::new(fake, defect)) as Arc<dyn Provider>;
+    FakeHarness {
+        undeclared,
+        wrap: Arc::new(wrap),
+    }
+}
+
+async fn report(defect: &'static str) -> Report {
+    conformance::run(&harness(defect), SEED).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_fake_passes() {
+    let report = report(NONE).await;
+    println!("{report}");
+    assert!(report.broken().is_empty(), "{report}");
+    assert_eq!(report.not_applicable(), ["the_undeclared_is_unsupported"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fake_that_can_do_little_says_so_and_passes() {
+    let mut harness = harness(NONE);
+    harness.undeclared = vec![Function::Cancel, Function::FindLaunched];
+    let report = conformance::run(&harness, SEED).await;
+    assert!(report.broken().is_empty(), "{report}");
+    let skipped = report.not_applicable();
+    let about_them = |name: &&str| {
+        let words = ["cancel", "search", "found", "copy", "adopted"];
+        words.iter().any(|word| name.contains(word))
+    };
+    assert!(skipped.iter().all(about_them), "{report}");
+    assert!(report.kept().contains(&"the_undeclared_is_unsupported"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_wrong_provider_fails_the_behaviour_that_it_breaks_and_no_other() {
+    let mut missed = Vec::new();
+    for behaviour in conformance::all() {
+        let report = report(behaviour.name).await;
+        if report.broken() != [behaviour.name] {
+            missed.push(format!("{}: {:?}", behaviour.name, report.broken()));
+        }
+    }
+    assert!(missed.is_empty(), "seed {SEED}\n{}", missed.join("\n"));
+    assert!(conformance::all().len() >= 25);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_report_names_the_behaviour_what_was_expected_what_happened_and_the_seed() {
+    let text = report("two_launches_are_two_jobs").await.to_string();
+    for part in [
+        "BROKEN  two_launches_are_two_jobs",
+        "expected: Two launches are two jobs",
+        "happened: one of them started 0 jobs",
+        "seed:     7",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_that_panics_or_hangs_is_broken_and_the_suite_goes_on() {
+    use provider_testkit::conformance::{Harness, World};
+
+    struct Rude(bool);
+    #[async_trait::async_trait]
+    impl Harness for Rude {
+        async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
+            if self.0 {
+                panic!("no manners");
+            }
+            std::future::pending().await
+        }
+    }
+    for (panics, word) in [
+        (true, "it panicked: no manners"),
+        (false, "no end after 30s"),
+    ] {
+        let report = conformance::run(&Rude(panics), SEED).await;
+        assert_eq!(report.broken().len(), conformance::all().len());
+        assert!(report.to_string().contains(word), "{report}");
+    }
+}

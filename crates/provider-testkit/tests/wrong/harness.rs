@@ -1,0 +1,160 @@
+//! Worlds around the fake provider, with a wrapper of the caller's around it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use provider_core::{
+    Clock, Effect, ErrorKind, JobState, ManualClock, OperationToken, Provider, ProviderError,
+    Resource,
+};
+use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
+use provider_testkit::{FakeProvider, Function, Trouble};
+use serde_json::json;
+
+pub const CREDENTIAL: &str = "credential-of-the-fake";
+
+/// Builds what is tested around a fake: called again for every restart.
+pub type Wrap = dyn Fn(Arc<FakeProvider>) -> Arc<dyn Provider> + Send + Sync;
+
+#[derive(Clone)]
+pub struct FakeHarness {
+    pub undeclared: Vec<Function>,
+    pub wrap: Arc<Wrap>,
+}
+
+struct FakeWorld {
+    fake: Arc<FakeProvider>,
+    wrap: Arc<Wrap>,
+    clock: ManualClock,
+}
+
+#[async_trait]
+impl Harness for FakeHarness {
+    async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
+        let fake = FakeProvider::new("fake").ending_after(0);
+        let fake = fake.with_capabilities(|capabilities| {
+            capabilities.cancel = !self.undeclared.contains(&Function::Cancel);
+            capabilities.find_launched = !self.undeclared.contains(&Function::FindLaunched);
+        });
+        let start: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+        Ok(Box::new(FakeWorld {
+            fake: Arc::new(fake),
+            wrap: self.wrap.clone(),
+            clock: ManualClock::new(start),
+        }))
+    }
+}
+
+const LAUNCHES: [Function; 2] = [Function::TriggerProvision, Function::TriggerDeprovision];
+const QUESTIONS: [Function; 3] = [
+    Function::ProvisionStatus,
+    Function::DeprovisionStatus,
+    Function::FindLaunched,
+];
+
+fn fails(effect: Effect, kind: ErrorKind, text: &str) -> ProviderError {
+    ProviderError::new(effect, kind, text)
+}
+
+#[async_trait]
+impl World for FakeWorld {
+    fn provider(&self) -> Result<Arc<dyn Provider>, String> {
+        Ok((self.wrap)(self.fake.clone()))
+    }
+
+    fn object(&self, name: &str) -> Resource {
+        let object = json!({
+            "kind": "ComputeInstance", "spec": {"cores": 4},
+            "metadata": {"name": name, "namespace": "tenant", "uid": format!("uid-{name}")},
+        });
+        Resource::from_json(object).unwrap()
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn pass(&self, by: Duration) {
+        self.clock.advance(by);
+    }
+
+    async fn break_next(&self, fault: Fault, way: usize) -> bool {
+        if way > 0 {
+            return false;
+        }
+        let launch = |trouble| self.fake.trouble_in(&LAUNCHES, trouble);
+        let refused = |kind, text| Trouble::Fails(fails(Effect::Rejected, kind, text));
+        match fault {
+            Fault::RefusesLaunch => launch(refused(ErrorKind::Invalid, "refused")),
+            Fault::Echoes => launch(refused(ErrorKind::Invalid, "refused: …")),
+            Fault::MissesLaunch => {
+                let error = fails(Effect::NotSent, ErrorKind::Unavailable, "no connection");
+                launch(Trouble::Fails(error));
+            }
+            Fault::LosesLaunchAnswer => launch(Trouble::LosesAnswer),
+            Fault::GarblesLaunchAnswer => launch(Trouble::GarblesAnswer),
+            Fault::RateLimits(delay) => {
+                let error = fails(Effect::Rejected, ErrorKind::RateLimited, "too many");
+                launch(Trouble::Fails(error.with_retry_after(delay)));
+            }
+            Fault::RefusesCredentials => {
+                launch(refused(ErrorKind::Unauthorized, "who are you?"));
+                let again = refused(ErrorKind::Unauthorized, "who are you?");
+                self.fake.trouble(Function::Preflight, again);
+            }
+            Fault::FailsRead => {
+                let error = fails(Effect::MaybeSent, ErrorKind::Unavailable, "it is down");
+                self.fake.trouble_in(&QUESTIONS, Trouble::Fails(error));
+            }
+            Fault::FloodsRead => {
+                let error = fails(Effect::Unreadable, ErrorKind::Protocol, "a page");
+                self.fake.trouble_in(&QUESTIONS, Trouble::Fails(error));
+            }
+            Fault::RefusesCancel => {
+                let error = refused(ErrorKind::Conflict, "not now");
+                self.fake.trouble(Function::Cancel, error);
+            }
+            Fault::IgnoresCancel => self.fake.next_ignores_cancels(),
+            _ => return false,
+        }
+        true
+    }
+
+    async fn make(&self, deed: Deed, token: &OperationToken) -> bool {
+        let jobs = self.fake.jobs();
+        let Some(job) = jobs.iter().find(|job| job.token == *token) else {
+            return false;
+        };
+        match deed {
+            Deed::Succeed => self.fake.end(job.id, JobState::Succeeded),
+            Deed::Fail => self.fake.end(job.id, JobState::Failed),
+            Deed::FailLoudly => {
+                self.fake.say(job.id, "line\n".repeat(1 << 20));
+                self.fake.end(job.id, JobState::Failed);
+            }
+            Deed::BeCancelled => self.fake.end(job.id, JobState::Canceled),
+            Deed::BeForgotten => self.fake.purge(job.id),
+            Deed::SpeakUnknownWord => self.fake.end(job.id, JobState::Unknown),
+            Deed::BeCopied => return self.fake.copy(job.id).is_some(),
+            _ => return false,
+        }
+        true
+    }
+
+    async fn journal(&self) -> Vec<Ran> {
+        let ran = |job: provider_testkit::FakeJob| Ran {
+            id: Some(job.id.to_string()),
+            token: job.token,
+            job_type: job.job_type,
+            object: job.object.name,
+            live: !job.state.is_terminal(),
+        };
+        self.fake.jobs().into_iter().map(ran).collect()
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![CREDENTIAL.to_owned()]
+    }
+}

@@ -1,0 +1,7 @@
+//! Providers that are wrong in one way each, named after the behaviour that they break.
+
+pub mod harness;
+mod memory;
+mod provider;
+
+pub use provider::Wrong;

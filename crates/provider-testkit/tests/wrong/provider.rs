@@ -1,0 +1,472 @@
+//! The wrapper: the fake, with one defect.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use provider_core::{
+    CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, FindRequest, JobRecord,
+    JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight, Provider,
+    ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
+};
+use provider_testkit::{FakeJob, FakeProvider};
+use serde_json::{Value, json};
+
+use super::harness::CREDENTIAL;
+use super::memory::Memory;
+
+pub struct Wrong {
+    fake: Arc<FakeProvider>,
+    /// The name of the behaviour that it breaks; none is a provider without defect.
+    defect: &'static str,
+    memory: Mutex<Memory>,
+}
+
+impl fmt::Debug for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shown = if self.is("debug_holds_no_secret") {
+            CREDENTIAL
+        } else {
+            "***"
+        };
+        write!(f, "Wrong({}, {shown})", self.defect)
+    }
+}
+
+fn error(effect: Effect, kind: ErrorKind) -> ProviderError {
+    ProviderError::new(effect, kind, "wrong on purpose")
+}
+
+/// The object under another name.
+fn another(resource: &Resource, name: &str) -> Resource {
+    let mut value = Value::Object(resource.object().clone());
+    value["metadata"]["uid"] = json!("another");
+    value["metadata"]["name"] = json!(name);
+    Resource::from_json(value).unwrap()
+}
+
+impl Wrong {
+    pub fn new(fake: Arc<FakeProvider>, defect: &'static str) -> Self {
+        Self {
+            fake,
+            defect,
+            memory: Mutex::default(),
+        }
+    }
+
+    fn is(&self, behaviour: &str) -> bool {
+        self.defect == behaviour
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap()
+    }
+
+    /// A job that nobody asked for, for another object.
+    async fn extra_job(&self, resource: &Resource) {
+        let token = OperationToken::from_random(7);
+        let request = LaunchRequest::new(another(resource, "other"), token);
+        let _ = self.fake.trigger_provision(&request).await;
+    }
+
+    /// Jobs as a search would list them.
+    fn listed(&self, which: impl Fn(&FakeJob) -> bool) -> Vec<JobStatus> {
+        let jobs = self.fake.jobs().into_iter().filter(which);
+        let name = |job: &FakeJob| JobRef::new("fake", "fake", job.id.to_string());
+        jobs.map(|job| JobStatus::new(name(&job), job.state))
+            .collect()
+    }
+
+    /// A deprovision job whatever else is at work.
+    async fn forced(&self, request: &LaunchRequest) -> Result<DeprovisionResult, TriggerError> {
+        let mut request = request.clone();
+        request.resource = another(&request.resource, request.resource.name());
+        self.fake.trigger_deprovision(&request, &[]).await
+    }
+
+    fn is_live(&self, name: &str, job_type: JobType) -> bool {
+        let jobs = self.fake.jobs();
+        jobs.iter().any(|job| {
+            job.object.name == name && job.job_type == job_type && !job.state.is_terminal()
+        })
+    }
+
+    /// Marks something as being worked on, waits, and would unmark it; who leaves in between does not.
+    async fn busy(&self, what: &str) -> Result<(), ProviderError> {
+        if !self.memory().busy.insert(what.to_owned()) {
+            return Err(error(Effect::NotSent, ErrorKind::Invalid));
+        }
+        tokio::task::yield_now().await;
+        self.memory().busy.remove(what);
+        Ok(())
+    }
+
+    fn changed(&self, error_of: ProviderError, job_type: JobType) -> ProviderError {
+        let kind = error_of.kind();
+        let provision = job_type == JobType::Provision;
+        match kind {
+            ErrorKind::RateLimited if self.is("a_rate_limit_tells_its_delay") => {
+                error(Effect::Rejected, kind)
+            }
+            ErrorKind::Unauthorized if self.is("refused_credentials_are_called_so") => {
+                error(Effect::Rejected, ErrorKind::Unavailable)
+            }
+            ErrorKind::Invalid if provision && self.is("a_refused_launch_is_not_launched") => {
+                error(Effect::MaybeSent, ErrorKind::Unavailable)
+            }
+            ErrorKind::Invalid
+                if !provision && self.is("a_refused_deprovision_is_not_launched") =>
+            {
+                error(Effect::MaybeSent, ErrorKind::Unavailable)
+            }
+            ErrorKind::Timeout if provision && self.is("a_lost_answer_is_in_doubt") => {
+                error(Effect::NotSent, kind)
+            }
+            ErrorKind::Timeout
+                if !provision && self.is("a_lost_deprovision_answer_is_in_doubt") =>
+            {
+                error(Effect::NotSent, kind)
+            }
+            ErrorKind::Protocol if self.is("an_unreadable_answer_is_in_doubt") => {
+                error(Effect::Rejected, kind)
+            }
+            _ => error_of,
+        }
+    }
+
+    fn changed_status(&self, mut status: JobStatus, asked: u32, of: &TrackedJob) -> JobStatus {
+        let id = &of.job.id;
+        let (found, cancelled) = {
+            let memory = self.memory();
+            (memory.found.contains(id), memory.cancelled.contains_key(id))
+        };
+        let at_first_sight = asked == 1 && !found;
+        let succeeded = status.state == JobState::Succeeded;
+        let live = !status.state.is_terminal();
+        match self.defect {
+            "a_job_at_work_has_not_ended" if live && asked >= 3 => status.settled = true,
+            "a_success_is_seen" if succeeded && at_first_sight => status.state = JobState::Failed,
+            "a_success_reports_its_version" if succeeded && at_first_sight => {
+                status.reconciled_version = None;
+            }
+            "a_failure_is_seen" if status.state == JobState::Failed => {
+                status.state = JobState::Succeeded;
+            }
+            "a_cancel_by_others_is_seen" if status.state == JobState::Canceled && !cancelled => {
+                status.state = JobState::Failed;
+            }
+            "only_a_success_reports_a_version" if live => {
+                status.reconciled_version.clone_from(&of.config_version);
+            }
+            "an_unknown_word_is_no_end" if status.state == JobState::Unknown => {
+                status.state = JobState::Failed;
+                status.settled = true;
+            }
+            "a_cancel_that_loses_is_not_believed" if live && cancelled => {
+                status.state = JobState::Canceled;
+                status.settled = true;
+            }
+            "messages_are_bounded" if !status.message.is_empty() => {
+                status.message = "line\n".repeat(10_000);
+            }
+            "messages_hold_no_secret" => status.message = format!("sent with {CREDENTIAL}"),
+            _ => {}
+        }
+        status
+    }
+}
+
+#[async_trait]
+impl Provider for Wrong {
+    fn name(&self) -> &str {
+        if self.is("a_provider_does_not_change_what_it_is") && !self.memory().asked.is_empty() {
+            return "renamed";
+        }
+        self.fake.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.fake.capabilities()
+    }
+
+    async fn trigger_provision(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let mut request = request.clone();
+        let name = request.resource.name().to_owned();
+        match self.defect {
+            "a_provision_launch_carries_its_token" => {
+                let text = request.token.as_str().to_lowercase().replace('-', "");
+                request.token = OperationToken::from_text(&text);
+            }
+            "two_launches_are_two_jobs" => {
+                let memory = self.memory();
+                let before = memory.launched.get(&name);
+                let same = memory
+                    .tokens
+                    .get(&name)
+                    .is_some_and(|tokens| tokens.contains(&request.token));
+                if let Some(job) = before.filter(|_| !same) {
+                    return Ok(ProvisionResult::new(job.clone(), JobState::Pending, ""));
+                }
+            }
+            "an_abandoned_launch_does_no_harm" => self.busy(&name).await?,
+            _ => {}
+        }
+        let launched = self.fake.trigger_provision(&request).await;
+        let mut result = match launched {
+            Ok(result) => result,
+            Err(trouble) => {
+                let original = trouble.error().clone();
+                if self.is("a_launch_in_doubt_is_not_repeated")
+                    && original.kind() == ErrorKind::Protocol
+                {
+                    let _ = self.fake.trigger_provision(&request).await;
+                }
+                if self.is("a_missed_launch_is_no_job") && original.effect() == Effect::NotSent {
+                    let job = JobRef::new("fake", "fake", "999");
+                    return Ok(ProvisionResult::new(job, JobState::Pending, ""));
+                }
+                if self.is("errors_hold_no_secret") && original.kind() == ErrorKind::Invalid {
+                    let text = Value::Object(request.extra_vars.expose()).to_string();
+                    return Err(ProviderError::new(original.effect(), original.kind(), text).into());
+                }
+                return Err(self.changed(original, JobType::Provision).into());
+            }
+        };
+        if self.is("a_launch_starts_one_job") {
+            self.extra_job(&request.resource).await;
+        }
+        if self.is("launches_at_once_are_kept_apart") {
+            self.memory().last = Some(result.job.clone());
+            tokio::task::yield_now().await;
+            result.job = self.memory().last.clone().unwrap();
+        }
+        if self.is("a_launched_job_is_named") {
+            result.job.provider = "another".to_owned();
+        }
+        let mut memory = self.memory();
+        memory.known.insert(result.job.id.clone());
+        memory.launched.insert(name.clone(), result.job.clone());
+        memory.tokens.entry(name).or_default().push(request.token);
+        Ok(result)
+    }
+
+    async fn provision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        let asked = {
+            let mut memory = self.memory();
+            let asked = memory.asked.entry(job.job.id.clone()).or_default();
+            *asked += 1;
+            *asked
+        };
+        match self.defect {
+            "a_restart_loses_no_job" if !self.memory().known.contains(&job.job.id) => {
+                return Err(error(Effect::Rejected, ErrorKind::NotFound));
+            }
+            "a_failed_question_is_forgotten" if self.memory().failed => {
+                return Err(error(Effect::NotSent, ErrorKind::Unavailable));
+            }
+            "questions_start_nothing" => self.extra_job(resource).await,
+            "an_abandoned_question_does_no_harm" => self.busy(&job.job.id).await?,
+            _ => {}
+        }
+        if self.is("questions_at_once_are_kept_apart") {
+            self.memory().last = Some(job.job.clone());
+            tokio::task::yield_now().await;
+            let last = self.memory().last.clone().unwrap();
+            let mut status = self.fake.provision_status(resource, job).await?;
+            status.job = last;
+            return Ok(status);
+        }
+        match self.fake.provision_status(resource, job).await {
+            Ok(status) => Ok(self.changed_status(status, asked, job)),
+            Err(trouble) if trouble.kind() == ErrorKind::NotFound => {
+                if self.is("a_forgotten_job_is_not_found") {
+                    return Ok(JobStatus::new(job.job.clone(), JobState::Failed));
+                }
+                Err(trouble)
+            }
+            Err(trouble) => {
+                self.memory().failed = true;
+                if self.is("a_failed_question_is_no_verdict") {
+                    return Err(error(Effect::Rejected, ErrorKind::NotFound));
+                }
+                Err(trouble)
+            }
+        }
+    }
+
+    async fn trigger_deprovision(
+        &self,
+        request: &LaunchRequest,
+        history: &[JobRecord],
+    ) -> Result<DeprovisionResult, TriggerError> {
+        let mut request = request.clone();
+        let name = request.resource.name().to_owned();
+        let live = self.is_live(&name, JobType::Provision);
+        let newest = history.first();
+        let in_doubt = newest.is_some_and(|record| record.job_id.is_none());
+        let cancelling = newest.is_some_and(|record| record.cancel_requested_at.is_some());
+        let wait = || DeprovisionResult::Waiting {
+            reason: "wrong on purpose".to_owned(),
+            retry_after: Duration::from_secs(1),
+            block_deletion_on_failure: true,
+            provision_job: None,
+        };
+        match self.defect {
+            "a_deprovision_waits_for_a_job_at_work" if live && !in_doubt && !cancelling => {
+                return self.forced(&request).await;
+            }
+            "a_deprovision_waits_for_a_launch_in_doubt" if live && in_doubt => {
+                return self.forced(&request).await;
+            }
+            "a_deprovision_waits_after_a_cancel_that_lost" if live && cancelling => {
+                return self.forced(&request).await;
+            }
+            "a_deprovision_needs_no_history" if history.is_empty() => {
+                return Ok(DeprovisionResult::Skipped {
+                    reason: "wrong on purpose".to_owned(),
+                });
+            }
+            "a_cancelled_provision_clears_the_way" if live => return Ok(wait()),
+            "waiting_starts_nothing" if live => {
+                let answer = self.fake.trigger_deprovision(&request, history).await?;
+                if let DeprovisionResult::Triggered { job, .. } = self.forced(&request).await? {
+                    self.fake.end(job.id.parse().unwrap(), JobState::Failed);
+                }
+                return Ok(answer);
+            }
+            "a_deprovision_launch_carries_its_token" => {
+                let text = request.token.as_str().to_lowercase().replace('-', "");
+                request.token = OperationToken::from_text(&text);
+            }
+            "an_abandoned_deprovision_does_no_harm" => self.busy(&name).await?,
+            _ => {}
+        }
+        let answer = self.fake.trigger_deprovision(&request, history).await;
+        answer.map_err(|trouble| {
+            self.changed(trouble.error().clone(), JobType::Deprovision)
+                .into()
+        })
+    }
+
+    async fn deprovision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        let mut status = self.fake.deprovision_status(resource, job).await?;
+        if status.state == JobState::Succeeded {
+            match self.defect {
+                "a_deprovision_is_seen_to_its_end" => status.state = JobState::Failed,
+                "a_deprovision_reports_no_version" => {
+                    status.reconciled_version.clone_from(&job.config_version);
+                }
+                _ => {}
+            }
+        }
+        Ok(status)
+    }
+
+    async fn cancel(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError> {
+        let times = {
+            let mut memory = self.memory();
+            let times = memory.cancelled.entry(job.job.id.clone()).or_default();
+            *times += 1;
+            *times
+        };
+        match self.defect {
+            "a_cancel_may_be_repeated" if times > 1 => {
+                return Err(error(Effect::Rejected, ErrorKind::Conflict));
+            }
+            "the_undeclared_is_unsupported" => return Ok(CancelResult::Requested),
+            _ => {}
+        }
+        match self.fake.cancel(resource, job).await {
+            Ok(CancelResult::Requested) if self.is("a_cancel_stops_the_job") => {
+                self.fake
+                    .end(job.job.id.parse().unwrap(), JobState::Running);
+                Ok(CancelResult::Requested)
+            }
+            Ok(CancelResult::Finished(_)) if self.is("a_late_cancel_says_how_it_ended") => {
+                Ok(CancelResult::Requested)
+            }
+            Ok(CancelResult::Gone) if self.is("a_cancel_of_a_forgotten_job_says_so") => {
+                Err(error(Effect::Rejected, ErrorKind::NotFound))
+            }
+            Err(trouble)
+                if trouble.kind() == ErrorKind::Conflict
+                    && self.is("a_refused_cancel_is_an_error") =>
+            {
+                Ok(CancelResult::Gone)
+            }
+            other => other,
+        }
+    }
+
+    async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        let mut found = match self.fake.find_launched(query).await {
+            Err(_) if self.is("a_failed_search_proves_nothing") => return Ok(Vec::new()),
+            other => other?,
+        };
+        let name = query.resource.name();
+        let mut memory = self.memory();
+        let ours = memory.tokens.get(name).cloned().unwrap_or_default();
+        match self.defect {
+            "a_lost_launch_is_adopted"
+                if query.job_type == JobType::Provision && !ours.contains(&query.token) =>
+            {
+                found.clear();
+            }
+            "a_search_finds_its_own_launch_alone"
+                if query.job_type == JobType::Provision
+                    && ours.iter().any(|token| *token != query.token) =>
+            {
+                found.extend(
+                    self.listed(|job| job.token != query.token && ours.contains(&job.token)),
+                );
+            }
+            "a_search_may_find_nothing" if found.is_empty() => {
+                return Err(error(Effect::Rejected, ErrorKind::NotFound));
+            }
+            "an_ended_job_is_found_too" => found.retain(|status| !status.state.is_terminal()),
+            "jobs_are_found_in_their_order" => found.reverse(),
+            "a_copy_is_not_found" => {
+                found = self.listed(|job| job.token == query.token);
+            }
+            "a_deprovision_is_found_by_its_token" if query.job_type == JobType::Deprovision => {
+                found.clear();
+            }
+            _ => {}
+        }
+        for status in &found {
+            memory.known.insert(status.job.id.clone());
+            memory.found.insert(status.job.id.clone());
+        }
+        Ok(found)
+    }
+
+    async fn preflight(&self, kinds: &[String]) -> Preflight {
+        let mut report = self.fake.preflight(kinds).await;
+        match self.defect {
+            "a_preflight_starts_nothing" => {
+                let object = json!({"kind": "ComputeInstance", "metadata": {"name": "other"}});
+                self.extra_job(&Resource::from_json(object).unwrap()).await;
+            }
+            "a_preflight_likes_what_works" => report.error("mood", "it is not in the mood", ""),
+            "a_preflight_sees_refused_credentials" => return Preflight::new(),
+            _ => {}
+        }
+        report
+    }
+}

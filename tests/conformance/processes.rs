@@ -1,0 +1,211 @@
+//! The example of a third backend: real processes, which wait until they are told how to end.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use provider_core::{Clock, JobType, OperationToken, Provider, Resource, SystemClock};
+use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
+use tempfile::TempDir;
+
+#[path = "../../examples/processes/mod.rs"]
+mod example;
+
+use example::ProcessProvider;
+
+/// What every job does: writes down that it runs, and waits for its end. A job of a stubborn world
+/// is deaf to polite signals.
+const JOB: &str = r#"
+if [ -e "$WORLD/stubborn" ]; then rm "$WORLD/stubborn"; trap '' TERM; fi
+echo "$JOB_TOKEN $TYPE $JOB_NAME $$" >>"$WORLD/journal"
+until [ -e "$WORLD/end-$JOB_TOKEN" ]; do sleep 0.01; done
+if [ -e "$WORLD/loud" ]; then head -c 3000000 /dev/zero | tr '\0' '\n'; echo failed; fi
+exit $(cat "$WORLD/end-$JOB_TOKEN")
+"#;
+
+struct ProcessHarness;
+
+struct ProcessWorld {
+    directory: TempDir,
+}
+
+#[async_trait]
+impl Harness for ProcessHarness {
+    async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
+        let directory = tempfile::tempdir().map_err(|error| error.to_string())?;
+        Ok(Box::new(ProcessWorld { directory }))
+    }
+}
+
+impl ProcessWorld {
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn jobs(&self) -> PathBuf {
+        self.path("jobs")
+    }
+
+    fn command(&self, job_type: JobType) -> String {
+        let world = self.directory.path().display();
+        format!("WORLD='{world}' TYPE={job_type}\n{JOB}")
+    }
+
+    /// The journal, once every job that was started, and not stopped before it began, is in it.
+    async fn lines(&self) -> Vec<[String; 4]> {
+        for _ in 0..1_000 {
+            let text = std::fs::read_to_string(self.path("journal")).unwrap_or_default();
+            let jobs = std::fs::read_dir(self.jobs()).into_iter().flatten();
+            let waiting = jobs.map(|job| job.unwrap().path()).any(|job| {
+                let is = |file: &str| job.join(file).exists();
+                let token = job.file_name().unwrap().to_str().unwrap();
+                !(text.contains(token) || is("exit") || is("cancel"))
+            });
+            if !waiting {
+                let words =
+                    |line: &str| -> Vec<String> { line.split(' ').map(str::to_owned).collect() };
+                let lines = text.lines().map(words);
+                return lines.map(|words| words.try_into().unwrap()).collect();
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("a job was started and does not run");
+    }
+}
+
+fn is_alive(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ")
+        .next()
+        .is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+impl Drop for ProcessWorld {
+    /// Ends what the behaviour has left at work.
+    fn drop(&mut self) {
+        for job in std::fs::read_dir(self.jobs()).into_iter().flatten() {
+            let token = job.unwrap().file_name().into_string().unwrap();
+            let _ = std::fs::write(self.path(&format!("end-{token}")), "0");
+        }
+        let text = std::fs::read_to_string(self.path("journal")).unwrap_or_default();
+        for _ in 0..500 {
+            let mut pids = text.lines().filter_map(|line| line.rsplit(' ').next());
+            if !pids.any(is_alive) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+}
+
+#[async_trait]
+impl World for ProcessWorld {
+    fn provider(&self) -> Result<Arc<dyn Provider>, String> {
+        Ok(Arc::new(ProcessProvider {
+            directory: self.jobs(),
+            create: self.command(JobType::Provision),
+            delete: self.command(JobType::Deprovision),
+            clock: Arc::new(SystemClock),
+        }))
+    }
+
+    fn object(&self, name: &str) -> Resource {
+        super::resource(super::object(name))
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass(&self, by: Duration) {
+        self.lines().await;
+        tokio::time::sleep(by.min(Duration::from_millis(10))).await;
+    }
+
+    async fn break_next(&self, fault: Fault, way: usize) -> bool {
+        match (fault, way) {
+            // No directory can be made where a file is.
+            (Fault::RefusesLaunch | Fault::MissesLaunch, 0) if !self.jobs().exists() => {
+                std::fs::write(self.jobs(), "").is_ok()
+            }
+            (Fault::IgnoresCancel, 0) => std::fs::write(self.path("stubborn"), "").is_ok(),
+            _ => false,
+        }
+    }
+
+    async fn make(&self, deed: Deed, token: &OperationToken) -> bool {
+        let job = self.jobs().join(token.as_str());
+        let lines = self.lines().await;
+        let Some(line) = lines.iter().find(|line| line[0] == token.as_str()) else {
+            return false;
+        };
+        let end = |code: &str| {
+            std::fs::write(self.path("end.new"), code).unwrap();
+            let to = self.path(&format!("end-{token}"));
+            std::fs::rename(self.path("end.new"), to).is_ok()
+        };
+        match deed {
+            Deed::Succeed => end("0"),
+            Deed::Fail => end("3"),
+            Deed::FailLoudly => {
+                std::fs::write(self.path("loud"), "").unwrap();
+                end("3")
+            }
+            Deed::BeCancelled => {
+                let pid = line[3]
+                    .parse()
+                    .ok()
+                    .and_then(rustix::process::Pid::from_raw);
+                rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).is_ok()
+            }
+            Deed::BeForgotten => std::fs::remove_dir_all(job).is_ok(),
+            Deed::SpeakUnknownWord => std::fs::write(job.join("exit"), "hibernating").is_ok(),
+            _ => false,
+        }
+    }
+
+    async fn journal(&self) -> Vec<Ran> {
+        let ran = |[token, job_type, name, pid]: [String; 4]| Ran {
+            live: is_alive(&pid),
+            id: Some(token.clone()),
+            token: OperationToken::from_text(&token),
+            job_type: match job_type.as_str() {
+                "provision" => JobType::Provision,
+                _ => JobType::Deprovision,
+            },
+            object: name,
+        };
+        self.lines().await.into_iter().map(ran).collect()
+    }
+
+    fn tells_credentials_beforehand(&self) -> bool {
+        false
+    }
+}
+
+/// There is nobody between us and our own processes whose answer could be lost.
+const NO_NETWORK: [&str; 15] = [
+    "a_lost_answer_is_in_doubt",
+    "an_unreadable_answer_is_in_doubt",
+    "a_launch_in_doubt_is_not_repeated",
+    "a_rate_limit_tells_its_delay",
+    "refused_credentials_are_called_so",
+    "a_failed_question_is_no_verdict",
+    "a_failed_question_is_forgotten",
+    "a_refused_cancel_is_an_error",
+    "a_lost_launch_is_adopted",
+    "a_failed_search_proves_nothing",
+    "a_deprovision_waits_for_a_launch_in_doubt",
+    "a_lost_deprovision_answer_is_in_doubt",
+    "a_refused_deprovision_is_not_launched",
+    "errors_hold_no_secret",
+    "a_preflight_sees_refused_credentials",
+];
+
+#[tokio::test]
+async fn processes_pass() {
+    let others = ["jobs_are_found_in_their_order", "a_copy_is_not_found"];
+    super::passes(&ProcessHarness, &[&super::UNDECLARED, &NO_NETWORK, &others]).await;
+}

@@ -1,0 +1,183 @@
+//! EDA with its jobs in sight on AAP, by their label: events, a rulebook, and jobs.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use provider_core::{Clock, JobType, ManualClock, OperationToken, Provider, Resource};
+use provider_eda::{EdaProvider, JobTracking};
+use provider_testkit::aap::{
+    ADMIN_TOKEN, AapSim, Ending, Fault as AapFault, OnCancel, Route, Run, Template,
+    World as Controller,
+};
+use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
+use provider_testkit::eda::{EdaSim, Event, Fate, Objects, Rule, Rulebook, Webhook};
+
+use super::aap::{CREATE, DELETE, at_work};
+use super::eda::{TOKEN, change_token, is_create, name_of, token_of, unpaced, ways, webhook};
+
+const LABEL: &str = "osac-{{ event.payload.providerEvent.operationToken }}";
+
+struct TrackedHarness;
+
+struct TrackedWorld {
+    eda: EdaSim,
+    aap: AapSim,
+    rulebook: Mutex<Rulebook>,
+    objects: Objects,
+    clock: Arc<ManualClock>,
+}
+
+#[async_trait]
+impl Harness for TrackedHarness {
+    async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
+        let clock = super::aap::clock();
+        let text = |error: std::io::Error| error.to_string();
+        let service = Webhook::new().with_token(TOKEN);
+        let eda = EdaSim::start(service, clock.clone()).await.map_err(text)?;
+        let templates =
+            [CREATE, DELETE].map(|name| Template::job(name).with_plan(at_work()).with_labels());
+        let controller = Controller::with(templates);
+        let aap = AapSim::start(controller, clock.clone())
+            .await
+            .map_err(text)?;
+        let rules = [("create", CREATE), ("delete", DELETE)]
+            .map(|(action, template)| Rule::new(action, template).with_label(LABEL));
+        Ok(Box::new(TrackedWorld {
+            eda,
+            aap,
+            rulebook: Mutex::new(Rulebook::parallel(rules)),
+            objects: Objects::default(),
+            clock,
+        }))
+    }
+}
+
+impl TrackedWorld {
+    fn step(&self) {
+        let mut rulebook = self.rulebook.lock().unwrap();
+        rulebook.step(&self.eda, &self.aap, &self.objects);
+    }
+
+    fn run_of(&self, token: &str) -> Option<Run> {
+        let of = "/ansible_eda/event/payload/providerEvent/operationToken";
+        let is_it = |run: &Run| {
+            run.extra_vars
+                .pointer(of)
+                .is_some_and(|seen| *seen == token)
+        };
+        self.aap.journal().into_iter().find(is_it)
+    }
+
+    fn see(&self, name: &str) {
+        if self.objects.get("tenant", name).is_none() {
+            self.objects.put(super::object(name));
+        }
+        self.step();
+    }
+}
+
+#[async_trait]
+impl World for TrackedWorld {
+    fn provider(&self) -> Result<Arc<dyn Provider>, String> {
+        let tracking = JobTracking::new(super::aap::config(&self.aap));
+        let config = unpaced(webhook(&self.eda)).with_tracking(tracking);
+        let provider = EdaProvider::with_clock(config, self.clock.clone());
+        Ok(Arc::new(provider.map_err(|error| error.to_string())?))
+    }
+
+    fn object(&self, name: &str) -> Resource {
+        self.see(name);
+        super::resource(self.objects.get("tenant", name).unwrap())
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn pass(&self, by: Duration) {
+        self.step();
+        self.clock.advance(by);
+        self.step();
+    }
+
+    async fn break_next(&self, fault: Fault, way: usize) -> bool {
+        match (fault, way) {
+            (Fault::RefusesCredentials, 0) => self.eda.change(change_token),
+            (Fault::IgnoresCancel, 0) => {
+                let plan = at_work().on_cancel(OnCancel::Ignores);
+                self.aap.plan_next(CREATE, plan);
+            }
+            (Fault::RefusesCancel, 0) => self.aap.fault(Route::Cancel, &AapFault::Status(405), 1),
+            (Fault::FailsRead, 0) => self.aap.fault(Route::Any, &AapFault::Status(503), 1),
+            (Fault::FailsRead, 1) => self.aap.fault(Route::Any, &AapFault::DropBefore, 1),
+            (Fault::FloodsRead, 0) => self.aap.fault(Route::Any, &AapFault::HtmlOk(2 << 20), 1),
+            _ => match ways(fault).get(way) {
+                Some(fault) => self.eda.fault(fault, 1),
+                None => return false,
+            },
+        }
+        true
+    }
+
+    async fn make(&self, deed: Deed, token: &OperationToken) -> bool {
+        self.step();
+        let Some(run) = self.run_of(token.as_str()) else {
+            return false;
+        };
+        let failed = |message: String| Ending::Failed {
+            task: "Create the network".to_owned(),
+            message,
+        };
+        let done = match deed {
+            Deed::Succeed => run.stopped.is_some() || self.aap.end(run.id, &Ending::Successful),
+            Deed::Fail => self.aap.end(run.id, &failed("quota exceeded".to_owned())),
+            Deed::FailLoudly => self.aap.end(run.id, &failed(super::loud(ADMIN_TOKEN))),
+            Deed::BeCancelled => {
+                self.aap.cancel(run.id);
+                true
+            }
+            Deed::SpeakUnknownWord => {
+                let word = AapFault::Word("hibernating".to_owned());
+                self.aap.fault(Route::Any, &word, 1);
+                true
+            }
+            // A job that is not there may be one that has not begun: no sign.
+            _ => false,
+        };
+        self.step();
+        done
+    }
+
+    async fn journal(&self) -> Vec<Ran> {
+        self.step();
+        let ran = |event: Event| {
+            let run = self.run_of(token_of(&event));
+            Ran {
+                id: Some(token_of(&event).to_owned()),
+                token: OperationToken::from_text(token_of(&event)),
+                job_type: match is_create(&event) {
+                    true => JobType::Provision,
+                    false => JobType::Deprovision,
+                },
+                object: name_of(&event).to_owned(),
+                live: event.fate == Fate::Queued && run.is_none_or(|run| run.stopped.is_none()),
+            }
+        };
+        self.eda.journal().into_iter().map(ran).collect()
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec![TOKEN.to_owned(), ADMIN_TOKEN.to_owned()]
+    }
+}
+
+#[tokio::test]
+async fn eda_passes_with_its_jobs_in_sight() {
+    let unseen = [
+        "a_forgotten_job_is_not_found",
+        "a_cancel_of_a_forgotten_job_says_so",
+    ];
+    super::passes(&TrackedHarness, &[&unseen, &super::ABOUT_FIND]).await;
+}
