@@ -16,7 +16,7 @@ use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
 use provider_core::{JobRef, JobState, ManualClock, Provider, Resource, TrackedJob};
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Layout, OnCancel, Route, RunPlan, Template, World,
+    ADMIN_TOKEN, AapSim, Layout, OnCancel, Route, RunPlan, Template, Webhook, World,
 };
 use serde_json::{Map, json};
 use tower::ServiceExt;
@@ -227,4 +227,33 @@ async fn notifications_need_the_secret_and_only_hint() {
         JobState::Succeeded,
         "REST knows better"
     );
+}
+
+/// From the end of the job on the controller, through its notification and our receiver, to a look.
+#[tokio::test]
+async fn a_notification_of_the_controller_makes_the_end_seen() {
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 0).await;
+    let header = HeaderName::from_static("x-provider-secret");
+    let router = axum::Router::new().nest("/aap", s.aap.notifications(header, "s3cret"));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/aap", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let secret = ("X-Provider-Secret".to_owned(), "s3cret".to_owned());
+    let template = Template::job("told").notifying(Webhook {
+        url,
+        headers: [secret].into(),
+    });
+    s.sim.add_template(template);
+    let good = s.sim.launch("told", &Map::new(), &[]).unwrap();
+    let pending = s.sim.launch("told", &Map::new(), &[]).unwrap();
+    assert_eq!(s.state(good).await, JobState::Pending);
+    assert_eq!(s.state(pending).await, JobState::Pending);
+    let mut events = s.aap.job_events();
+    // Of this one nobody is told: that is for the next round to see.
+    s.sim.cancel(pending);
+    s.clock.advance(Duration::from_millis(200));
+    let of = |id: u64, state| (JobRef::new("aap", "job", id.to_string()), state);
+    assert_eq!(next(&mut events).await, of(good, JobState::Running));
+    s.clock.advance(Duration::from_secs(3));
+    assert_eq!(next(&mut events).await, of(good, JobState::Succeeded));
 }

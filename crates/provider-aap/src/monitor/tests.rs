@@ -360,6 +360,44 @@ async fn a_hint_makes_a_look_come_early_and_nothing_else() {
     );
 }
 
+/// Half of the hints are lost, and as many are wrong: whoever was hinted at is seen soon,
+/// everybody else in the round, nobody twice, and nobody who has not ended.
+#[tokio::test(start_paused = true)]
+async fn lost_hints_cost_time_and_nothing_else() {
+    let controller = Controller::with(2_000);
+    let monitor = monitor(&controller, &in_rounds());
+    let mut events = monitor.subscribe();
+    poll_for_ever(&monitor, 2_000, &Arc::default());
+    sleep(INTERVAL * 3).await;
+    let soon = Duration::from_millis(1);
+    while tokio::time::timeout(soon, events.next()).await.is_ok() {}
+    let ended = Instant::now();
+    for id in 1..=1_000 {
+        let word = ["successful", "failed"][usize::from(id % 4 < 2)];
+        controller.set(id, word);
+        // The even ones are hinted at; so are as many that go on.
+        monitor.hint(if id % 2 == 0 { id } else { 1_000 + id });
+    }
+    let mut told = HashMap::new();
+    for _ in 0..1_000 {
+        let (job, state) = events.next().await.unwrap();
+        let id: u64 = job.id.parse().unwrap();
+        let really = [JobState::Succeeded, JobState::Failed][usize::from(id % 4 < 2)];
+        assert_eq!((id <= 1_000, state), (true, really), "job {id}");
+        assert!(told.insert(id, ended.elapsed()).is_none(), "told twice");
+    }
+    let latest = |even| {
+        let of_them = told.iter().filter(|(id, _)| (*id % 2 == 0) == even);
+        of_them.map(|(_, late)| *late).max().unwrap()
+    };
+    println!("hinted at: {:?}; not: {:?}", latest(true), latest(false));
+    // A thousand and more looks at once are some pages, one after another.
+    assert!(latest(true) < INTERVAL / 2, "{:?}", latest(true));
+    assert!(latest(false) < INTERVAL + Duration::from_secs(1));
+    sleep(INTERVAL * 2).await;
+    assert!(futures::FutureExt::now_or_never(events.next()).is_none());
+}
+
 /// A page that is on its way may have been read before the hint's cause: it is not enough.
 #[tokio::test(start_paused = true)]
 async fn a_hint_during_a_look_means_another_look() {

@@ -11,6 +11,7 @@ use provider_core::clock;
 use serde_json::{Map, Value};
 
 use super::journal::Run;
+use super::notify;
 use super::plan::{Ending, OnCancel, RunPlan};
 use super::world::{Kind, Template};
 
@@ -60,6 +61,7 @@ enum Event {
     Start(u64),
     Finish(u64),
     Stop(u64),
+    Notify(u64),
 }
 
 /// A launch that was accepted.
@@ -85,6 +87,8 @@ pub(super) struct Jobs {
     pub journal: BTreeMap<u64, Run>,
     /// Jobs whose status has changed and that nobody has been told of, where somebody listens.
     pub changed: Option<Vec<u64>>,
+    /// Jobs of which a notification is due.
+    pub told: Vec<u64>,
     events: BTreeMap<(Timestamp, u64), Event>,
     blocked: BTreeMap<u64, VecDeque<u64>>,
     counter: u64,
@@ -162,6 +166,7 @@ impl Jobs {
                     self.stop(id, when);
                     self.note(id);
                 }
+                Event::Notify(id) => self.told.push(id),
             }
         }
     }
@@ -282,6 +287,7 @@ impl Jobs {
         if let Some(run) = self.journal.get_mut(&id) {
             run.started = Some(now);
         }
+        self.notify(id, now);
         if kind == Kind::Job {
             if let Some(run) = plan.run {
                 self.at(clock::add(now, run), Event::Finish(id));
@@ -305,6 +311,23 @@ impl Jobs {
         }
         if let Some(job) = self.jobs.get_mut(&id) {
             job.children = children;
+        }
+    }
+
+    /// Whoever is told of jobs of this template is told of this one, in its own time.
+    fn notify(&mut self, id: u64, now: Timestamp) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
+        let after = if job.is_active() {
+            Some(Duration::ZERO)
+        } else {
+            notify::delay(job)
+        };
+        let template = job.template.and_then(|id| self.templates.get(&id));
+        let wanted = template.is_some_and(|template| template.notifies.is_some());
+        if let (true, None, Some(after)) = (wanted, job.parent, after) {
+            self.at(clock::add(now, after), Event::Notify(id));
         }
     }
 
@@ -388,6 +411,7 @@ impl Jobs {
             run.stopped.get_or_insert(now);
             run.succeeded = succeeded;
         }
+        self.notify(id, now);
         let Some(job) = self.jobs.get(&id) else {
             return;
         };
@@ -500,6 +524,7 @@ impl Jobs {
         job.explanation = "Task was marked as running but was not present in the job queue, so \
                            it has been marked as failed."
             .to_owned();
+        self.notify(id, now);
         true
     }
 

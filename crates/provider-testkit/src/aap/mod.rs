@@ -18,7 +18,7 @@
 //! ```
 //!
 //! What it does not simulate: projects, inventories, credentials beyond their presence in answers,
-//! approvals, schedules, the websocket, and the creation of templates over REST.
+//! approvals, schedules, and the creation of templates over REST.
 
 mod answer;
 pub mod control;
@@ -28,6 +28,7 @@ mod jobs;
 mod journal;
 mod launch;
 mod lists;
+mod notify;
 mod options;
 mod plan;
 mod push;
@@ -41,6 +42,7 @@ mod world;
 
 pub use fault::{Fault, Route, Weather};
 pub use journal::{Run, overlapping};
+pub use notify::Webhook;
 pub use plan::{Ending, OnCancel, RunPlan};
 pub use server::AapSim;
 pub use world::{ADMIN_TOKEN, Kind, Layout, OPERATOR_TOKEN, READER_TOKEN, Template, User, World};

@@ -10,7 +10,9 @@ use axum::extract::ws::WebSocketUpgrade;
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use hyper::service::{Service, service_fn};
-use hyper_util::rt::TokioIo;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use provider_core::Clock;
 use tokio::net::TcpListener;
@@ -20,6 +22,7 @@ use super::answer::{Answer, End};
 use super::control;
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
+use super::notify::Notice;
 use super::plan::{Ending, RunPlan};
 use super::push;
 use super::routes::{self, Asked};
@@ -299,20 +302,46 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// Tells websockets of what happens, while there are any.
+/// Tells websockets and webhooks of what happens, while there are any.
 async fn tick(shared: Arc<Shared>) {
+    // Dropped with this task, and what is on its way with it.
+    let mut sent = JoinSet::new();
+    let client = Client::builder(TokioExecutor::new()).build_http();
     loop {
         tokio::time::sleep(push::TICK).await;
         let mut state = shared.lock();
-        if shared.pushes.receiver_count() == 0 {
+        let listened_to = shared.pushes.receiver_count() > 0;
+        let notifies = |template: &Template| template.notifies.is_some();
+        if listened_to {
+            state.jobs.changed.get_or_insert_default();
+        } else {
             state.jobs.changed = None;
+        }
+        if !listened_to && !state.jobs.templates.values().any(notifies) {
             continue;
         }
-        state.jobs.changed.get_or_insert_default();
         state.jobs.advance(shared.clock.now());
         for event in push::changes(&mut state) {
             let _ = shared.pushes.send(event);
         }
+        for notice in state.notices() {
+            sent.spawn(deliver(client.clone(), notice, state.version.clone()));
+        }
+        drop(state);
+        while sent.try_join_next().is_some() {}
+    }
+}
+
+/// Once, whatever comes back.
+async fn deliver(client: Client<HttpConnector, Body>, notice: Notice, version: String) {
+    let mut request = Request::post(&notice.webhook.url)
+        .header(header::USER_AGENT, format!("AWX {version} (open)"))
+        .header(header::CONTENT_TYPE, "application/json");
+    for (name, value) in &notice.webhook.headers {
+        request = request.header(name, value);
+    }
+    if let Ok(request) = request.body(Body::from(notice.body.to_string())) {
+        let _ = client.request(request).await;
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use super::fault::{Faults, Route};
 use super::jobs::Jobs;
+use super::notify::{self, Notice};
 use super::plan::RunPlan;
 use super::world::{Layout, Template, User, World};
 
@@ -48,6 +49,18 @@ impl State {
                 .position(|user| base64(&format!("{}:{}", user.name, user.password)) == rest);
         }
         None
+    }
+
+    /// The notifications that are due.
+    pub(super) fn notices(&mut self) -> Vec<Notice> {
+        let told = std::mem::take(&mut self.jobs.told);
+        let notices = told.iter().filter_map(|id| {
+            let job = self.jobs.jobs.get(id)?;
+            let webhook = self.jobs.templates.get(&job.template?)?.notifies.clone()?;
+            let body = notify::body(job, &self.users);
+            Some(Notice { webhook, body })
+        });
+        notices.collect()
     }
 
     pub(super) fn may_launch(&self, template: &Template, user: usize) -> bool {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::notify::Webhook;
 use super::plan::RunPlan;
 
 /// The two kinds of template, and of the jobs that come from them.
@@ -79,6 +80,9 @@ pub struct Template {
     /// What its jobs do.
     #[serde(default)]
     pub plan: RunPlan,
+    /// Who is told of its jobs.
+    #[serde(default)]
+    pub notifies: Option<Webhook>,
 }
 
 const fn job() -> Kind {
@@ -112,6 +116,7 @@ impl Template {
             allow_simultaneous: true,
             restricted: false,
             plan: RunPlan::default(),
+            notifies: None,
         }
     }
 
@@ -135,6 +140,13 @@ impl Template {
     #[must_use]
     pub fn with_plan(mut self, plan: RunPlan) -> Self {
         self.plan = plan;
+        self
+    }
+
+    /// With a notification of the start and the end of each job.
+    #[must_use]
+    pub fn notifying(mut self, webhook: Webhook) -> Self {
+        self.notifies = Some(webhook);
         self
     }
 
