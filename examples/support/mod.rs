@@ -351,6 +351,11 @@ impl Report {
     }
 }
 
+/// A line for whoever started this program.
+pub(crate) fn print(line: &str) {
+    println!("{line}");
+}
+
 /// Runs an example's main function; a failure is one sentence on standard error.
 pub(crate) fn exit(name: &str, result: Result<(), Failure>) -> ExitCode {
     match result {

@@ -1,0 +1,231 @@
+//! What it costs to watch many jobs, and how late their ends are seen.
+//!
+//!     cargo run --release --example scale -- --jobs 100,1000,10000 --interval 10s
+//!     cargo run --release --example scale -- --jobs 10000 --json
+//!     cargo run --release --example scale -- --awxkit ~/venv/bin/python --plot scale.svg
+//!
+//! Every cell of the table has a simulated controller and a watcher to itself, each a process, so that
+//! memory and processor time are the watcher's alone. All jobs run at once; after two intervals they
+//! begin to end, evenly over two more, one in fifty with a failure. Ways to watch:
+//!
+//! | `get` | one GET a job and interval, as other controllers do; nothing else but reading the answer |
+//! | `monitor` | `AapProvider`, told of ends by `job_events` |
+//! | `push` | the same with the controller's websocket |
+//! | `awxkit` | the wait loop of the official client, a thread a job; up to a thousand jobs |
+
+mod load;
+mod measure;
+mod plot;
+mod watch;
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::path::PathBuf;
+use std::process::{ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::SignedDuration;
+use measure::{Cell, Counts};
+use provider_testkit::aap::ADMIN_TOKEN;
+use support::Failure;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
+
+/// Threads of the official client.
+const MAX_THREADS: u64 = 1_000;
+const WAIT_LOOP: &str = include_str!("wait.py");
+
+#[derive(Debug, Parser)]
+struct Flags {
+    /// How many jobs are alive at once; several numbers make several rows.
+    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    jobs: Vec<u64>,
+    /// The poll interval.
+    #[arg(long, default_value = "5s")]
+    interval: SignedDuration,
+    /// Ways to watch; all that can be had, unless some are named.
+    #[arg(long, value_delimiter = ',')]
+    ways: Vec<Way>,
+    /// A Python that has awxkit, to compare with it.
+    #[arg(long, value_name = "PYTHON")]
+    awxkit: Option<PathBuf>,
+    /// Draws the table, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// A line of JSON for each cell instead of a table.
+    #[arg(long)]
+    json: bool,
+    #[command(subcommand)]
+    part: Option<Part>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Way {
+    Get,
+    Monitor,
+    Push,
+    Awxkit,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Get => "get",
+            Self::Monitor => "monitor",
+            Self::Push => "push",
+            Self::Awxkit => "awxkit",
+        }
+    }
+}
+
+/// What this program starts of itself.
+#[derive(Debug, Subcommand)]
+#[command(hide = true)]
+enum Part {
+    /// The controller, with so many jobs.
+    Load { jobs: u64, interval_ms: u64 },
+    /// Somebody who watches them.
+    Watch(watch::Task),
+}
+
+/// A part that is killed when it is not needed any more.
+struct Process {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl Process {
+    fn start(command: &mut Command) -> Result<Self, Failure> {
+        let mut child = command.stdout(Stdio::piped()).kill_on_drop(true).spawn()?;
+        let out = child.stdout.take().ok_or("a part without output")?;
+        let lines = BufReader::new(out).lines();
+        Ok(Self { child, lines })
+    }
+
+    async fn line(&mut self) -> Result<String, Failure> {
+        match self.lines.next_line().await? {
+            Some(line) => Ok(line),
+            None => {
+                let status = self.child.wait().await?;
+                Err(format!("a part ended early: {status}").into())
+            }
+        }
+    }
+}
+
+impl Flags {
+    fn ways(&self) -> Vec<Way> {
+        if !self.ways.is_empty() {
+            return self.ways.clone();
+        }
+        let with_awxkit = self.awxkit.is_some().then_some(Way::Awxkit);
+        [Way::Get, Way::Monitor, Way::Push]
+            .into_iter()
+            .chain(with_awxkit)
+            .collect()
+    }
+
+    fn watcher(&self, way: Way, jobs: u64, load: &load::Ready) -> Result<Command, Failure> {
+        let interval = self.interval.as_millis().to_string();
+        let (jobs, first) = (jobs.to_string(), load.first.to_string());
+        let mut command = if way == Way::Awxkit {
+            let python = self.awxkit.as_ref();
+            let python = python.ok_or("--ways awxkit needs --awxkit PYTHON")?;
+            let mut command = Command::new(python);
+            command.args(["-c", WAIT_LOOP]).args(["awxkit", &load.url]);
+            command
+        } else {
+            let mut command = Command::new(std::env::current_exe()?);
+            command.args(["watch", way.name(), &load.url]);
+            command
+        };
+        command.args([&first, &jobs, &interval, ADMIN_TOKEN]);
+        Ok(command)
+    }
+
+    /// One way to watch so many jobs, from their start to the last end.
+    async fn cell(&self, way: Way, jobs: u64, bar: &ProgressBar) -> Result<Cell, Failure> {
+        let interval = Duration::try_from(self.interval)?;
+        let mut load = Command::new(std::env::current_exe()?);
+        let millis = interval.as_millis().to_string();
+        load.args(["load", &jobs.to_string(), &millis]);
+        let mut load = Process::start(&mut load)?;
+        let ready: load::Ready = serde_json::from_str(&load.line().await?)?;
+        let began = tokio::time::Instant::now();
+        let mut watcher = Process::start(&mut self.watcher(way, jobs, &ready)?)?;
+        bar.set_length(jobs);
+        bar.set_position(0);
+        bar.set_message(format!("{} jobs, {}", jobs, way.name()));
+        let counts = Counts::of(&ready.url)?;
+        // The first round finds everything new, and none has ended in the second.
+        let second_round = async {
+            tokio::time::sleep_until(began + interval).await;
+            let before = counts.now().await?;
+            tokio::time::sleep_until(began + interval * 2).await;
+            Ok::<u64, Failure>(counts.now().await?.saturating_sub(before))
+        };
+        let watched = async {
+            loop {
+                let line = watcher.line().await?;
+                match line.parse::<u64>() {
+                    Ok(seen) => bar.set_position(seen),
+                    Err(_) => return Ok::<watch::Watched, Failure>(serde_json::from_str(&line)?),
+                }
+            }
+        };
+        let (a_round, watched) = tokio::try_join!(second_round, watched)?;
+        let requests = counts.now().await?;
+        let cell = Cell::new(way.name(), jobs, interval, (requests, a_round), watched);
+        if cell.wrong > 0 {
+            return Err(format!("{} of {jobs} ends were not told as they were", cell.wrong).into());
+        }
+        Ok(cell)
+    }
+
+    async fn run(&self) -> Result<(), Failure> {
+        let bar = ProgressBar::new(1);
+        if self.json {
+            bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());
+        }
+        let style = "{spinner} [{bar:30}] {pos}/{len} ends seen · {wide_msg} {elapsed}";
+        bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
+        bar.enable_steady_tick(Duration::from_millis(200));
+        let mut cells: Vec<Cell> = Vec::new();
+        for jobs in &self.jobs {
+            for way in self.ways() {
+                if way == Way::Awxkit && *jobs > MAX_THREADS {
+                    continue;
+                }
+                let cell = self.cell(way, *jobs, &bar).await?;
+                if self.json {
+                    support::print(&serde_json::to_string(&cell)?);
+                }
+                cells.push(cell);
+            }
+        }
+        bar.finish_and_clear();
+        if !self.json {
+            support::print(&measure::table(&cells));
+        }
+        if let Some(file) = &self.plot {
+            plot::draw(file, &cells)?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let flags = Flags::parse();
+    let result = match &flags.part {
+        Some(Part::Load { jobs, interval_ms }) => {
+            load::serve(*jobs, Duration::from_millis(*interval_ms)).await
+        }
+        Some(Part::Watch(task)) => task.run().await,
+        None => flags.run().await,
+    };
+    support::exit("scale", result)
+}
