@@ -137,6 +137,6 @@ impl AapProvider {
         {
             job = job.with_url(url);
         }
-        self.judge(row, job, now).await.map(Some)
+        self.judge(&row, job, now).await.map(Some)
     }
 }

@@ -121,7 +121,7 @@ impl AapProvider {
         job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
         let (body, job, now) = self.watch(&tracked.job).await?;
-        let mut status = self.judge(body, job, now).await?;
+        let mut status = self.judge(&body, job, now).await?;
         if status.state == JobState::Succeeded && job_type == JobType::Provision {
             status
                 .reconciled_version
@@ -143,7 +143,10 @@ impl AapProvider {
     }
 
     /// A job as the rounds have seen it, or as it is now; with what lists lack where that matters.
-    async fn watch(&self, job: &JobRef) -> Result<(JobBody, JobRef, Timestamp), ProviderError> {
+    async fn watch(
+        &self,
+        job: &JobRef,
+    ) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
         let (Ok(id), Some(kind)) = (job.id.parse(), known_kind(&job.kind)) else {
             return self.read(job).await;
         };
@@ -157,11 +160,11 @@ impl AapProvider {
             kind: kind.to_owned(),
             ..job.clone()
         };
-        Ok((seen.body.clone(), found, seen.now))
+        Ok((Arc::clone(&seen.body), found, seen.now))
     }
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.
-    async fn read(&self, job: &JobRef) -> Result<(JobBody, JobRef, Timestamp), ProviderError> {
+    async fn read(&self, job: &JobRef) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
         if job.id.parse::<u64>().is_err() {
             return Err(ProviderError::new(
                 Effect::NotSent,
@@ -193,7 +196,7 @@ impl AapProvider {
                         ..job.clone()
                     };
                     let now = answer.date.unwrap_or_else(|| self.clock.now());
-                    return Ok((body, found, now));
+                    return Ok((Arc::new(body), found, now));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
                 Err(error) => return Err(error),
@@ -207,7 +210,7 @@ impl AapProvider {
     /// The status of a body, and whether its end is certain.
     pub(crate) async fn judge(
         &self,
-        body: JobBody,
+        body: &JobBody,
         job: JobRef,
         now: Timestamp,
     ) -> Result<JobStatus, ProviderError> {
@@ -221,7 +224,7 @@ impl AapProvider {
             Certainty::Doubtful => false,
             Certainty::AskChildren => self.children_settled(&job.id, confirm).await?,
         };
-        let mut status = body.into_status(job);
+        let mut status = body.to_status(job);
         status.message = self.client.redact(&status.message);
         status.settled = status.state.is_terminal() && certain;
         if status.state.is_terminal() && !certain && status.message.is_empty() {
@@ -389,7 +392,7 @@ impl AapProvider {
                     }
                     Err(error) => return Err(error),
                 };
-                let status = self.judge(body, job, now).await?;
+                let status = self.judge(&body, job, now).await?;
                 if status.state.is_terminal() {
                     return Ok(CancelResult::Finished(Box::new(status)));
                 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_core::{JobRef, JobState, JobStatus, clock, text};
 use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 /// The state that a status word of a job or workflow job means.
@@ -87,16 +88,9 @@ pub(crate) struct JobBody {
 fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Either<T> {
-        Meant(T),
-        Other(serde::de::IgnoredAny),
-    }
-    Ok(match Either::<T>::deserialize(from)? {
-        Either::Meant(value) => value,
-        Either::Other(_) => T::default(),
-    })
+    // Two looks at the text are cheaper than a copy of the value in between.
+    let raw = <&RawValue>::deserialize(from)?;
+    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
 }
 
 /// Texts that the controller's reaper leaves on a job whose playbook may be running on
@@ -174,7 +168,7 @@ impl JobBody {
     }
 
     /// The status in the words of the contract.
-    pub(crate) fn into_status(self, job: JobRef) -> JobStatus {
+    pub(crate) fn to_status(&self, job: JobRef) -> JobStatus {
         let state = map_status(&self.status);
         let mut status = JobStatus::new(job, state);
         status.message = self.message(state);
@@ -184,7 +178,7 @@ impl JobBody {
         status.elapsed = self
             .elapsed
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        status.outputs = self.artifacts;
+        status.outputs.clone_from(&self.artifacts);
         status
     }
 
@@ -244,7 +238,7 @@ mod tests {
             r#"{"status": "successful", "id": "x", "elapsed": "long", "started": 5, "finished": null,
                 "artifacts": [1], "job_explanation": {"a": 1}, "canceled_on": "never"}"#,
         );
-        let status = body.into_status(JobRef::new("aap", "job", "1"));
+        let status = body.to_status(JobRef::new("aap", "job", "1"));
         assert_eq!(status.state, JobState::Succeeded);
         assert_eq!(
             (status.started_at, status.elapsed, status.message.as_str()),

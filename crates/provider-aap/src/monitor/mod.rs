@@ -68,7 +68,7 @@ impl MonitorConfig {
 /// A job as it was seen at one moment.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    pub(crate) body: JobBody,
+    pub(crate) body: Arc<JobBody>,
     /// Its template, to learn how long such jobs take.
     template: Option<u64>,
     /// Whether it was read by itself, with what lists lack.
@@ -86,7 +86,7 @@ impl Seen {
         Self {
             template: body.unified_job_template,
             is_detail,
-            body,
+            body: Arc::new(body),
             now,
             at,
         }

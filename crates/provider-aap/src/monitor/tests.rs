@@ -71,7 +71,7 @@ impl Controller {
             let jobs = self.jobs.lock().unwrap();
             let row = |id: &u64| {
                 let body = json!({"id": id, "type": KIND, "status": jobs.get(id)?});
-                let (body, now) = (serde_json::from_value(body).unwrap(), start());
+                let (body, now) = (serde_json::from_str(&body.to_string()).unwrap(), start());
                 Some((*id, Arc::new(Seen::new(body, now, now, !is_page))))
             };
             ids.iter().filter_map(row).collect()
@@ -615,7 +615,7 @@ fn the_pace_follows_the_queue_and_the_usual_end() {
             "elapsed": elapsed, "unified_job_template": 9,
         });
         Seen::new(
-            serde_json::from_value(body).unwrap(),
+            serde_json::from_str(&body.to_string()).unwrap(),
             start(),
             start(),
             false,
