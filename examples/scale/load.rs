@@ -27,10 +27,10 @@ pub(crate) fn end(n: u64) -> JobState {
     }
 }
 
-/// Two to four intervals, in no order.
+/// Two to ten intervals, in no order: at the usual half a minute, one to five minutes.
 fn life(n: u64, interval: Duration) -> Duration {
     let part = (n * 7_919 % 10_007) as f64 / 10_007.0;
-    interval.mul_f64(2.0 + 2.0 * part)
+    interval.mul_f64(2.0 + 8.0 * part)
 }
 
 /// Serves until it is killed.

@@ -6,7 +6,7 @@
 //!
 //! Every cell of the table has a simulated controller and a watcher to itself, each a process, so that
 //! memory and processor time are the watcher's alone. All jobs run at once; after two intervals they
-//! begin to end, evenly over two more, one in fifty with a failure. Ways to watch:
+//! begin to end, evenly over eight more, one in fifty with a failure. Ways to watch:
 //!
 //! | `get` | one GET a job and interval, as other controllers do; nothing else but reading the answer |
 //! | `monitor` | `AapProvider`, told of ends by `job_events` |

@@ -17,6 +17,14 @@ pub(crate) struct Usage {
 }
 
 impl Usage {
+    /// The processor time since then; the peak is of the whole.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            cpu_s: self.cpu_s - before.cpu_s,
+            ..self
+        }
+    }
+
     /// From `/proc`: Linux alone.
     pub(crate) fn of_this_process() -> Result<Self, Failure> {
         let stat = std::fs::read_to_string("/proc/self/stat")?;
@@ -104,8 +112,8 @@ impl Cell {
                 (watched.delays.len() * percent / 100).min(watched.delays.len().saturating_sub(1));
             watched.delays.get(at).copied().unwrap_or_default()
         };
-        // Lives last from two to four intervals.
-        let polls = jobs as f64 * 3.0;
+        // Lives last from two to ten intervals.
+        let polls = jobs as f64 * 6.0;
         Self {
             way,
             jobs,

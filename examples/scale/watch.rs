@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -20,6 +21,8 @@ use crate::load;
 use crate::measure::{Usage, client};
 use crate::support::{self, Failure};
 
+/// Objects that are due within so long are looked at together, as a work queue does.
+const TICK: Duration = Duration::from_millis(20);
 /// How many GETs other controllers have on their way at once.
 const GETS: usize = 64;
 
@@ -133,76 +136,124 @@ impl Task {
         } else {
             usize::MAX
         };
-        let now = Instant::now();
-        // The first looks are spread over an interval.
-        let mut due: BinaryHeap<Reverse<(Instant, u64)>> = (0..self.jobs)
-            .map(|n| {
-                Reverse((
-                    now + self.interval().mul_f64(n as f64 / self.jobs as f64),
-                    self.first + n,
-                ))
-            })
-            .collect();
+        // What it takes to start, such as the reading of certificates, is paid once.
+        let before = Usage::of_this_process()?;
+        let mut watch = Watch::new(self)?;
         let mut looks: FuturesUnordered<Looking> = FuturesUnordered::new();
-        let mut delays: Vec<Option<f64>> = vec![None; usize::try_from(self.jobs)?];
-        let (mut seen, mut wrong, mut trouble) = (0, 0, 0_u32);
-        let step = (self.jobs / 100).max(1);
-        while seen < self.jobs {
-            let next = due.peek().map_or(now, |Reverse((at, _))| *at);
-            let may_ask = !due.is_empty() && looks.len() < at_once;
+        while watch.seen < self.jobs {
+            let next = watch.due.peek().map(|Reverse((at, _))| *at + TICK);
+            let may_ask = next.is_some() && looks.len() < at_once;
             let event = async {
                 match &mut events {
                     Some(events) => events.next().await,
                     None => std::future::pending().await,
                 }
             };
+            let mut wanted = Vec::new();
             tokio::select! {
                 biased;
-                Some((id, look)) = looks.next() => {
-                    let n = usize::try_from(id - self.first)?;
-                    let known: Option<&mut Option<f64>> = delays.get_mut(n);
-                    match (look, known) {
-                        (_, Some(Some(_)) | None) => {}
-                        (Ok((state, finished)), Some(delay)) if state.is_terminal() => {
-                            let late = finished.map(|end| clock::since(SystemClock.now(), end));
-                            *delay = Some(late.unwrap_or_default().as_secs_f64());
-                            seen += 1;
-                            wrong += u64::from(state != load::end(id - self.first) || late.is_none());
-                            if seen % step == 0 {
-                                support::print(&seen.to_string());
-                            }
-                        }
-                        (look, _) => {
-                            if let Err(error) = look {
-                                trouble += 1;
-                                if trouble > 100 {
-                                    return Err(error);
-                                }
-                            }
-                            due.push(Reverse((Instant::now() + self.interval(), id)));
-                        }
-                    }
-                }
+                Some((id, look)) = looks.next() => watch.told(id, look)?,
                 Some((job, state)) = event => {
                     if state.is_terminal() || state == JobState::Unknown {
-                        looks.push(eyes.look(self, job.id.parse()?));
+                        wanted.push(job.id.parse()?);
                     }
                 }
-                () = tokio::time::sleep_until(next), if may_ask => {
-                    if let Some(Reverse((_, id))) = due.pop()
-                        && delays.get(usize::try_from(id - self.first)?).is_some_and(Option::is_none)
-                    {
-                        looks.push(eyes.look(self, id));
-                    }
+                () = tokio::time::sleep_until(next.unwrap_or(watch.began)), if may_ask => {
+                    wanted = watch.due(at_once - looks.len());
+                }
+            }
+            for id in wanted {
+                let mut look = eyes.look(self, id);
+                match futures::poll!(&mut look) {
+                    Poll::Ready((id, look)) => watch.told(id, look)?,
+                    Poll::Pending => looks.push(look),
                 }
             }
         }
         let watched = Watched {
-            delays: delays.into_iter().flatten().collect(),
-            wrong,
-            usage: Usage::of_this_process()?,
+            delays: watch.delays.into_iter().flatten().collect(),
+            wrong: watch.wrong,
+            usage: Usage::of_this_process()?.since(before),
         };
         support::print(&serde_json::to_string(&watched)?);
+        Ok(())
+    }
+}
+
+/// What is known of the jobs so far, and when each is looked at again.
+struct Watch {
+    began: Instant,
+    interval: Duration,
+    first: u64,
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// Of each job that has been seen to end.
+    delays: Vec<Option<f64>>,
+    seen: u64,
+    wrong: u64,
+    trouble: u32,
+}
+
+impl Watch {
+    fn new(task: &Task) -> Result<Self, Failure> {
+        let began = Instant::now();
+        // The first looks are spread over an interval.
+        let at = |n: u64| began + task.interval().mul_f64(n as f64 / task.jobs as f64);
+        Ok(Self {
+            began,
+            interval: task.interval(),
+            first: task.first,
+            due: (0..task.jobs)
+                .map(|n| Reverse((at(n), task.first + n)))
+                .collect(),
+            delays: vec![None; usize::try_from(task.jobs)?],
+            seen: 0,
+            wrong: 0,
+            trouble: 0,
+        })
+    }
+
+    /// The jobs that are to be looked at now, at most so many.
+    fn due(&mut self, most: usize) -> Vec<u64> {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        while due.len() < most
+            && let Some(Reverse((at, id))) = self.due.peek().copied()
+            && at <= now
+        {
+            self.due.pop();
+            let delay = usize::try_from(id - self.first).map(|n| self.delays.get(n));
+            if matches!(delay, Ok(Some(None))) {
+                due.push(id);
+            }
+        }
+        due
+    }
+
+    /// What a look has shown.
+    fn told(&mut self, id: u64, look: Look) -> Result<(), Failure> {
+        let n = id - self.first;
+        let Some(delay @ None) = self.delays.get_mut(usize::try_from(n)?) else {
+            return Ok(());
+        };
+        match look {
+            Ok((state, finished)) if state.is_terminal() => {
+                let late = finished.map(|end| clock::since(SystemClock.now(), end));
+                *delay = Some(late.unwrap_or_default().as_secs_f64());
+                self.seen += 1;
+                self.wrong += u64::from(state != load::end(n) || late.is_none());
+                if self
+                    .seen
+                    .is_multiple_of((self.delays.len() as u64 / 100).max(1))
+                {
+                    support::print(&self.seen.to_string());
+                }
+                return Ok(());
+            }
+            Ok(_) => {}
+            Err(error) if self.trouble == 100 => return Err(error),
+            Err(_) => self.trouble += 1,
+        }
+        self.due.push(Reverse((Instant::now() + self.interval, id)));
         Ok(())
     }
 }

@@ -224,6 +224,9 @@ impl Client {
 
     /// Without our own credentials, should a server repeat them.
     pub(crate) fn redact(&self, text: &str) -> String {
+        if text.is_empty() {
+            return String::new();
+        }
         let (Auth::Token(own) | Auth::Basic { password: own, .. }) = &self.auth;
         text::redacted(text, [secret(own)])
     }

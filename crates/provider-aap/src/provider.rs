@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use crate::client::{Client, std_duration};
 use crate::diagnose::diagnose;
-use crate::monitor::{JobEvents, Monitor, Seen, Source};
+use crate::monitor::{JobEvents, Monitor, Rows, Seen, Source};
 use crate::status::{Certainty, Confirmation, JobBody, collection};
 use crate::templates::{Template, Templates};
 use crate::{AapConfig, ConfigError, TemplateName};
@@ -155,11 +155,9 @@ impl AapProvider {
         if !seen.is_detail && state.is_terminal() && state != JobState::Succeeded {
             return self.read(job).await;
         }
-        let found = JobRef {
-            provider: self.config.name.clone(),
-            kind: kind.to_owned(),
-            ..job.clone()
-        };
+        let mut found = job.clone();
+        // A record of another name for this provider is one of ours, now that it was found here.
+        found.provider.clone_from(&self.config.name);
         Ok((Arc::clone(&seen.body), found, seen.now))
     }
 
@@ -427,14 +425,15 @@ struct Jobs {
 
 #[async_trait]
 impl Source for Jobs {
-    async fn page(&self, ids: &[u64]) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError> {
+    async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError> {
         let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
         let ids = ids.join(",");
-        let filter = [
+        let mut filter = vec![
             ("id__in", ids.as_str()),
             ("page_size", "200"),
             ("count_disabled", "1"),
         ];
+        filter.extend(but.map(|status| ("not__status", status)));
         let answer = self
             .client
             .get("unified_jobs/", &filter, "the list of jobs")
@@ -446,7 +445,8 @@ impl Source for Jobs {
             let (id, _) = (body.id?, known_kind(&body.kind)?);
             Some((id, Arc::new(Seen::new(body, now, at, false))))
         });
-        Ok(seen.collect())
+        let rows = seen.collect();
+        Ok(Rows { rows, now, at })
     }
 
     async fn one(&self, kind: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError> {

@@ -7,7 +7,7 @@
 use std::convert::Infallible;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, StreamExt};
 use provider_core::{Effect, ErrorKind, ProviderError, text};
 use serde::Deserialize;
 use serde_json::json;
@@ -23,6 +23,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that says nothing for so long is asked whether it is there, and given up after twice
 /// that.
 const SILENCE: Duration = Duration::from_secs(30);
+/// Between two looks at the connection.
+const BREATH: Duration = Duration::from_millis(50);
 /// Repeated by the subscription: the server only compares the two.
 const CSRF: &str = "provider-aap";
 
@@ -78,7 +80,15 @@ impl AapProvider {
         let groups = json!({"xrftoken": CSRF, "groups": {"jobs": ["status_changed"]}});
         let mut asked_whether_there = false;
         loop {
-            let message = match timeout(SILENCE, socket.next()).await {
+            let next = match socket.next().now_or_never() {
+                Some(next) => Ok(next),
+                // Hints are acted upon together, so they are read together.
+                None => {
+                    tokio::time::sleep(BREATH).await;
+                    timeout(SILENCE, socket.next()).await
+                }
+            };
+            let message = match next {
                 Ok(Some(Ok(message))) => message,
                 Ok(Some(Err(error))) => return Err(lost(&error.to_string())),
                 Ok(None) => return Err(lost("the connection was closed")),

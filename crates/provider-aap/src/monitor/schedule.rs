@@ -4,19 +4,25 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use provider_core::{JobState, ProviderError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use super::pace::{Pace, Usual};
-use super::{MonitorConfig, Seen};
+use super::{MonitorConfig, Rows, Seen};
 
 /// The largest page that the controller gives.
 pub(super) const PAGE: usize = 200;
 /// Ids in one request line: 4 kB are refused by some web servers (AWX 24.6.1: gunicorn).
 const MAX_ID_BYTES: usize = 2_800;
-/// The longest time between two pages, however few there are: a hint is followed within a second.
+/// The longest time between two pages of the round, however few there are: somebody may be waiting.
 const MAX_GAP: Duration = Duration::from_millis(700);
+/// The time between two pages of jobs that something was heard of.
+const HINT_GAP: Duration = Duration::from_millis(400);
+
+/// For so many rounds a job is believed to be where it was because a page leaves it out.
+const LEFT_OUT: u32 = 10;
 
 /// What somebody who waits for a job is told.
 pub(super) type Told = Result<Arc<Seen>, ProviderError>;
@@ -25,8 +31,13 @@ struct Watched {
     kind: &'static str,
     due: Instant,
     in_flight: bool,
+    /// Whether something was heard of it since it is in flight.
+    hinted: bool,
     asked: Instant,
     seen: Option<(Arc<Seen>, Instant)>,
+    /// The status that it is probably still in; and when it was last shown, and not only left out.
+    lasting: Option<&'static str>,
+    shown: Option<Instant>,
     waiters: Vec<oneshot::Sender<Told>>,
 }
 
@@ -35,10 +46,13 @@ pub(super) struct Schedule {
     interval: Duration,
     batch_from: usize,
     pace: Pace,
-    jobs: HashMap<u64, Watched>,
+    jobs: HashMap<u64, Watched, RandomState>,
     due: BTreeSet<(Instant, u64)>,
+    /// Jobs that something was heard of, none of them in flight.
+    hinted: BTreeSet<u64>,
     usual: Usual,
     last_page: Option<Instant>,
+    last_hints: Option<Instant>,
     last_clearing: Option<Instant>,
 }
 
@@ -55,8 +69,8 @@ pub(super) enum Asked {
 /// The next thing to do.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Ask about these together.
-    Page(Vec<u64>),
+    /// Ask about these together; those that are still in this status need not be shown.
+    Page(Vec<u64>, Option<&'static str>),
     /// Nothing before this moment.
     At(Instant),
     /// Nothing at all.
@@ -76,10 +90,12 @@ impl Schedule {
             interval,
             batch_from: usize::try_from(config.batch_from).unwrap_or(usize::MAX),
             pace: Pace::new(interval, seed),
-            jobs: HashMap::new(),
+            jobs: HashMap::default(),
             due: BTreeSet::new(),
+            hinted: BTreeSet::new(),
             usual: Usual::default(),
             last_page: None,
+            last_hints: None,
             last_clearing: None,
         }
     }
@@ -102,8 +118,11 @@ impl Schedule {
             kind,
             due: now,
             in_flight: false,
+            hinted: false,
             asked: now,
             seen: None,
+            lasting: None,
+            shown: None,
             waiters: Vec::new(),
         });
         job.asked = now;
@@ -130,22 +149,29 @@ impl Schedule {
 
     /// What was seen of a job by a request of its own.
     pub(super) fn learn(&mut self, id: u64, seen: &Arc<Seen>, now: Instant) -> Option<Change> {
-        self.see(id, Arc::clone(seen), now)
+        self.page(vec![(id, Arc::clone(seen))], now).pop()
     }
 
-    /// Something may have happened to this job: it is asked about at once. Whether it is known.
-    pub(super) fn hurry(&mut self, id: u64, now: Instant) -> bool {
+    /// Somebody waits for this job: it is asked about in the next page of the round.
+    fn hurry(&mut self, id: u64, now: Instant) {
+        if let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.in_flight) {
+            self.due.remove(&(job.due, id));
+            job.due = job.due.min(now);
+            self.due.insert((job.due, id));
+        }
+    }
+
+    /// Something may have happened to this job: it is asked about soon. Whether it is known.
+    pub(super) fn hint(&mut self, id: u64) -> bool {
         let Some(job) = self.jobs.get_mut(&id) else {
             return false;
         };
         if job.in_flight {
             // What is on its way may have been read before it happened.
-            job.due = now;
-            return true;
+            job.hinted = true;
+        } else {
+            self.hinted.insert(id);
         }
-        self.due.remove(&(job.due, id));
-        job.due = job.due.min(now);
-        self.due.insert((job.due, id));
         true
     }
 
@@ -161,11 +187,12 @@ impl Schedule {
     }
 
     /// Forgets what was seen of a job, because we have just acted on it ourselves.
-    pub(super) fn distrust(&mut self, id: u64, now: Instant) {
+    pub(super) fn distrust(&mut self, id: u64) {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.seen = None;
+            job.lasting = None;
         }
-        self.hurry(id, now);
+        self.hint(id);
     }
 
     /// The time between two pages: a recovery is at most twice as fast as the steady course.
@@ -192,39 +219,72 @@ impl Schedule {
                 };
             }
         }
-        let Some((first, _)) = self.due.first().copied() else {
-            return if self.jobs.is_empty() {
-                Next::Idle
-            } else {
-                Next::At(now + self.interval)
-            };
+        let hints = self.hinted.first().map(|_| {
+            let earliest = self.last_hints.map(|at| at + HINT_GAP);
+            earliest.map_or(now, |at| at.max(now))
+        });
+        let round = self.due.first().map(|(first, _)| {
+            let earliest = self.last_page.map(|at| at + self.gap());
+            earliest.map_or(*first, |at| at.max(*first))
+        });
+        let at = match (hints, round) {
+            (Some(hints), Some(round)) => hints.min(round),
+            (Some(at), None) | (None, Some(at)) => at,
+            (None, None) if self.jobs.is_empty() => return Next::Idle,
+            (None, None) => now + self.interval,
         };
-        let earliest = self.last_page.map_or(now, |at| at + self.gap());
-        let at = first.max(earliest);
         if at > now {
             return Next::At(at);
         }
-        // A page costs little more for being full: those that are due soon come along.
-        let soon = now + self.interval / 8;
-        let mut page = Vec::new();
-        let mut bytes = 0;
-        for (due, id) in &self.due {
-            bytes += 1 + usize::try_from(id.max(&1).ilog10()).unwrap_or(20) + 1;
-            if *due > soon || page.len() == PAGE || bytes > MAX_ID_BYTES {
-                break;
-            }
-            page.push(*id);
-        }
+        let (page, but) = if hints.is_some_and(|at| at <= now) {
+            self.last_hints = Some(now);
+            self.fit(self.hinted.iter().copied(), now)
+        } else {
+            self.last_page = Some(now);
+            // A page costs little more for being full: those that are due soon come along.
+            let soon = now + self.interval / 8;
+            let due = self.due.iter().take_while(|(due, _)| *due <= soon);
+            self.fit(due.map(|(_, id)| *id), now)
+        };
         for id in &page {
+            self.hinted.remove(id);
             if let Some(job) = self.jobs.get_mut(id) {
                 self.due.remove(&(job.due, *id));
                 job.in_flight = true;
-                // Whoever hurries it from now on wants another look.
-                job.due = now + self.interval;
             }
         }
-        self.last_page = Some(now);
-        Next::Page(page)
+        Next::Page(page, but)
+    }
+
+    /// As many of these as fit into one question: in one status, and in one line.
+    fn fit(
+        &self,
+        ids: impl Iterator<Item = u64>,
+        now: Instant,
+    ) -> (Vec<u64>, Option<&'static str>) {
+        let mut page = Vec::new();
+        let mut but = None;
+        let mut bytes = 0;
+        for id in ids {
+            let status = self.jobs.get(&id).and_then(|job| self.lasting(job, now));
+            if page.is_empty() {
+                but = status;
+            }
+            if page.len() == PAGE || bytes > MAX_ID_BYTES {
+                break;
+            }
+            if status == but {
+                bytes += 1 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
+                page.push(id);
+            }
+        }
+        (page, but)
+    }
+
+    /// The status that a job is probably still in, where it was shown lately enough.
+    fn lasting(&self, job: &Watched, now: Instant) -> Option<&'static str> {
+        let shown = now.saturating_duration_since(job.shown?);
+        job.lasting.filter(|_| shown < self.interval * LEFT_OUT)
     }
 
     /// Drops jobs that nobody has asked about for three rounds.
@@ -235,13 +295,14 @@ impl Schedule {
             return;
         }
         self.last_clearing = Some(now);
-        let due = &mut self.due;
+        let (due, hinted) = (&mut self.due, &mut self.hinted);
         self.jobs.retain(|id, job| {
             let stays = job.in_flight
                 || !job.waiters.is_empty()
                 || now.saturating_duration_since(job.asked) < patience;
             if !stays {
                 due.remove(&(job.due, *id));
+                hinted.remove(id);
             }
             stays
         });
@@ -253,9 +314,11 @@ impl Schedule {
             self.usual.ended(&seen);
         }
         let job = self.jobs.get_mut(&id)?;
-        let hurried = job.in_flight && job.due <= now;
         self.due.remove(&(job.due, id));
         job.in_flight = false;
+        if std::mem::take(&mut job.hinted) {
+            self.hinted.insert(id);
+        }
         let changed = job
             .seen
             .as_ref()
@@ -269,11 +332,7 @@ impl Schedule {
             let _ = waiter.send(Ok(Arc::clone(&seen)));
         }
         if !state.is_terminal() {
-            job.due = if hurried {
-                now
-            } else {
-                now + self.pace.until_next(&seen, &self.usual)
-            };
+            job.due = now + self.pace.until_next(&seen, &self.usual);
             self.due.insert((job.due, id));
         }
         job.seen = Some((seen, now));
@@ -282,10 +341,30 @@ impl Schedule {
 
     /// A page has come: these were on it.
     pub(super) fn page(&mut self, rows: Vec<(u64, Arc<Seen>)>, now: Instant) -> Vec<Change> {
-        let seen = rows
-            .into_iter()
-            .filter_map(|(id, seen)| self.see(id, seen, now));
-        seen.collect()
+        let mut changes = Vec::new();
+        for (id, seen) in rows {
+            if let Some(job) = self.jobs.get_mut(&id) {
+                (job.shown, job.lasting) = (Some(now), seen.lasting());
+            }
+            changes.extend(self.see(id, seen, now));
+        }
+        changes
+    }
+
+    /// These were left out, because they are still in the status in which they were seen.
+    pub(super) fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) {
+        for id in ids {
+            let job = self.jobs.get(id).filter(|job| job.in_flight);
+            match job.map(|job| job.seen.as_ref()) {
+                Some(Some((seen, _))) => {
+                    let seen = Arc::new(seen.again(rows.now, rows.at));
+                    self.see(*id, seen, now);
+                }
+                // What was seen of it has been voided since: it is asked about anew.
+                Some(None) => self.again(*id, now),
+                None => {}
+            }
+        }
     }
 
     /// The kinds of those that were asked about and did not come.
@@ -301,6 +380,7 @@ impl Schedule {
     pub(super) fn gone(&mut self, id: u64, error: &ProviderError) {
         if let Some(job) = self.jobs.remove(&id) {
             self.due.remove(&(job.due, id));
+            self.hinted.remove(&id);
             for waiter in job.waiters {
                 let _ = waiter.send(Err(error.clone()));
             }
@@ -316,6 +396,8 @@ impl Schedule {
             };
             self.due.remove(&(job.due, *id));
             job.in_flight = false;
+            // The next look is late enough for whatever was heard of it.
+            job.hinted = false;
             for waiter in job.waiters.drain(..) {
                 let _ = waiter.send(Err(error.clone()));
             }

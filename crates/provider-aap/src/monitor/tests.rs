@@ -1,7 +1,7 @@
 //! The rounds on paused time, over a controller in memory that keeps a list of what it was asked.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::StreamExt;
 use provider_core::{JobRef, ManualClock};
@@ -25,6 +25,8 @@ struct Controller {
     trouble_with_lists: Mutex<Option<ProviderError>>,
     trouble_with_singles: Mutex<Option<ProviderError>>,
     latency: Duration,
+    /// How many rows pages had.
+    rows: AtomicUsize,
 }
 
 impl Controller {
@@ -98,8 +100,12 @@ impl Controller {
 
 #[async_trait]
 impl Source for Controller {
-    async fn page(&self, ids: &[u64]) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError> {
-        self.answer(ids, true).await
+    async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError> {
+        let mut rows = self.answer(ids, true).await?;
+        rows.retain(|(_, seen)| but != Some(seen.body.status.as_str()));
+        self.rows.fetch_add(rows.len(), Ordering::Relaxed);
+        let (now, at) = (start(), start());
+        Ok(Rows { rows, now, at })
     }
 
     async fn one(&self, _: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError> {
@@ -226,6 +232,34 @@ async fn ten_thousand_jobs_cost_sixty_requests_a_round() {
     assert!(ids >= 4 * 10_000, "every job in every round: {ids}");
 }
 
+/// A row costs the controller 10 ms: ten thousand in a round would be more than a round.
+#[tokio::test(start_paused = true)]
+async fn pages_show_what_has_changed_and_little_else() {
+    let controller = Controller::with(10_000);
+    let monitor = monitor(&controller, &in_rounds());
+    let seen = Arc::default();
+    poll_for_ever(&monitor, 10_000, &seen);
+    sleep(INTERVAL * 3).await;
+    let rows = || controller.rows.load(Ordering::Relaxed);
+    let (first, asked) = (rows(), controller.count());
+    assert!((10_000..11_000).contains(&first), "{first}: each once");
+    for id in 1..=500 {
+        controller.set(id, "successful");
+    }
+    for id in 501..=600 {
+        controller.set(id, "waiting");
+    }
+    sleep(INTERVAL * 4).await;
+    assert_eq!(seen.lock().unwrap().len(), 500);
+    assert_eq!(rows() - first, 600);
+    let a_round = (controller.count() - asked) as f64 / 4.0;
+    assert!(a_round <= 60.0, "{a_round}, of two statuses");
+    // Every tenth look is at the row itself.
+    sleep(INTERVAL * 20).await;
+    let again = rows() - first - 600;
+    assert!((2 * 9_000..3 * 9_500).contains(&again), "{again}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_end_is_seen_within_an_interval_and_told_at_once() {
     let controller = Controller::with(2_000);
@@ -270,13 +304,19 @@ async fn a_job_that_is_not_on_the_page_is_gone_only_when_it_says_so_itself() {
     assert_eq!(asked, [(50, true), (1, false)]);
     // And not for good: a trouble with the single question is no proof either.
     controller.jobs.lock().unwrap().remove(&8);
-    sleep(INTERVAL * 2).await;
+    // Pages leave it out like those that go on, until its row is asked for whatever it is.
+    let mut rounds = 0;
     *controller.trouble_with_singles.lock().unwrap() = Some(unavailable());
-    for _ in 0..3 {
-        let error = monitor.seen(KIND, 8).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let error = loop {
+        match monitor.seen(KIND, 8).await {
+            Ok(seen) => assert_eq!(seen.state(), JobState::Running),
+            Err(error) => break error,
+        }
+        rounds += 1;
+        assert!(rounds < 13, "deleted, and not missed for {rounds} rounds");
         sleep(INTERVAL).await;
-    }
+    };
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     *controller.trouble_with_singles.lock().unwrap() = None;
     sleep(INTERVAL * 2).await;
     let error = monitor.seen(KIND, 8).await.unwrap_err();
@@ -588,7 +628,7 @@ fn pages_fit_into_a_request_line() {
     for id in 0..400 {
         schedule.ask(10_u64.pow(17) + id, KIND, now, |_| false);
     }
-    let schedule::Next::Page(ids) = schedule.next(now) else {
+    let schedule::Next::Page(ids, None) = schedule.next(now) else {
         panic!("no page");
     };
     let bytes: usize = ids.iter().map(|id| id.to_string().len() + 1).sum();

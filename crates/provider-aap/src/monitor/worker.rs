@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::breaker::Door;
 use super::schedule::Next;
-use super::{Inner, Seen};
+use super::{Inner, Rows, Seen};
 
 /// How long single questions are asked where lists are refused.
 const WITHOUT_LISTS: Duration = Duration::from_secs(600);
@@ -20,7 +20,10 @@ const MAX_SLEEP: Duration = Duration::from_secs(30);
 /// One page that is being asked for.
 struct Page {
     ids: Vec<u64>,
-    answer: Result<Vec<(u64, Arc<Seen>)>, ProviderError>,
+    /// None when each was asked about by itself.
+    answer: Option<Result<Rows, ProviderError>>,
+    /// Whether jobs were left out because nothing has changed.
+    leaves_out: bool,
     /// Those that the page lacks, each asked about by itself.
     singles: Vec<(u64, Result<Arc<Seen>, ProviderError>)>,
 }
@@ -36,8 +39,8 @@ pub(super) async fn run(monitor: Weak<Inner>) {
         let mut sleep_until = now + MAX_SLEEP;
         if pages.len() < inner.config.max_in_flight() {
             match step(&inner, now) {
-                Step::Ask(ids) => {
-                    pages.push(ask(Arc::clone(&inner), ids));
+                Step::Ask(ids, but) => {
+                    pages.push(ask(Arc::clone(&inner), ids, but));
                     continue;
                 }
                 Step::Sleep(until) => sleep_until = until.min(sleep_until),
@@ -60,7 +63,7 @@ pub(super) async fn run(monitor: Weak<Inner>) {
 }
 
 enum Step {
-    Ask(Vec<u64>),
+    Ask(Vec<u64>, Option<&'static str>),
     Sleep(Instant),
     End,
 }
@@ -76,8 +79,8 @@ fn step(inner: &Inner, now: Instant) -> Step {
         return Step::Sleep(now + MAX_SLEEP);
     }
     match state.schedule.next(now) {
-        Next::Page(ids) => match state.breaker.ask(now) {
-            Door::Open | Door::Probe => Step::Ask(ids),
+        Next::Page(ids, but) => match state.breaker.ask(now) {
+            Door::Open | Door::Probe => Step::Ask(ids, but),
             Door::Shut(left) => {
                 let error = shut(left);
                 state.schedule.failed(&ids, &error, now);
@@ -102,7 +105,7 @@ pub(super) fn shut(left: Duration) -> ProviderError {
     .with_retry_after(left)
 }
 
-async fn ask(inner: Arc<Inner>, ids: Vec<u64>) -> Page {
+async fn ask(inner: Arc<Inner>, ids: Vec<u64>, but: Option<&'static str>) -> Page {
     let lists = {
         let state = inner.lock();
         state
@@ -114,22 +117,24 @@ async fn ask(inner: Arc<Inner>, ids: Vec<u64>) -> Page {
         let singles = singles(&inner, kinds).await;
         return Page {
             ids,
-            answer: Ok(Vec::new()),
+            answer: None,
+            leaves_out: false,
             singles,
         };
     }
-    let answer = inner.source.page(&ids).await;
+    let answer = inner.source.page(&ids, but).await;
     let mut missing = Vec::new();
-    if let Ok(rows) = &answer {
+    if let (Ok(rows), None) = (&answer, but) {
         let all = inner.lock().schedule.missing(&ids);
-        let here = |id: &u64| rows.iter().any(|(row, _)| row == id);
+        let here = |id: &u64| rows.rows.iter().any(|(row, _)| row == id);
         // A job that is not on the page is gone only when it says so itself.
         missing = all.into_iter().filter(|(id, _)| !here(id)).collect();
     }
     let singles = singles(&inner, missing).await;
     Page {
         ids,
-        answer,
+        answer: Some(answer),
+        leaves_out: but.is_some(),
         singles,
     }
 }
@@ -154,30 +159,15 @@ fn done(inner: &Inner, page: Page) {
     let mut state = inner.lock();
     let mut changes = Vec::new();
     match page.answer {
-        Ok(rows) => {
-            let served = !rows.is_empty();
-            changes.extend(state.schedule.page(rows, now));
-            if served {
-                state.breaker.served();
-            }
-            for (id, answer) in page.singles {
-                match answer {
-                    Ok(seen) => {
-                        state.breaker.served();
-                        changes.extend(state.schedule.page(vec![(id, seen)], now));
-                    }
-                    Err(error) if error.kind() == ErrorKind::NotFound => {
-                        state.breaker.served();
-                        state.schedule.gone(id, &error);
-                    }
-                    Err(error) => {
-                        state.breaker.failed(now, error.retry_after());
-                        state.schedule.failed(&[id], &error, now);
-                    }
-                }
+        None => {}
+        Some(Ok(mut rows)) => {
+            state.breaker.served();
+            changes.extend(state.schedule.page(std::mem::take(&mut rows.rows), now));
+            if page.leaves_out {
+                state.schedule.same(&page.ids, &rows, now);
             }
         }
-        Err(error) => {
+        Some(Err(error)) => {
             let refused = matches!(
                 error.kind(),
                 ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Invalid
@@ -194,6 +184,22 @@ fn done(inner: &Inner, page: Page) {
             } else {
                 state.breaker.failed(now, error.retry_after());
                 state.schedule.failed(&page.ids, &error, now);
+            }
+        }
+    }
+    for (id, answer) in page.singles {
+        match answer {
+            Ok(seen) => {
+                state.breaker.served();
+                changes.extend(state.schedule.page(vec![(id, seen)], now));
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                state.breaker.served();
+                state.schedule.gone(id, &error);
+            }
+            Err(error) => {
+                state.breaker.failed(now, error.retry_after());
+                state.schedule.failed(&[id], &error, now);
             }
         }
     }
