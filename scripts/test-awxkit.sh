@@ -16,10 +16,10 @@ if [ ! -x "$venv/bin/awx" ]; then
         || { rm -rf "$venv"; die "awxkit cannot be installed; is PyPI reachable?"; }
 fi
 
-cargo build --quiet -p provider-testkit --bin aap-sim
+cargo build --quiet -p provider-testkit --bin provider-sim
 target="${CARGO_TARGET_DIR:-target}"
 work="$(mktemp -d)"
-"$target/debug/aap-sim" --listen 127.0.0.1:0 --queue-ms 200 --run-ms 1500 \
+"$target/debug/provider-sim" aap --listen 127.0.0.1:0 --queue-ms 200 --run-ms 1500 \
     --template osac-create --workflow osac-flow --template endless@Lab >"$work/url" 2>"$work/log" &
 sim=$!
 trap 'kill "$sim" 2>/dev/null || true; wait "$sim" 2>/dev/null || true; rm -rf "$work"' EXIT

@@ -3,8 +3,12 @@
 //!
 //! - [`FakeProvider`]: for tests of a controller; no network, every trouble by script.
 //! - [`FileStore`]: records in files, for programs without a cluster.
-//! - [`aap`]: the controller API of AAP; also as a program, `aap-sim`.
+//! - [`aap`]: the controller API of AAP.
 //! - [`eda`]: the two ways into Event-Driven Ansible, rulebook webhook and event stream.
+//! - [`conformance`]: whether a provider keeps the contract.
+//!
+//! The simulators are a program too, `provider-sim aap|eda`, for test-suites in any language; its fault
+//! scripts and controls are in `docs/SIMULATORS.md`.
 
 pub mod aap;
 pub mod conformance;

@@ -4,43 +4,25 @@
 //! |---|---|
 //! | `GET /_sim/journal` | what really ran, a list of [`Run`](super::Run) |
 //! | `GET /_sim/counts` | requests by route |
-//! | `POST /_sim/faults` | `{"route": "launch", "fault": "drop_after", "times": 1}` |
+//! | `POST /_sim/faults` | a [`ScriptedFault`]: `{"route": "launch", "fault": "drop_after", "times": 1}` |
 //! | `DELETE /_sim/faults` | fair weather from now on |
 //! | `POST /_sim/weather` | a [`Weather`] |
 //! | `POST /_sim/templates` | adds a [`Template`] |
-//! | `POST /_sim/plans` | `{"template": NAME, "plan": {…}}`: the course of its next job |
+//! | `POST /_sim/plans` | a [`ScriptedPlan`]: `{"template": NAME, "plan": {…}}` |
 //! | `POST /_sim/jobs/ID/end` | an [`Ending`], `"successful"` for one: the job ends so, now |
 //! | `POST /_sim/jobs/ID/purge`, `…/reap`, `…/cancel` | what the clean-up, the reaper, a person does |
 
 use jiff::Timestamp;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::answer::Answer;
-use super::fault::{Fault, Route, Weather};
-use super::plan::{Ending, RunPlan};
+use super::fault::Weather;
+use super::plan::Ending;
 use super::routes::Asked;
+use super::script::{ScriptedFault, ScriptedPlan};
 use super::state::State;
 use super::world::Template;
-
-#[derive(Deserialize)]
-struct ScriptedFault {
-    route: Route,
-    fault: Fault,
-    #[serde(default = "one")]
-    times: u32,
-}
-
-const fn one() -> u32 {
-    1
-}
-
-#[derive(Deserialize)]
-struct ScriptedPlan {
-    template: String,
-    plan: RunPlan,
-}
 
 fn read<T: DeserializeOwned>(asked: &Asked<'_>) -> Result<T, Answer> {
     serde_json::from_slice(asked.body).map_err(|error| Answer::detail(400, &error.to_string()))
@@ -71,12 +53,7 @@ fn try_answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Result<An
             &serde_json::to_value(&state.counts).unwrap_or(Value::Null),
         )),
         ("POST", ["_sim", "faults"]) => {
-            let ScriptedFault {
-                route,
-                fault,
-                times,
-            } = read(asked)?;
-            state.faults.script(route, &fault, times);
+            read::<ScriptedFault>(asked)?.happen(state);
             done
         }
         ("DELETE", ["_sim", "faults"]) => {
@@ -92,8 +69,7 @@ fn try_answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Result<An
             Ok(Answer::json(200, &json!({ "id": id })))
         }
         ("POST", ["_sim", "plans"]) => {
-            let ScriptedPlan { template, plan } = read(asked)?;
-            state.plans.entry(template).or_default().push_back(plan);
+            read::<ScriptedPlan>(asked)?.happen(state);
             done
         }
         ("POST", ["_sim", "jobs", id, what]) => {

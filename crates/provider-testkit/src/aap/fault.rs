@@ -128,14 +128,22 @@ impl Weather {
 
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    script: VecDeque<(Route, Fault)>,
+    /// What the next requests of a route meet; nothing, for some.
+    script: VecDeque<(Route, Option<Fault>)>,
     weather: Option<(Weather, SeededEntropy)>,
 }
 
 impl Faults {
     pub(super) fn script(&mut self, route: Route, fault: &Fault, times: u32) {
         for _ in 0..times {
-            self.script.push_back((route, fault.clone()));
+            self.script.push_back((route, Some(fault.clone())));
+        }
+    }
+
+    /// So many requests of this route go well.
+    pub(super) fn spare(&mut self, route: Route, times: u32) {
+        for _ in 0..times {
+            self.script.push_back((route, None));
         }
     }
 
@@ -153,9 +161,9 @@ impl Faults {
 
     /// The fault of this request: the first in the script that fits, else by chance.
     pub(super) fn next(&mut self, route: Route) -> Option<Fault> {
-        let fits = |(of, _): &(Route, Fault)| *of == route || *of == Route::Any;
+        let fits = |(of, _): &(Route, Option<Fault>)| *of == route || *of == Route::Any;
         if let Some(at) = self.script.iter().position(fits) {
-            return self.script.remove(at).map(|(_, fault)| fault);
+            return self.script.remove(at).and_then(|(_, fault)| fault);
         }
         let (weather, dice) = self.weather.as_mut()?;
         if route == Route::Launch {

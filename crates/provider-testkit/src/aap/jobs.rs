@@ -3,7 +3,7 @@
 //! Nothing ticks. Before any request is answered, every event that is due by the injected clock is
 //! carried out in order, so that a test may jump a day and a person may watch in real time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -85,6 +85,8 @@ pub(super) struct Jobs {
     pub labels: Vec<(String, u64)>,
     pub jobs: BTreeMap<u64, Job>,
     pub journal: BTreeMap<u64, Run>,
+    /// What has changed in it.
+    pub journal_changed: BTreeSet<u64>,
     /// Jobs whose status has changed and that nobody has been told of, where somebody listens.
     pub changed: Option<Vec<u64>>,
     /// Jobs of which a notification is due.
@@ -230,6 +232,7 @@ impl Jobs {
         if let Some(changed) = &mut self.changed {
             changed.push(id);
         }
+        self.journal_changed.insert(id);
         self.journal.insert(
             id,
             Run {
@@ -286,6 +289,7 @@ impl Jobs {
         };
         if let Some(run) = self.journal.get_mut(&id) {
             run.started = Some(now);
+            self.journal_changed.insert(id);
         }
         self.notify(id, now);
         if kind == Kind::Job {
@@ -410,6 +414,7 @@ impl Jobs {
         if let Some(run) = self.journal.get_mut(&id) {
             run.stopped.get_or_insert(now);
             run.succeeded = succeeded;
+            self.journal_changed.insert(id);
         }
         self.notify(id, now);
         let Some(job) = self.jobs.get(&id) else {
@@ -443,6 +448,7 @@ impl Jobs {
         if !parent.is_active() {
             if let Some(run) = self.journal.get_mut(&id).filter(|_| !working) {
                 run.stopped.get_or_insert(now);
+                self.journal_changed.insert(id);
             }
             return;
         }

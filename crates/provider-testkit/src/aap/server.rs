@@ -26,6 +26,7 @@ use super::notify::Notice;
 use super::plan::{Ending, RunPlan};
 use super::push;
 use super::routes::{self, Asked};
+use super::script::Script;
 use super::state::State;
 use super::world::{Template, World};
 
@@ -124,6 +125,11 @@ impl AapSim {
         }
     }
 
+    /// Everything that a script says.
+    pub fn play(&self, script: Script) {
+        script.happen(&mut self.shared.lock());
+    }
+
     /// Adds a template and returns its id.
     pub fn add_template(&self, template: Template) -> u64 {
         self.shared.lock().jobs.add_template(template)
@@ -145,6 +151,15 @@ impl AapSim {
     #[must_use]
     pub fn journal(&self) -> Vec<Run> {
         self.advanced().jobs.journal.values().cloned().collect()
+    }
+
+    /// What has changed in the journal since the last call; everything, at the first.
+    #[must_use]
+    pub fn journal_changes(&self) -> Vec<Run> {
+        let mut state = self.advanced();
+        let changed = std::mem::take(&mut state.jobs.journal_changed);
+        let runs = changed.iter().filter_map(|id| state.jobs.journal.get(id));
+        runs.cloned().collect()
     }
 
     /// What was accepted for one object, by id; see [`Run::object`].

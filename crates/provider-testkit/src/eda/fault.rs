@@ -77,14 +77,22 @@ impl Weather {
 
 #[derive(Debug, Default)]
 pub(super) struct Faults {
-    script: VecDeque<Fault>,
+    /// What the next events meet; nothing, for some.
+    script: VecDeque<Option<Fault>>,
     weather: Option<(Weather, SeededEntropy)>,
 }
 
 impl Faults {
     pub(super) fn script(&mut self, fault: &Fault, times: u32) {
         for _ in 0..times {
-            self.script.push_back(fault.clone());
+            self.script.push_back(Some(fault.clone()));
+        }
+    }
+
+    /// So many events go well.
+    pub(super) fn spare(&mut self, times: u32) {
+        for _ in 0..times {
+            self.script.push_back(None);
         }
     }
 
@@ -103,7 +111,7 @@ impl Faults {
     /// The fault of this request: the first in the script, else by chance.
     pub(super) fn next(&mut self) -> Option<Fault> {
         if let Some(fault) = self.script.pop_front() {
-            return Some(fault);
+            return fault;
         }
         let (weather, dice) = self.weather.as_ref()?;
         let mut roll = u8::try_from(dice.next() % 100).unwrap_or(0);

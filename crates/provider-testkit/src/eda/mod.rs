@@ -24,9 +24,11 @@
 //! OAuth2, ECDSA, ServiceNow and Dynatrace.
 
 mod api;
+pub mod control;
 mod fault;
 mod journal;
 mod rulebook;
+mod script;
 mod server;
 mod sign;
 mod stream;
@@ -38,5 +40,6 @@ pub use api::AuditRule;
 pub use fault::{Fault, Weather};
 pub use journal::{Event, Fate};
 pub use rulebook::{Cluster, Marks, Objects, Rule, Rulebook};
+pub use script::{Script, ScriptedFault};
 pub use server::EdaSim;
 pub use world::{HmacCheck, Stream, StreamCredential, Webhook, World};

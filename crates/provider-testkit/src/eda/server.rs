@@ -20,8 +20,10 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use super::api::{Api, AuditRule};
+use super::control::{self, Reach};
 use super::fault::{Fault, Faults, Weather};
 use super::journal::{Event, Fate};
+use super::script::Script;
 use super::world::{Stream, World};
 use super::{stream, webhook};
 
@@ -142,6 +144,11 @@ impl EdaSim {
         self.shared.lock().faults.clear();
     }
 
+    /// Everything that a script says.
+    pub fn play(&self, script: Script) {
+        script.happen(&mut self.shared.lock().faults);
+    }
+
     /// Another service from now on, at the same address: another token, an activation that no
     /// longer listens.
     pub fn change(&self, change: impl FnOnce(&mut World)) {
@@ -171,6 +178,14 @@ impl EdaSim {
     #[must_use]
     pub fn journal(&self) -> Vec<Event> {
         self.shared.lock().journal.clone()
+    }
+
+    /// The same from the event after this one on.
+    #[must_use]
+    pub fn journal_after(&self, id: u64) -> Vec<Event> {
+        let state = self.shared.lock();
+        let known = usize::try_from(id).unwrap_or(usize::MAX);
+        state.journal.iter().skip(known).cloned().collect()
     }
 
     /// How many requests came in, also those that were not taken.
@@ -335,6 +350,26 @@ async fn handle(
     };
     let fault = {
         let mut state = shared.lock();
+        if asked.path.starts_with("/_sim/") {
+            let State {
+                faults,
+                journal,
+                queued,
+                requests,
+                ..
+            } = &mut *state;
+            let requests = *requests;
+            let mut reach = Reach {
+                faults,
+                journal,
+                queued,
+                requests,
+            };
+            let outcome = control::answer(&mut reach, &asked);
+            drop(state);
+            shared.worked_off.notify_waiters();
+            return write(outcome);
+        }
         state.requests += 1;
         // Trouble is meant for the events.
         if let Some(outcome) = state.api.answer(&asked) {

@@ -1,35 +1,28 @@
-//! Serves the AAP simulator: `cargo run -p provider-testkit --bin aap-sim -- --template NAME`.
+//! `provider-sim aap`.
 
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a program speaks"
-)]
-
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::Args;
 use provider_core::SystemClock;
-use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Layout, RunPlan, Template, Weather, World};
+use provider_testkit::aap::{
+    ADMIN_TOKEN, AapSim, Layout, RunPlan, Script, Template, Weather, World,
+};
 
-/// A stateful simulator of the AAP controller API (AWX 24.6.1).
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Options {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8052")]
-    listen: SocketAddr,
+use crate::{Common, Failure, stopped};
+
+#[derive(Debug, Args)]
+pub(crate) struct Options {
+    #[command(flatten)]
+    common: Common,
     /// A job template, as NAME or NAME@ORGANIZATION; may be given several times.
     #[arg(long = "template", value_name = "NAME")]
     templates: Vec<String>,
     /// A workflow job template, likewise.
     #[arg(long = "workflow", value_name = "NAME")]
     workflows: Vec<String>,
-    /// A JSON file with a list of templates, for everything that the flags cannot say.
+    /// A YAML or JSON file with a list of templates, for everything that the flags cannot say.
     #[arg(long, value_name = "FILE")]
     templates_file: Option<PathBuf>,
     /// How long a job queues, in milliseconds.
@@ -44,9 +37,6 @@ struct Options {
     /// Where the API is: controller (/api/v2), prefixed (both), gateway (/api/controller/v2).
     #[arg(long, default_value = "controller", value_parser = layout)]
     layout: Layout,
-    /// Every kind of trouble, by chance, from this seed.
-    #[arg(long, value_name = "SEED")]
-    storm: Option<u64>,
     /// Time that every answer takes, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
@@ -57,7 +47,7 @@ fn layout(text: &str) -> Result<Layout, String> {
         .map_err(|_| "expected controller, prefixed or gateway".to_owned())
 }
 
-fn world(options: &Options) -> Result<World, String> {
+fn world(options: &Options) -> Result<World, Failure> {
     let plan = RunPlan {
         queue: Duration::from_millis(options.queue_ms),
         ..RunPlan::lasting(Duration::from_millis(options.run_ms))
@@ -78,10 +68,12 @@ fn world(options: &Options) -> Result<World, String> {
         .map(|t| named(|n| Template::workflow(n), t));
     let mut templates: Vec<Template> = jobs.chain(flows).collect();
     if let Some(file) = &options.templates_file {
+        let shown = file.display();
         let text = std::fs::read_to_string(file)
-            .map_err(|error| format!("cannot read {}: {error}", file.display()))?;
-        let more: Vec<Template> = serde_json::from_str(&text)
-            .map_err(|error| format!("{} is not a list of templates: {error}", file.display()))?;
+            .map_err(|error| Failure::usage(format!("cannot read {shown}: {error}")))?;
+        let more: Vec<Template> = crate::read(&text).map_err(|error| {
+            Failure::usage(format!("{shown} is not a list of templates: {error}"))
+        })?;
         templates.extend(more);
     }
     let mut world = World::with(templates);
@@ -93,36 +85,33 @@ fn world(options: &Options) -> Result<World, String> {
     Ok(world)
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let options = Options::parse();
-    let world = match world(&options) {
-        Ok(world) => world,
-        Err(error) => {
-            eprintln!("aap-sim: {error}");
-            return ExitCode::from(2);
+impl Options {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let common = &self.common;
+        let mut script: Script = common.script()?;
+        if let Some(seed) = common.seed {
+            let storm = || Weather {
+                max_queue_ms: self.queue_ms,
+                max_run_ms: self.run_ms,
+                ..Weather::stormy(seed)
+            };
+            script.weather.get_or_insert_with(storm).seed = seed;
         }
-    };
-    let sim = match AapSim::start_at(world, Arc::new(SystemClock), options.listen).await {
-        Ok(sim) => sim,
-        Err(error) => {
-            eprintln!("aap-sim: cannot listen on {}: {error}", options.listen);
-            return ExitCode::FAILURE;
+        let world = world(&self)?;
+        if common.is_checked() {
+            return Ok(());
         }
-    };
-    if let Some(seed) = options.storm {
-        sim.weather(Some(Weather {
-            max_queue_ms: options.queue_ms,
-            max_run_ms: options.run_ms,
-            ..Weather::stormy(seed)
-        }));
+        let journal = common.journal()?;
+        let sim = AapSim::start_at(world, Arc::new(SystemClock), common.listen).await;
+        let sim = sim.map_err(|error| common.cannot_listen(&error))?;
+        let seed = script.weather.as_ref().map(|weather| weather.seed);
+        sim.play(script);
+        Common::serves(&sim.url(), &sim.url(), seed);
+        let Some(journal) = journal else {
+            stopped().await;
+            return Ok(());
+        };
+        let followed = journal.follow(|| sim.journal_changes()).await;
+        followed.map_err(|error| Failure::io(format!("cannot write the journal: {error}")))
     }
-    println!("{}", sim.url());
-    eprintln!(
-        "serving; superuser token: the value of --token; controls are under {}/_sim/; stop with \
-         Ctrl-C",
-        sim.url()
-    );
-    let _ = tokio::signal::ctrl_c().await;
-    ExitCode::SUCCESS
 }
