@@ -360,3 +360,83 @@ fn every_example_is_in_the_readme() {
         );
     }
 }
+
+#[test]
+fn explain_says_what_is_next_and_why() {
+    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/explain");
+    for case in [
+        "empty",
+        "finished",
+        "running",
+        "held",
+        "ambiguous",
+        "deleting",
+    ] {
+        let file = cases.join(format!("{case}.yaml"));
+        let object = file.to_str().unwrap();
+        let now = ["--now", "2026-11-23T09:00:00Z"];
+        let output = run("explain", &[&[object][..], &now].concat());
+        let golden = std::fs::read_to_string(cases.join(format!("{case}.txt"))).unwrap();
+        assert_eq!(String::from_utf8_lossy(&output.stdout), golden, "{case}");
+        // The same from standard input, for machines.
+        let output = example("explain")
+            .args(["--json"])
+            .args(now)
+            .stdin(std::fs::File::open(&file).unwrap())
+            .output()
+            .unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let next = json.get("next").and_then(Value::as_str).unwrap();
+        assert!(
+            golden.contains(&format!("next:     {next}\n")),
+            "{case}: {json}"
+        );
+    }
+    for (file, said) in [("nowhere.yaml", "cannot read"), ("empty.txt", "YAML")] {
+        let file = cases.join(file);
+        let text = complaint(&run("explain", &[file.to_str().unwrap()]));
+        assert!(text.contains(said), "{text}");
+    }
+}
+
+/// Few jobs and short intervals: that every way sees every end as it was. What it costs is for release
+/// builds.
+#[test]
+fn scale_watches_all_jobs_to_their_ends() {
+    let plot = std::env::temp_dir().join(format!("scale-{}.svg", std::process::id()));
+    let file = plot.to_str().unwrap();
+    let few = [
+        "--jobs",
+        "60",
+        "--interval",
+        "300ms",
+        "--json",
+        "--plot",
+        file,
+    ];
+    let output = run("scale", &few);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let cells: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let ways: Vec<&str> = cells
+        .iter()
+        .filter_map(|cell| cell.get("way").and_then(Value::as_str))
+        .collect();
+    assert_eq!(ways, ["get", "monitor", "push"]);
+    let requests = |way: usize| {
+        cells
+            .get(way)
+            .and_then(|cell| cell.get("requests")?.as_u64())
+    };
+    assert!(requests(0).unwrap() > requests(1).unwrap(), "{text}");
+    let picture = std::fs::read_to_string(&plot).unwrap();
+    std::fs::remove_file(&plot).unwrap();
+    assert!(picture.starts_with("<svg") && picture.contains("polyline"));
+}

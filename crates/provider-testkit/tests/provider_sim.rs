@@ -100,7 +100,7 @@ fn a_bad_script_is_refused_in_words_and_a_good_one_is_not() {
         ("faults: [{route: launch, fault: hang, tmes: 2}]", "tmes"),
         ("faults: [{route: nowhere, fault: hang}]", "nowhere"),
         ("weather: {lost_answers: many}", "lost_answers"),
-        ("faults: [", "line 1"),
+        ("faults: [", "line 2"),
     ] {
         std::fs::write(&file, script).unwrap();
         for check in [&["--check"][..], &[]] {
