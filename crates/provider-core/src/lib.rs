@@ -31,6 +31,8 @@
 //! - Time comes from a [`Clock`], randomness from a [`lifecycle::Entropy`], records from a
 //!   [`lifecycle::StatusStore`]; this crate itself opens no socket and no file.
 //!
+//! The [`guide`] goes from the concepts to a controller and to a provider of one's own.
+//!
 //! # Features
 //! - `mock`: [`Provider`] as a mockall mock, `MockProvider`.
 //! - `schema`: `schemars::JsonSchema` for everything that is persisted.
@@ -40,6 +42,8 @@
 pub mod clock;
 mod error;
 mod extra_vars;
+#[doc = include_str!("../docs/GUIDE.md")]
+pub mod guide {}
 pub mod history;
 mod job;
 pub mod lifecycle;
