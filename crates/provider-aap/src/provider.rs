@@ -128,7 +128,7 @@ impl AapProvider {
                 .clone_from(&tracked.config_version);
         }
         if status.state == JobState::Failed && self.config.diagnose {
-            self.explain(&mut status).await;
+            Box::pin(self.explain(&mut status)).await;
         }
         Ok(status)
     }
@@ -148,12 +148,13 @@ impl AapProvider {
         job: &JobRef,
     ) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
         let (Ok(id), Some(kind)) = (job.id.parse(), known_kind(&job.kind)) else {
-            return self.read(job).await;
+            // What is rare is kept apart: most polls are answered at once, and need little room.
+            return Box::pin(self.read(job)).await;
         };
         let seen = self.monitor.seen(kind, id).await?;
         let state = seen.state();
         if !seen.is_detail && state.is_terminal() && state != JobState::Succeeded {
-            return self.read(job).await;
+            return Box::pin(self.read(job)).await;
         }
         let mut found = job.clone();
         // A record of another name for this provider is one of ours, now that it was found here.
@@ -220,7 +221,7 @@ impl AapProvider {
         let certain = match body.certainty(confirm) {
             Certainty::Settled => true,
             Certainty::Doubtful => false,
-            Certainty::AskChildren => self.children_settled(&job.id, confirm).await?,
+            Certainty::AskChildren => Box::pin(self.children_settled(&job.id, confirm)).await?,
         };
         let mut status = body.to_status(job);
         status.message = self.client.redact(&status.message);

@@ -220,7 +220,12 @@ impl Schedule {
             }
         }
         let hints = self.hinted.first().map(|_| {
-            let earliest = self.last_hints.map(|at| at + HINT_GAP);
+            // What fills a page need not wait for more.
+            let gap = match self.hinted.len() < PAGE {
+                true => HINT_GAP,
+                false => self.gap().min(HINT_GAP),
+            };
+            let earliest = self.last_hints.map(|at| at + gap);
             earliest.map_or(now, |at| at.max(now))
         });
         let round = self.due.first().map(|(first, _)| {
