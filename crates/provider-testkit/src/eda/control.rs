@@ -2,7 +2,7 @@
 //!
 //! | request | does |
 //! |---|---|
-//! | `GET /_sim/journal` | what was really taken, a list of [`Event`](super::Event) |
+//! | `GET /_sim/journal` | what was really taken, a list of [`Event`] |
 //! | `GET /_sim/counts` | `{"requests": 3}`, those that were not taken among them |
 //! | `POST /_sim/faults` | a [`ScriptedFault`]: `{"fault": "drop_after", "times": 1}` |
 //! | `DELETE /_sim/faults` | fair weather from now on |
