@@ -51,3 +51,8 @@ pub use monitor::{JobEvents, MonitorConfig};
 pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
 pub use status::map_status;
+
+/// The README's program.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -444,13 +444,13 @@ impl Source for Jobs {
         let rows = answer.json::<List>()?.results.into_iter();
         let seen = rows.filter_map(|body| {
             let (id, _) = (body.id?, known_kind(&body.kind)?);
-            Some((id, Arc::new(Seen::new(body, now, at, false))))
+            Some((id, Seen::new(body, now, at, false)))
         });
         let rows = seen.collect();
         Ok(Rows { rows, now, at })
     }
 
-    async fn one(&self, kind: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError> {
+    async fn one(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
         let path = format!("{}/{id}/", collection(kind).unwrap_or("jobs"));
         let what = format!("{} {id}", kind.replace('_', " "));
         let answer = self.client.get(&path, &[], &what).await?;
@@ -458,7 +458,7 @@ impl Source for Jobs {
         let mut body: JobBody = answer.json()?;
         kind.clone_into(&mut body.kind);
         let now = answer.date.unwrap_or(at);
-        Ok(Arc::new(Seen::new(body, now, at, true)))
+        Ok(Seen::new(body, now, at, true))
     }
 }
 

@@ -128,7 +128,7 @@ impl Seen {
 
 /// An answer about several jobs.
 pub(crate) struct Rows {
-    pub(crate) rows: Vec<(u64, Arc<Seen>)>,
+    pub(crate) rows: Vec<(u64, Seen)>,
     /// The server's clock, and ours.
     pub(crate) now: Timestamp,
     pub(crate) at: Timestamp,
@@ -141,7 +141,7 @@ pub(crate) trait Source: Send + Sync {
     async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError>;
 
     /// One job.
-    async fn one(&self, kind: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError>;
+    async fn one(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError>;
 }
 
 struct State {
@@ -227,11 +227,7 @@ impl Monitor {
     }
 
     /// The job as it was seen within the last round, or as it is now.
-    pub(crate) async fn seen(
-        &self,
-        kind: &'static str,
-        id: u64,
-    ) -> Result<Arc<Seen>, ProviderError> {
+    pub(crate) async fn seen(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
         let inner = &self.0;
         let asked = {
             let mut state = inner.lock();

@@ -1,7 +1,6 @@
 //! Which jobs are asked about next, and together. No IO; the time is told.
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -25,7 +24,7 @@ const HINT_GAP: Duration = Duration::from_millis(400);
 const LEFT_OUT: u32 = 10;
 
 /// What somebody who waits for a job is told.
-pub(super) type Told = Result<Arc<Seen>, ProviderError>;
+pub(super) type Told = Result<Seen, ProviderError>;
 
 struct Watched {
     kind: &'static str,
@@ -34,7 +33,7 @@ struct Watched {
     /// Whether something was heard of it since it is in flight.
     hinted: bool,
     asked: Instant,
-    seen: Option<(Arc<Seen>, Instant)>,
+    seen: Option<(Seen, Instant)>,
     /// The status that it is probably still in; and when it was last shown, and not only left out.
     lasting: Option<&'static str>,
     shown: Option<Instant>,
@@ -59,7 +58,7 @@ pub(super) struct Schedule {
 /// What to do about a question.
 pub(super) enum Asked {
     /// This is new enough.
-    Known(Arc<Seen>),
+    Known(Seen),
     /// The answer comes here.
     Wait(oneshot::Receiver<Told>),
     /// There are few jobs: ask about this one alone, at once.
@@ -134,7 +133,7 @@ impl Schedule {
             && now.saturating_duration_since(*at) < keep
             && !is_old(seen)
         {
-            return Asked::Known(Arc::clone(seen));
+            return Asked::Known(seen.clone());
         }
         let (tell, told) = oneshot::channel();
         job.waiters.push(tell);
@@ -148,8 +147,8 @@ impl Schedule {
     }
 
     /// What was seen of a job by a request of its own.
-    pub(super) fn learn(&mut self, id: u64, seen: &Arc<Seen>, now: Instant) -> Option<Change> {
-        self.page(vec![(id, Arc::clone(seen))], now).pop()
+    pub(super) fn learn(&mut self, id: u64, seen: &Seen, now: Instant) -> Option<Change> {
+        self.page(vec![(id, seen.clone())], now).pop()
     }
 
     /// Somebody waits for this job: it is asked about in the next page of the round.
@@ -313,7 +312,7 @@ impl Schedule {
         });
     }
 
-    fn see(&mut self, id: u64, seen: Arc<Seen>, now: Instant) -> Option<Change> {
+    fn see(&mut self, id: u64, seen: Seen, now: Instant) -> Option<Change> {
         let state = seen.state();
         if state.is_terminal() {
             self.usual.ended(&seen);
@@ -334,7 +333,7 @@ impl Schedule {
             state,
         });
         for waiter in job.waiters.drain(..) {
-            let _ = waiter.send(Ok(Arc::clone(&seen)));
+            let _ = waiter.send(Ok(seen.clone()));
         }
         if !state.is_terminal() {
             job.due = now + self.pace.until_next(&seen, &self.usual);
@@ -345,7 +344,7 @@ impl Schedule {
     }
 
     /// A page has come: these were on it.
-    pub(super) fn page(&mut self, rows: Vec<(u64, Arc<Seen>)>, now: Instant) -> Vec<Change> {
+    pub(super) fn page(&mut self, rows: Vec<(u64, Seen)>, now: Instant) -> Vec<Change> {
         let mut changes = Vec::new();
         for (id, seen) in rows {
             if let Some(job) = self.jobs.get_mut(&id) {
@@ -362,7 +361,7 @@ impl Schedule {
             let job = self.jobs.get(id).filter(|job| job.in_flight);
             match job.map(|job| job.seen.as_ref()) {
                 Some(Some((seen, _))) => {
-                    let seen = Arc::new(seen.again(rows.now, rows.at));
+                    let seen = seen.again(rows.now, rows.at);
                     self.see(*id, seen, now);
                 }
                 // What was seen of it has been voided since: it is asked about anew.

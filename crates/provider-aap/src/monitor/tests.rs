@@ -59,11 +59,7 @@ impl Controller {
         self.asked.lock().unwrap().len()
     }
 
-    async fn answer(
-        &self,
-        ids: &[u64],
-        is_page: bool,
-    ) -> Result<Vec<(u64, Arc<Seen>)>, ProviderError> {
+    async fn answer(&self, ids: &[u64], is_page: bool) -> Result<Vec<(u64, Seen)>, ProviderError> {
         self.asked
             .lock()
             .unwrap()
@@ -74,7 +70,7 @@ impl Controller {
             let row = |id: &u64| {
                 let body = json!({"id": id, "type": KIND, "status": jobs.get(id)?});
                 let (body, now) = (serde_json::from_str(&body.to_string()).unwrap(), start());
-                Some((*id, Arc::new(Seen::new(body, now, now, !is_page))))
+                Some((*id, Seen::new(body, now, now, !is_page)))
             };
             ids.iter().filter_map(row).collect()
         };
@@ -108,7 +104,7 @@ impl Source for Controller {
         Ok(Rows { rows, now, at })
     }
 
-    async fn one(&self, _: &'static str, id: u64) -> Result<Arc<Seen>, ProviderError> {
+    async fn one(&self, _: &'static str, id: u64) -> Result<Seen, ProviderError> {
         let rows = self.answer(&[id], false).await?;
         let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "no such job");
         rows.into_iter()

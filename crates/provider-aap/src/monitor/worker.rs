@@ -25,7 +25,7 @@ struct Page {
     /// Whether jobs were left out because nothing has changed.
     leaves_out: bool,
     /// Those that the page lacks, each asked about by itself.
-    singles: Vec<(u64, Result<Arc<Seen>, ProviderError>)>,
+    singles: Vec<(u64, Result<Seen, ProviderError>)>,
 }
 
 /// Runs until there is nothing left to watch, or nobody left to tell.
@@ -142,7 +142,7 @@ async fn ask(inner: Arc<Inner>, ids: Vec<u64>, but: Option<&'static str>) -> Pag
 async fn singles(
     inner: &Inner,
     jobs: Vec<(u64, &'static str)>,
-) -> Vec<(u64, Result<Arc<Seen>, ProviderError>)> {
+) -> Vec<(u64, Result<Seen, ProviderError>)> {
     let mut all = Vec::with_capacity(jobs.len());
     // A few at once: they are exceptions, and may all be at fault together.
     for some in jobs.chunks(4) {
