@@ -21,6 +21,16 @@
 //! A controller does not call these functions itself: it hands the provider to
 //! [`provider_core::lifecycle::Lifecycle`], which decides when to call what.
 //!
+//! All questions about jobs go through one poller ([`MonitorConfig`]): few jobs are asked about one by one,
+//! many in pages. [`AapProvider::job_events`] tells what it has seen, for a controller that wants to
+//! reconcile at once.
+//!
+//! # Features
+//! - `push`: [`AapProvider::listen`](AapProvider), hints from the controller's websocket; the end of a job is
+//!   then known within a second.
+//! - `webhook`: `AapProvider::notifications`, an axum router for the controller's webhook notifications.
+//! - `metrics`: gauges through the `metrics` facade; names are in provider-core's `docs/METRICS.md`.
+//!
 //! Claims about the server were measured on AWX 24.6.1; AAP 2.4 (controller 4.5) and 2.5
 //! (controller 4.6) serve the same API.
 

@@ -26,6 +26,9 @@
 //! provision has states, a failure its diagnosis, and a deletion cancels the job that is in its way.
 //! Without AAP in reach, the audit of the EDA server tells ends after the fact.
 //!
+//! # Features
+//! - `aap`: `ProviderConfig` over both backends, and tracking of jobs on AAP by their label.
+//!
 //! Claims about the other side were measured on ansible-rulebook 1.3.2 and on the eda-server of
 //! August 2026.
 

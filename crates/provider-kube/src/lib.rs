@@ -35,7 +35,15 @@
 //! - [`Provisioner`] does what a reconcile function would: finalizer, records, jobs, conditions, events.
 //! - [`ProvisioningStatus`] is the part of the status that is its own; [`guarded`] makes the API server
 //!   refuse writes that would erase it.
+//! - [`Provisioner::wake_on`] turns a stream of jobs that have moved into a stream for
+//!   `Controller::reconcile_on`.
 //! - [`Annotations`] are how people pause an object, take it in hand, or ask for a retry.
+//!
+//! # Features
+//! - `metrics`: counters through the `metrics` facade.
+//!
+//! The version of Kubernetes is the application's choice: it enables one of `k8s-openapi`'s features, as
+//! every program with `kube` does.
 
 mod annotations;
 mod conditions;
