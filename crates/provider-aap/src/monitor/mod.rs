@@ -85,9 +85,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn new(mut body: JobBody, now: Timestamp, at: Timestamp, is_detail: bool) -> Self {
-        // Nobody asks for it here, and it may be long.
-        body.extra_vars = String::new();
+    pub(crate) fn new(body: JobBody, now: Timestamp, at: Timestamp, is_detail: bool) -> Self {
         Self {
             template: body.unified_job_template,
             state: map_status(&body.status),
@@ -171,8 +169,15 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn moment(&self, timer: Instant) -> Now {
+        Now {
+            timer,
+            clock: self.clock.now(),
+        }
+    }
+
     fn tell_breaker(&self, state: &State, now: Instant) {
-        let shut = state.breaker.shut_for(now).is_some();
+        let shut = state.breaker.shut_for(self.moment(now)).is_some();
         #[cfg(feature = "metrics")]
         {
             let provider = self.provider.clone();
@@ -236,7 +241,9 @@ impl Monitor {
             // By the caller's clock as well: it may be another than the timer's.
             let is_old = |seen: &Seen| clock::since(inner.clock.now(), seen.at) >= keep;
             let asked = state.schedule.ask(id, kind, now, is_old);
-            if let (Asked::Wait(_), Some(left)) = (&asked, state.breaker.shut_for(now)) {
+            if let (Asked::Wait(_), Some(left)) =
+                (&asked, state.breaker.shut_for(inner.moment(now)))
+            {
                 state.schedule.refuse(&worker::shut(left));
             }
             if !matches!(asked, Asked::Alone) && !std::mem::replace(&mut state.is_running, true) {

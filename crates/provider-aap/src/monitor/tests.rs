@@ -471,7 +471,10 @@ async fn what_we_did_ourselves_voids_what_was_seen() {
 
 #[tokio::test(start_paused = true)]
 async fn the_breaker_opens_tries_once_and_closes() {
-    let now = Instant::now();
+    let now = Now {
+        timer: Instant::now(),
+        clock: start(),
+    };
     let pause = Duration::from_secs(30);
     let mut breaker = Breaker::new(3, pause);
     for _ in 0..2 {
@@ -483,7 +486,7 @@ async fn the_breaker_opens_tries_once_and_closes() {
         breaker.failed(now, None);
     }
     assert_eq!(breaker.ask(now), breaker::Door::Shut(pause));
-    let later = now + pause;
+    let later = now.after(pause);
     assert_eq!(breaker.ask(later), breaker::Door::Probe);
     assert!(
         matches!(breaker.ask(later), breaker::Door::Shut(_)),
@@ -495,15 +498,88 @@ async fn the_breaker_opens_tries_once_and_closes() {
         breaker::Door::Shut(pause),
         "one failed try is enough"
     );
-    assert_eq!(breaker.ask(later + pause), breaker::Door::Probe);
+    assert_eq!(breaker.ask(later.after(pause)), breaker::Door::Probe);
     breaker.served();
-    assert_eq!(breaker.ask(later + pause), breaker::Door::Open);
+    assert_eq!(breaker.ask(later.after(pause)), breaker::Door::Open);
     // A time that the server asks for is kept at once.
     breaker.failed(later, Some(Duration::from_secs(7)));
     assert_eq!(
         breaker.ask(later),
         breaker::Door::Shut(Duration::from_secs(7))
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn either_clock_ends_the_pause_of_the_breaker() {
+    let now = Now {
+        timer: Instant::now(),
+        clock: start(),
+    };
+    let pause = Duration::from_secs(30);
+    let mut breaker = Breaker::new(1, pause);
+    breaker.failed(now, None);
+    let later = now.after(pause);
+    let by_timer = Now {
+        clock: now.clock,
+        ..later
+    };
+    let by_clock = Now {
+        timer: now.timer,
+        ..later
+    };
+    assert_eq!(breaker.shut_for(now), Some(pause));
+    assert_eq!(breaker.shut_for(by_timer), None);
+    assert_eq!(breaker.shut_for(by_clock), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_runs_ahead_of_the_timer_opens_the_breaker() {
+    let controller = Controller::with(1);
+    let clock = Arc::new(ManualClock::new(start()));
+    let monitor = Monitor::new(
+        &in_rounds(),
+        "aap",
+        INTERVAL,
+        clock.clone(),
+        controller.clone(),
+        1,
+    );
+    controller.trouble(|| Some(unavailable()));
+    for _ in 0..5 {
+        assert!(monitor.seen(KIND, 1).await.is_err());
+    }
+    controller.fair();
+    let asked = controller.count();
+    assert!(monitor.seen(KIND, 1).await.is_err());
+    assert_eq!(controller.count(), asked, "it is left alone");
+    clock.advance(Duration::from_secs(30));
+    assert!(monitor.seen(KIND, 1).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_try_that_is_refused_its_list_goes_on_one_by_one() {
+    let controller = Controller::with(2);
+    let clock = Arc::new(ManualClock::new(start()));
+    let monitor = Monitor::new(
+        &in_rounds(),
+        "aap",
+        INTERVAL,
+        clock.clone(),
+        controller.clone(),
+        1,
+    );
+    let both = || futures::future::join(monitor.seen(KIND, 1), monitor.seen(KIND, 2));
+    controller.trouble(|| Some(unavailable()));
+    for _ in 0..5 {
+        let (one, two) = both().await;
+        assert!(one.is_err() && two.is_err());
+    }
+    controller.fair();
+    let forbidden = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "403");
+    *controller.trouble_with_lists.lock().unwrap() = Some(forbidden);
+    clock.advance(Duration::from_secs(30));
+    let (one, two) = tokio::time::timeout(INTERVAL, both()).await.unwrap();
+    assert!(one.is_ok() && two.is_ok());
 }
 
 /// The most pages within any second.

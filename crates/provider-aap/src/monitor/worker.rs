@@ -70,7 +70,8 @@ enum Step {
 
 fn step(inner: &Inner, now: Instant) -> Step {
     let mut state = inner.lock();
-    if let Some(left) = state.breaker.shut_for(now) {
+    let moment = inner.moment(now);
+    if let Some(left) = state.breaker.shut_for(moment) {
         let error = shut(left);
         state.schedule.refuse(&error);
         return Step::Sleep(now + left);
@@ -79,7 +80,7 @@ fn step(inner: &Inner, now: Instant) -> Step {
         return Step::Sleep(now + MAX_SLEEP);
     }
     match state.schedule.next(now) {
-        Next::Page(ids, but) => match state.breaker.ask(now) {
+        Next::Page(ids, but) => match state.breaker.ask(moment) {
             Door::Open | Door::Probe => Step::Ask(ids, but),
             Door::Shut(left) => {
                 let error = shut(left);
@@ -158,6 +159,8 @@ fn done(inner: &Inner, page: Page) {
     let now = Instant::now();
     let mut state = inner.lock();
     let mut changes = Vec::new();
+    // Those that it was to ask about were forgotten meanwhile.
+    let untried = page.answer.is_none() && page.singles.is_empty();
     match page.answer {
         None => {}
         Some(Ok(mut rows)) => {
@@ -173,6 +176,7 @@ fn done(inner: &Inner, page: Page) {
                 ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Invalid
             );
             if refused {
+                state.breaker.served();
                 tracing::warn!(
                     "lists of jobs are refused, so each job is asked about by itself: {error}"
                 );
@@ -182,7 +186,7 @@ fn done(inner: &Inner, page: Page) {
                     state.schedule.again(*id, now);
                 }
             } else {
-                state.breaker.failed(now, error.retry_after());
+                state.breaker.failed(inner.moment(now), error.retry_after());
                 state.schedule.failed(&page.ids, &error, now);
             }
         }
@@ -198,10 +202,13 @@ fn done(inner: &Inner, page: Page) {
                 state.schedule.gone(id, &error);
             }
             Err(error) => {
-                state.breaker.failed(now, error.retry_after());
+                state.breaker.failed(inner.moment(now), error.retry_after());
                 state.schedule.failed(&[id], &error, now);
             }
         }
+    }
+    if untried {
+        state.breaker.untried();
     }
     inner.tell_breaker(&state, now);
     drop(state);
