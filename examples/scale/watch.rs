@@ -1,7 +1,6 @@
 //! Somebody who wants to know of the end of every job.
 
-use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -61,7 +60,8 @@ type Looking = BoxFuture<'static, (u64, Look)>;
 /// How a job is looked at.
 enum Eyes {
     Get(reqwest::Client),
-    Provider(Arc<AapProvider>, Arc<Resource>),
+    /// The jobs as records have them.
+    Provider(Arc<AapProvider>, Arc<Resource>, Arc<Vec<TrackedJob>>),
 }
 
 #[derive(Deserialize)]
@@ -86,13 +86,16 @@ impl Eyes {
                     (id, look.await)
                 })
             }
-            Self::Provider(aap, resource) => {
+            Self::Provider(aap, resource, jobs) => {
                 let (aap, resource) = (Arc::clone(aap), Arc::clone(resource));
+                let (jobs, n) = (Arc::clone(jobs), id - task.first);
                 Box::pin(async move {
-                    let job = TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
-                    let status = aap.provision_status(&resource, &job).await;
-                    let look = status.map(|status| (status.state, status.finished_at));
-                    (id, look.map_err(Failure::from))
+                    let look = async {
+                        let job = jobs.get(usize::try_from(n)?).ok_or("no such job")?;
+                        let status = aap.provision_status(&resource, job).await?;
+                        Ok((status.state, status.finished_at))
+                    };
+                    (id, look.await)
                 })
             }
         }
@@ -121,7 +124,9 @@ impl Task {
         let events = aap.job_events();
         let resource = json!({"kind": "Machine", "metadata": {"name": "m"}});
         let resource = Arc::new(Resource::from_json(resource)?);
-        Ok((Eyes::Provider(aap, resource), Some(events)))
+        let job = |id: u64| TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
+        let jobs = (self.first..self.first + self.jobs).map(job).collect();
+        Ok((Eyes::Provider(aap, resource, Arc::new(jobs)), Some(events)))
     }
 
     fn interval(&self) -> Duration {
@@ -141,7 +146,7 @@ impl Task {
         let mut watch = Watch::new(self)?;
         let mut looks: FuturesUnordered<Looking> = FuturesUnordered::new();
         while watch.seen < self.jobs {
-            let next = watch.due.peek().map(|Reverse((at, _))| *at + TICK);
+            let next = watch.due.front().map(|(at, _)| *at + TICK);
             let may_ask = next.is_some() && looks.len() < at_once;
             let event = async {
                 match &mut events {
@@ -185,7 +190,8 @@ struct Watch {
     began: Instant,
     interval: Duration,
     first: u64,
-    due: BinaryHeap<Reverse<(Instant, u64)>>,
+    /// In order, because everybody waits as long.
+    due: VecDeque<(Instant, u64)>,
     /// Of each job that has been seen to end.
     delays: Vec<Option<f64>>,
     seen: u64,
@@ -202,9 +208,7 @@ impl Watch {
             began,
             interval: task.interval(),
             first: task.first,
-            due: (0..task.jobs)
-                .map(|n| Reverse((at(n), task.first + n)))
-                .collect(),
+            due: (0..task.jobs).map(|n| (at(n), task.first + n)).collect(),
             delays: vec![None; usize::try_from(task.jobs)?],
             seen: 0,
             wrong: 0,
@@ -217,10 +221,10 @@ impl Watch {
         let now = Instant::now();
         let mut due = Vec::new();
         while due.len() < most
-            && let Some(Reverse((at, id))) = self.due.peek().copied()
+            && let Some((at, id)) = self.due.front().copied()
             && at <= now
         {
-            self.due.pop();
+            self.due.pop_front();
             let delay = usize::try_from(id - self.first).map(|n| self.delays.get(n));
             if matches!(delay, Ok(Some(None))) {
                 due.push(id);
@@ -253,7 +257,7 @@ impl Watch {
             Err(error) if self.trouble == 100 => return Err(error),
             Err(_) => self.trouble += 1,
         }
-        self.due.push(Reverse((Instant::now() + self.interval, id)));
+        self.due.push_back((Instant::now() + self.interval, id));
         Ok(())
     }
 }

@@ -8,9 +8,10 @@ use std::time::Duration;
 use provider_core::{Effect, ErrorKind, FindRequest, JobRef, JobStatus, ProviderError};
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::AapProvider;
-use crate::status::{JobBody, collection};
+use crate::status::{JobBody, collection, lenient};
 
 /// How far the controller's clock may be behind ours.
 const SLACK: Duration = Duration::from_secs(600);
@@ -21,7 +22,42 @@ const MAX_PAGES: usize = 100;
 
 #[derive(Deserialize)]
 struct List {
-    results: Vec<JobBody>,
+    results: Vec<Box<RawValue>>,
+}
+
+/// A job, and how it came about; polls have no use for the latter.
+struct Row {
+    body: JobBody,
+    launched: Launched,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Launched {
+    #[serde(deserialize_with = "lenient")]
+    url: Option<String>,
+    #[serde(deserialize_with = "lenient")]
+    launch_type: String,
+    #[serde(deserialize_with = "lenient")]
+    extra_vars: String,
+}
+
+impl Row {
+    fn read(text: &RawValue) -> Result<Self, ProviderError> {
+        let rows = (
+            serde_json::from_str(text.get()),
+            serde_json::from_str(text.get()),
+        );
+        match rows {
+            (Ok(body), Ok(launched)) => Ok(Self { body, launched }),
+            // It may be the one that is looked for.
+            _ => Err(ProviderError::new(
+                Effect::Unreadable,
+                ErrorKind::Protocol,
+                "a row of the controller's list of jobs is none",
+            )),
+        }
+    }
 }
 
 impl AapProvider {
@@ -48,7 +84,7 @@ impl AapProvider {
         label: &str,
         holding: Option<&str>,
     ) -> Result<Vec<JobStatus>, ProviderError> {
-        let holds = |row: &JobBody| {
+        let holds = |row: &Launched| {
             row.launch_type == "manual" && holding.is_none_or(|text| row.extra_vars.contains(text))
         };
         self.search(Some(("labels__name", label)), holds).await
@@ -58,7 +94,7 @@ impl AapProvider {
     async fn search(
         &self,
         narrow: Option<(&str, &str)>,
-        is_meant: impl Fn(&JobBody) -> bool,
+        is_meant: impl Fn(&Launched) -> bool,
     ) -> Result<Vec<JobStatus>, ProviderError> {
         let mut found = Vec::new();
         let mut last = 0_u64;
@@ -83,10 +119,12 @@ impl AapProvider {
             let now = answer.date.unwrap_or_else(|| self.clock.now());
             let rows = answer.json::<List>()?.results;
             let full = rows.len() >= PAGE;
-            let newest = rows.iter().filter_map(|row| row.id).max();
+            let rows = rows.iter().map(|text| Row::read(text));
+            let rows = rows.collect::<Result<Vec<Row>, _>>()?;
+            let newest = rows.iter().filter_map(|row| row.body.id).max();
             for row in rows {
-                if is_meant(&row)
-                    && let Some(status) = self.row_status(row, now).await?
+                if is_meant(&row.launched)
+                    && let Some(status) = self.row_status(&row, now).await?
                 {
                     found.push(status);
                 }
@@ -110,7 +148,7 @@ impl AapProvider {
         ))
     }
 
-    fn carries(&self, row: &JobBody, token: &str) -> bool {
+    fn carries(&self, row: &Launched, token: &str) -> bool {
         // Most rows do not hold the token at all, and need no parsing.
         row.launch_type == "manual"
             && row.extra_vars.contains(token)
@@ -123,20 +161,20 @@ impl AapProvider {
 
     async fn row_status(
         &self,
-        row: JobBody,
+        Row { body, launched }: &Row,
         now: jiff::Timestamp,
     ) -> Result<Option<JobStatus>, ProviderError> {
-        let (Some(id), Some(_)) = (row.id, collection(&row.kind)) else {
+        let (Some(id), Some(_)) = (body.id, collection(&body.kind)) else {
             return Ok(None);
         };
-        let mut job = JobRef::new(&self.config.name, &row.kind, id.to_string());
-        if let Some(url) = row
+        let mut job = JobRef::new(&self.config.name, &body.kind, id.to_string());
+        if let Some(url) = launched
             .url
             .as_deref()
             .and_then(|url| self.client.on_origin(url))
         {
             job = job.with_url(url);
         }
-        self.judge(&row, job, now).await.map(Some)
+        self.judge(body, job, now).await.map(Some)
     }
 }

@@ -53,8 +53,6 @@ pub(crate) struct JobBody {
     #[serde(rename = "type", deserialize_with = "lenient")]
     pub kind: String,
     #[serde(deserialize_with = "lenient")]
-    pub url: Option<String>,
-    #[serde(deserialize_with = "lenient")]
     pub status: String,
     #[serde(deserialize_with = "lenient")]
     pub job_explanation: String,
@@ -77,15 +75,11 @@ pub(crate) struct JobBody {
     #[serde(deserialize_with = "lenient")]
     pub event_processing_finished: Option<bool>,
     #[serde(deserialize_with = "lenient")]
-    pub launch_type: String,
-    #[serde(deserialize_with = "lenient")]
     pub unified_job_template: Option<u64>,
-    #[serde(deserialize_with = "lenient")]
-    pub extra_vars: String,
 }
 
 /// A value of another type counts as absent: one odd member must not hide the status.
-fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+pub(crate) fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     from: D,
 ) -> Result<T, D::Error> {
     // Two looks at the text are cheaper than a copy of the value in between.

@@ -31,7 +31,7 @@ use tokio::time::Instant;
 use crate::client::std_duration;
 use crate::map_status;
 use crate::status::JobBody;
-use breaker::Breaker;
+use breaker::{Breaker, Now};
 use events::Events;
 pub use events::JobEvents;
 use schedule::{Asked, Schedule};
