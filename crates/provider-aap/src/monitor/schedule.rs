@@ -294,7 +294,7 @@ impl Schedule {
     /// Drops jobs that nobody has asked about for three rounds.
     fn forget(&mut self, now: Instant) {
         let patience = self.interval * 3;
-        let lately = |at: Instant| now.saturating_duration_since(at) < self.interval / 4;
+        let lately = |at: Instant| now.saturating_duration_since(at) < self.interval;
         if self.last_clearing.is_some_and(lately) {
             return;
         }
