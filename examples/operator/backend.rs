@@ -47,6 +47,7 @@ async fn simulated() -> Result<(ProviderConfig, AapSim), Failure> {
     let simulator = AapSim::start(world, Arc::new(SystemClock)).await?;
     let config = AapConfig::new(simulator.url(), Auth::token(ADMIN_TOKEN))
         .with_template_prefix("osac")
+        .with_push()
         .with_http(HttpConfig {
             proxy_from_environment: false,
             ..HttpConfig::default()

@@ -56,7 +56,7 @@ struct Flags {
 
 /// What a reconcile needs.
 struct Context {
-    provisioner: Provisioner<ComputeInstance>,
+    provisioner: Arc<Provisioner<ComputeInstance>>,
     provider: String,
 }
 
@@ -89,6 +89,9 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
     if !flags.no_events {
         provisioner = provisioner.with_events(Reporter::from("compute-instance-operator"));
     }
+    let provisioner = Arc::new(provisioner);
+    // The end of a job wakes its object, where the backend can tell.
+    let ended_jobs = provisioner.wake_ups();
     let context = Arc::new(Context {
         provisioner,
         provider: backend.provider.name().to_owned(),
@@ -118,6 +121,7 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
     );
     let controller = Controller::for_stream(instances, reader)
         .with_config(Config::default().concurrency(flags.concurrency))
+        .reconcile_on(ended_jobs)
         .shutdown_on_signal()
         .run(
             reconcile,

@@ -68,6 +68,11 @@ pub struct AapConfig {
     /// How many jobs are watched together.
     #[serde(default)]
     pub monitor: MonitorConfig,
+    /// Whether [`Provider::wake_ups`](provider_core::Provider::wake_ups) listens to the controller's
+    /// websocket, so that an end is known within a second.
+    #[cfg(feature = "push")]
+    #[serde(default)]
+    pub push: bool,
 }
 
 fn default_name() -> String {
@@ -203,6 +208,8 @@ impl AapConfig {
             diagnose: false,
             timing: Timing::default(),
             monitor: MonitorConfig::default(),
+            #[cfg(feature = "push")]
+            push: false,
         }
     }
 
@@ -274,6 +281,14 @@ impl AapConfig {
     #[must_use]
     pub fn with_monitor(mut self, monitor: MonitorConfig) -> Self {
         self.monitor = monitor;
+        self
+    }
+
+    /// With ends of jobs told by the controller's websocket.
+    #[cfg(feature = "push")]
+    #[must_use]
+    pub fn with_push(mut self) -> Self {
+        self.push = true;
         self
     }
 

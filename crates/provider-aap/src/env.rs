@@ -30,6 +30,7 @@ impl AapConfig {
     /// | `AAP_CA_FILE` | PEM file to trust beside the system's certificates |
     /// | `AAP_INSECURE` | `true` trusts any certificate |
     /// | `AAP_DIAGNOSE` | `true` looks into failed jobs |
+    /// | `AAP_PUSH` | `true` listens to the controller's websocket (feature `push`) |
     /// | `AAP_REQUEST_TIMEOUT`, `AAP_POLL_INTERVAL`, `AAP_VISIBILITY_WINDOW`, `AAP_CONFIRM_WINDOW`, `AAP_CONFIRM_LIMIT` | durations such as `45s` or `2m` |
     ///
     /// # Errors
@@ -95,6 +96,16 @@ impl AapConfig {
         config.http.ca_file = get("AAP_CA_FILE").map(PathBuf::from);
         config.http.insecure = flag("AAP_INSECURE")?;
         config.diagnose = flag("AAP_DIAGNOSE")?;
+        let push = flag("AAP_PUSH")?;
+        #[cfg(feature = "push")]
+        {
+            config.push = push;
+        }
+        #[cfg(not(feature = "push"))]
+        if push {
+            let what = "this program was built without the feature push of provider-aap";
+            return Err(ConfigError::new("AAP_PUSH", what));
+        }
         config.http.request_timeout = duration("AAP_REQUEST_TIMEOUT", config.http.request_timeout)?;
         let timing = &mut config.timing;
         timing.poll_interval = duration("AAP_POLL_INTERVAL", timing.poll_interval)?;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::AapProvider;
 use crate::client::not_sent;
-use crate::status::{collection, map_status};
+use crate::status::{collection, known_kind, map_status};
 use crate::templates::Template;
 
 #[derive(Deserialize)]
@@ -81,6 +81,9 @@ impl AapProvider {
         if launched.ignored_fields.contains_key("extra_vars") {
             self.templates.forget(&name);
             return Err(self.withdraw(&template, &job, collection).await.into());
+        }
+        if let Some(kind) = known_kind(&launched.kind) {
+            self.monitor.expect(kind, launched.id);
         }
         Ok(Started {
             job,

@@ -22,12 +22,12 @@
 //! [`provider_core::lifecycle::Lifecycle`], which decides when to call what.
 //!
 //! All questions about jobs go through one poller ([`MonitorConfig`]): few jobs are asked about one by one,
-//! many in pages. [`AapProvider::job_events`] tells what it has seen, for a controller that wants to
-//! reconcile at once.
+//! many in pages. Ends that it has seen are told by [`Provider::wake_ups`](provider_core::Provider::wake_ups),
+//! for a controller that wants to reconcile at once; [`AapProvider::job_events`] tells of every change.
 //!
 //! # Features
-//! - `push`: [`AapProvider::listen`](AapProvider), hints from the controller's websocket; the end of a job is
-//!   then known within a second.
+//! - `push`: `AapConfig::with_push`, hints from the controller's websocket; the end of a job is then known
+//!   within a second.
 //! - `webhook`: `AapProvider::notifications`, an axum router for the controller's webhook notifications.
 //! - `metrics`: gauges through the `metrics` facade; names are in provider-core's `docs/METRICS.md`.
 //!

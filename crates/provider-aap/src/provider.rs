@@ -5,19 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use jiff::Timestamp;
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight,
     Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError,
-    clock, text,
+    WakeUps, clock, text,
 };
 use serde::Deserialize;
 
 use crate::client::{Client, std_duration};
 use crate::diagnose::diagnose;
 use crate::monitor::{JobEvents, Monitor, Rows, Seen, Source};
-use crate::status::{Certainty, Confirmation, JobBody, collection};
+use crate::status::{Certainty, Confirmation, JobBody, collection, known_kind};
 use crate::templates::{Template, Templates};
 use crate::{AapConfig, ConfigError, TemplateName};
 
@@ -410,14 +411,6 @@ impl AapProvider {
     }
 }
 
-const fn known_kind(kind: &str) -> Option<&'static str> {
-    match kind.as_bytes() {
-        b"job" => Some("job"),
-        b"workflow_job" => Some("workflow_job"),
-        _ => None,
-    }
-}
-
 /// The controller, as the monitor asks it.
 struct Jobs {
     client: Arc<Client>,
@@ -548,5 +541,20 @@ impl Provider for AapProvider {
 
     async fn preflight(&self, kinds: &[String]) -> Preflight {
         self.check(kinds).await
+    }
+
+    fn wake_ups(&self) -> Option<WakeUps> {
+        // Unknown is what a hint says of a job that nobody has looked at since.
+        let moved = self.monitor.subscribe().filter_map(|(job, state)| {
+            let may_have_ended = state.is_terminal() || state == JobState::Unknown;
+            std::future::ready(may_have_ended.then_some(job))
+        });
+        #[cfg(feature = "push")]
+        if self.config.push {
+            let listening = crate::push::listen(Arc::clone(&self.client), self.monitor.clone());
+            let listening = futures::stream::once(listening).map(|never| match never {});
+            return Some(Box::pin(futures::stream::select(moved, listening)));
+        }
+        Some(Box::pin(moved))
     }
 }

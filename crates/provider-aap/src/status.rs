@@ -35,6 +35,15 @@ pub fn map_status(word: &str) -> JobState {
     }
 }
 
+/// The kinds of jobs that are ours.
+pub(crate) const fn known_kind(kind: &str) -> Option<&'static str> {
+    match kind.as_bytes() {
+        b"job" => Some("job"),
+        b"workflow_job" => Some("workflow_job"),
+        _ => None,
+    }
+}
+
 /// Where a kind of job lives below the API's root.
 pub(crate) fn collection(kind: &str) -> Option<&'static str> {
     match kind {

@@ -14,7 +14,9 @@ use axum::http::{HeaderName, Request, StatusCode};
 use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
-use provider_core::{JobRef, JobState, ManualClock, Provider, Resource, TrackedJob};
+use provider_core::{
+    JobRef, JobState, LaunchRequest, ManualClock, OperationToken, Provider, Resource, TrackedJob,
+};
 use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Layout, OnCancel, Route, RunPlan, Template, Webhook, World,
 };
@@ -167,6 +169,39 @@ async fn with_few_jobs_the_hint_itself_is_the_event() {
     let (told, _) = next(&mut events).await;
     assert_eq!(told.id, job.to_string());
     assert_eq!(s.state(job).await, JobState::Succeeded);
+}
+
+/// What a controller attaches: the connection lives as long as the stream, and a job counts from its
+/// launch on.
+#[tokio::test]
+async fn the_stream_of_wake_ups_listens_and_names_jobs_that_have_ended() {
+    let mut s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 32).await;
+    let config = s.aap.config().clone().with_push();
+    let config = config.with_template_prefix("osac");
+    s.aap = Arc::new(AapProvider::with_clock(config, s.clock.clone()).unwrap());
+    s.sim.add_template(
+        Template::job("osac-create-machine").with_plan(RunPlan::lasting(Duration::from_secs(60))),
+    );
+    assert_eq!(s.sim.listeners(), 0);
+    let (tell, mut told) = futures::channel::mpsc::unbounded();
+    let mut wake_ups = s.aap.wake_ups().unwrap();
+    let controller = tokio::spawn(async move {
+        while let Some(job) = wake_ups.next().await {
+            let _ = tell.unbounded_send(job);
+        }
+    });
+    s.listeners(1).await;
+    let object = json!({"kind": "Machine", "metadata": {"name": "m", "uid": "u"}});
+    let request = LaunchRequest::new(
+        Resource::from_json(object).unwrap(),
+        OperationToken::from_random(1),
+    );
+    let launched = s.aap.trigger_provision(&request).await.unwrap();
+    s.clock.advance(Duration::from_secs(90));
+    let job = tokio::time::timeout(Duration::from_secs(20), told.next());
+    assert_eq!(job.await.unwrap().unwrap().id, launched.job.id);
+    controller.abort();
+    s.listeners(0).await;
 }
 
 #[tokio::test]

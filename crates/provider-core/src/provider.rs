@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::pin::Pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_core::Stream;
 use jiff::Timestamp;
 
 use crate::{
-    CancelResult, ConfigVersion, DeprovisionResult, ExtraVars, JobRecord, JobStatus, JobType,
-    OperationToken, Preflight, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
+    CancelResult, ConfigVersion, DeprovisionResult, ExtraVars, JobRecord, JobRef, JobStatus,
+    JobType, OperationToken, Preflight, ProviderError, ProvisionResult, Resource, TrackedJob,
+    TriggerError,
 };
 
 /// Automation outside the cluster that creates and deletes resources by jobs.
@@ -108,7 +111,20 @@ pub trait Provider: Send + Sync + fmt::Debug {
     ///
     /// *Behaviour*: reads only, never fails: what is wrong is a finding with its advice.
     async fn preflight(&self, kinds: &[String]) -> Preflight;
+
+    /// Jobs that have ended, or may have, as soon as the backend tells of them; none where it
+    /// cannot.
+    ///
+    /// *Behaviour*: reasons to ask at once instead of at the next poll, and nothing more: some may be
+    /// missed, some repeated, some wrong. Whatever it takes to hear of them, such as a connection, is
+    /// kept up while the stream is polled, and ends with it.
+    fn wake_ups(&self) -> Option<WakeUps> {
+        None
+    }
 }
+
+/// Jobs that may have ended, for [`Provider::wake_ups`].
+pub type WakeUps = Pin<Box<dyn Stream<Item = JobRef> + Send>>;
 
 /// What a provider can do and how it wants to be treated.
 #[derive(Debug, Clone, PartialEq, Eq)]

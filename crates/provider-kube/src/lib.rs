@@ -24,6 +24,7 @@
 //! let client = Client::try_default().await?;
 //! let provisioner = Arc::new(Provisioner::new(client.clone(), Lifecycle::new(Policy::default()), registry));
 //! Controller::new(Api::<Machine>::all(client), watcher::Config::default())
+//!     .reconcile_on(provisioner.wake_ups()) // optional: at the end of a job, not at the next poll
 //!     .run(reconcile, |machine, error, ctx| ctx.error_policy(&machine, error), provisioner)
 //!     .for_each(async |_| {})
 //!     .await;
@@ -35,8 +36,8 @@
 //! - [`Provisioner`] does what a reconcile function would: finalizer, records, jobs, conditions, events.
 //! - [`ProvisioningStatus`] is the part of the status that is its own; [`guarded`] makes the API server
 //!   refuse writes that would erase it.
-//! - [`Provisioner::wake_on`] turns a stream of jobs that have moved into a stream for
-//!   `Controller::reconcile_on`.
+//! - [`Provisioner::wake_ups`] is a stream for `Controller::reconcile_on` (kube's feature
+//!   `unstable-runtime`): objects whose jobs have ended, as soon as a backend can tell.
 //! - [`Annotations`] are how people pause an object, take it in hand, or ask for a retry.
 //!
 //! # Features

@@ -328,8 +328,18 @@ where
         Action::requeue(self.varied(RETRY))
     }
 
-    /// Objects to reconcile at once, for `Controller::reconcile_on`: those whose jobs are named by a
-    /// stream of hints, such as that of a backend which can tell when a job has moved.
+    /// Objects to reconcile at once, for `Controller::reconcile_on`: those whose jobs have ended, as
+    /// soon as their backend can tell. Without a backend that can, the stream ends at once.
+    pub fn wake_ups(self: &Arc<Self>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
+    where
+        K: 'static,
+    {
+        let backends = self.registry.iter();
+        let jobs = backends.filter_map(|provider| provider.wake_ups());
+        self.wake_on(futures::stream::select_all(jobs))
+    }
+
+    /// As [`wake_ups`](Self::wake_ups), by hints from elsewhere: an event of the cluster, a webhook.
     ///
     /// A hint about a job that is not known here is dropped. It only ever makes a poll come earlier.
     pub fn wake_on<S>(

@@ -433,6 +433,10 @@ async fn a_hint_wakes_the_object_of_the_job_and_its_poll_comes_early() {
         JobRef::new("fake", "job", "999"),
         JobRef::new("fake", "job", "1"),
     ];
+    let mut wake_ups = Box::pin(s.provisioner.wake_ups());
+    s.fake.hint(999);
+    s.fake.hint(1);
+    assert_eq!(wake_ups.next().await.unwrap().name, "m");
     let woken: Vec<_> = s
         .provisioner
         .wake_on(futures::stream::iter(jobs))

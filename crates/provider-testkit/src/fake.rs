@@ -5,10 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::channel::mpsc;
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey, OperationToken,
     Preflight, Provider, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
+    WakeUps,
 };
 
 /// The functions of a provider, for scripts and for records.
@@ -106,6 +108,7 @@ struct State {
     stubborn: u32,
     troubles: Vec<(Vec<Function>, Trouble)>,
     calls: Vec<CallRecord>,
+    listeners: Vec<mpsc::UnboundedSender<JobRef>>,
 }
 
 impl State {
@@ -225,6 +228,13 @@ impl FakeProvider {
         if let Some(job) = self.lock().jobs.get_mut(&id) {
             job.state = state;
         }
+    }
+
+    /// Tells whoever listens that this job may have ended.
+    pub fn hint(&self, id: u64) {
+        let job = self.job_ref(id);
+        let listeners = &mut self.lock().listeners;
+        listeners.retain(|listener| listener.unbounded_send(job.clone()).is_ok());
     }
 
     /// Forgets a job, as a backend that purges does.
@@ -495,5 +505,11 @@ impl Provider for FakeProvider {
             Ok(None) => report.ok("provider", "it is a fake and always ready"),
         }
         report
+    }
+
+    fn wake_ups(&self) -> Option<WakeUps> {
+        let (listener, jobs) = mpsc::unbounded();
+        self.lock().listeners.push(listener);
+        Some(Box::pin(jobs))
     }
 }

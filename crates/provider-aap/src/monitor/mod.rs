@@ -97,12 +97,8 @@ impl Seen {
     }
 
     /// The same, once more.
-    fn again(&self, now: Timestamp, at: Timestamp) -> Self {
-        Self {
-            now,
-            at,
-            ..self.clone()
-        }
+    fn again(&mut self, now: Timestamp, at: Timestamp) {
+        (self.now, self.at) = (now, at);
     }
 
     pub(crate) fn state(&self) -> JobState {
@@ -288,12 +284,10 @@ impl Monitor {
         let (known, ask_yourself) = {
             let mut state = self.0.lock();
             let known = state.schedule.hint(id);
+            let by_themselves = !state.is_running || state.schedule.are_few();
             (
                 known,
-                state
-                    .schedule
-                    .unseen(id)
-                    .filter(|_| known && !state.is_running),
+                state.schedule.unseen(id).filter(|_| known && by_themselves),
             )
         };
         if let Some(change) = ask_yourself {
@@ -303,6 +297,11 @@ impl Monitor {
             self.0.wake.notify_one();
         }
         known
+    }
+
+    /// We have launched this job: whoever wants to know of it will ask later.
+    pub(crate) fn expect(&self, kind: &'static str, id: u64) {
+        self.0.lock().schedule.expect(id, kind, Instant::now());
     }
 
     /// We have acted on this job ourselves: what was seen of it counts no more.

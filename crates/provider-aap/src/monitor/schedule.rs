@@ -40,6 +40,22 @@ struct Watched {
     waiters: Vec<oneshot::Sender<Told>>,
 }
 
+impl Watched {
+    fn new(kind: &'static str, now: Instant) -> Self {
+        Self {
+            kind,
+            due: now,
+            in_flight: false,
+            hinted: false,
+            asked: now,
+            seen: None,
+            lasting: None,
+            shown: None,
+            waiters: Vec::new(),
+        }
+    }
+}
+
 /// The jobs of one controller that somebody wants to know about.
 pub(super) struct Schedule {
     interval: Duration,
@@ -112,18 +128,11 @@ impl Schedule {
         is_old: impl Fn(&Seen) -> bool,
     ) -> Asked {
         let keep = self.keep();
-        let few = self.jobs.len() < self.batch_from;
-        let job = self.jobs.entry(id).or_insert_with(|| Watched {
-            kind,
-            due: now,
-            in_flight: false,
-            hinted: false,
-            asked: now,
-            seen: None,
-            lasting: None,
-            shown: None,
-            waiters: Vec::new(),
-        });
+        let few = self.are_few();
+        let job = self
+            .jobs
+            .entry(id)
+            .or_insert_with(|| Watched::new(kind, now));
         job.asked = now;
         if few {
             return Asked::Alone;
@@ -139,6 +148,23 @@ impl Schedule {
         job.waiters.push(tell);
         self.hurry(id, now);
         Asked::Wait(told)
+    }
+
+    /// A job that has just been launched: it has its place in the next round, and hints about it count
+    /// before anybody has asked.
+    pub(super) fn expect(&mut self, id: u64, kind: &'static str, now: Instant) {
+        let due = now + self.interval;
+        let job = self.jobs.entry(id);
+        if let std::collections::hash_map::Entry::Vacant(job) = job {
+            let job = job.insert(Watched::new(kind, now));
+            job.due = due;
+            self.due.insert((due, id));
+        }
+    }
+
+    /// So few that each is asked about by itself, by whoever wants to know.
+    pub(super) fn are_few(&self) -> bool {
+        self.jobs.len() < self.batch_from
     }
 
     /// How old an answer may be: one round and a half.
@@ -207,7 +233,7 @@ impl Schedule {
     /// What to ask next.
     pub(super) fn next(&mut self, now: Instant) -> Next {
         self.forget(now);
-        if self.jobs.len() < self.batch_from {
+        if self.are_few() {
             // Few jobs are asked about one by one, by those who want to know.
             let any_waits = self.jobs.values().any(|job| !job.waiters.is_empty());
             if !any_waits {
@@ -240,55 +266,23 @@ impl Schedule {
         if at > now {
             return Next::At(at);
         }
+        let shown_since = now.checked_sub(self.interval * LEFT_OUT);
         let (page, but) = if hints.is_some_and(|at| at <= now) {
             self.last_hints = Some(now);
-            self.fit(self.hinted.iter().copied(), now)
+            fit(&mut self.jobs, self.hinted.iter().copied(), shown_since)
         } else {
             self.last_page = Some(now);
             // A page costs little more for being full: those that are due soon come along.
             let soon = now + self.interval / 8;
             let due = self.due.iter().take_while(|(due, _)| *due <= soon);
-            self.fit(due.map(|(_, id)| *id), now)
+            let ids = due.map(|(_, id)| *id);
+            fit(&mut self.jobs, ids, shown_since)
         };
-        for id in &page {
+        for (due, id) in &page {
             self.hinted.remove(id);
-            if let Some(job) = self.jobs.get_mut(id) {
-                self.due.remove(&(job.due, *id));
-                job.in_flight = true;
-            }
+            self.due.remove(&(*due, *id));
         }
-        Next::Page(page, but)
-    }
-
-    /// As many of these as fit into one question: in one status, and in one line.
-    fn fit(
-        &self,
-        ids: impl Iterator<Item = u64>,
-        now: Instant,
-    ) -> (Vec<u64>, Option<&'static str>) {
-        let mut page = Vec::new();
-        let mut but = None;
-        let mut bytes = 0;
-        for id in ids {
-            let status = self.jobs.get(&id).and_then(|job| self.lasting(job, now));
-            if page.is_empty() {
-                but = status;
-            }
-            if page.len() == PAGE || bytes > MAX_ID_BYTES {
-                break;
-            }
-            if status == but {
-                bytes += 1 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
-                page.push(id);
-            }
-        }
-        (page, but)
-    }
-
-    /// The status that a job is probably still in, where it was shown lately enough.
-    fn lasting(&self, job: &Watched, now: Instant) -> Option<&'static str> {
-        let shown = now.saturating_duration_since(job.shown?);
-        job.lasting.filter(|_| shown < self.interval * LEFT_OUT)
+        Next::Page(page.into_iter().map(|(_, id)| id).collect(), but)
     }
 
     /// Drops jobs that nobody has asked about for three rounds.
@@ -318,8 +312,9 @@ impl Schedule {
             self.usual.ended(&seen);
         }
         let job = self.jobs.get_mut(&id)?;
-        self.due.remove(&(job.due, id));
-        job.in_flight = false;
+        if !std::mem::take(&mut job.in_flight) {
+            self.due.remove(&(job.due, id));
+        }
         if std::mem::take(&mut job.hinted) {
             self.hinted.insert(id);
         }
@@ -358,16 +353,24 @@ impl Schedule {
     /// These were left out, because they are still in the status in which they were seen.
     pub(super) fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) {
         for id in ids {
-            let job = self.jobs.get(id).filter(|job| job.in_flight);
-            match job.map(|job| job.seen.as_ref()) {
-                Some(Some((seen, _))) => {
-                    let seen = seen.again(rows.now, rows.at);
-                    self.see(*id, seen, now);
+            let Some(job) = self.jobs.get_mut(id).filter(|job| job.in_flight) else {
+                continue;
+            };
+            job.in_flight = false;
+            // Without it, what was seen has been voided since: it is asked about anew.
+            job.due = now;
+            if let Some((seen, at)) = &mut job.seen {
+                seen.again(rows.now, rows.at);
+                *at = now;
+                for waiter in job.waiters.drain(..) {
+                    let _ = waiter.send(Ok(seen.clone()));
                 }
-                // What was seen of it has been voided since: it is asked about anew.
-                Some(None) => self.again(*id, now),
-                None => {}
+                job.due += self.pace.until_next(seen, &self.usual);
             }
+            if std::mem::take(&mut job.hinted) {
+                self.hinted.insert(*id);
+            }
+            self.due.insert((job.due, *id));
         }
     }
 
@@ -427,4 +430,35 @@ impl Schedule {
             }
         }
     }
+}
+
+/// As many of these as fit into one question, in one status and in one line: they are in flight now.
+fn fit(
+    jobs: &mut HashMap<u64, Watched, RandomState>,
+    ids: impl Iterator<Item = u64>,
+    shown_since: Option<Instant>,
+) -> (Vec<(Instant, u64)>, Option<&'static str>) {
+    let mut page = Vec::new();
+    let mut but = None;
+    let mut bytes = 0;
+    for id in ids {
+        let Some(job) = jobs.get_mut(&id) else {
+            continue;
+        };
+        // The status that it is probably still in, where it was shown lately enough.
+        let lately = job.shown.is_some_and(|at| Some(at) > shown_since);
+        let status = job.lasting.filter(|_| lately);
+        if page.is_empty() {
+            but = status;
+        }
+        if page.len() == PAGE || bytes > MAX_ID_BYTES {
+            break;
+        }
+        if status == but {
+            bytes += 1 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
+            job.in_flight = true;
+            page.push((job.due, id));
+        }
+    }
+    (page, but)
 }

@@ -396,6 +396,36 @@ async fn a_hint_makes_a_look_come_early_and_nothing_else() {
     );
 }
 
+/// A launched job is known before anybody has asked, also to a poller that has little to do by now.
+#[tokio::test(start_paused = true)]
+async fn a_hint_about_a_job_that_was_only_launched_is_passed_on() {
+    let controller = Controller::with(4);
+    let config = MonitorConfig {
+        batch_from: 3,
+        ..MonitorConfig::default()
+    };
+    let monitor = monitor(&controller, &config);
+    let mut events = monitor.subscribe();
+    monitor.expect(KIND, 1);
+    assert!(monitor.hint(1));
+    let unknown = |id: &str| (JobRef::new("aap", KIND, id), JobState::Unknown);
+    assert_eq!(events.next().await.unwrap(), unknown("1"));
+    assert_eq!(controller.count(), 0);
+    let asked = (1..=4).map(|id| monitor.seen(KIND, id));
+    futures::future::join_all(asked).await;
+    assert_eq!(monitor.0.lock().schedule.len(), 4);
+    assert!(monitor.0.lock().is_running);
+    // Those that nobody asks about are forgotten, and the others are few.
+    for _ in 0..10 {
+        sleep(INTERVAL / 2).await;
+        monitor.seen(KIND, 1).await.unwrap();
+    }
+    assert!(monitor.0.lock().schedule.len() < 3 && monitor.0.lock().is_running);
+    while futures::FutureExt::now_or_never(events.next()).is_some() {}
+    assert!(monitor.hint(1));
+    assert_eq!(events.next().await.unwrap(), unknown("1"));
+}
+
 /// Half of the hints are lost, and as many are wrong: whoever was hinted at is seen soon,
 /// everybody else in the round, nobody twice, and nobody who has not ended.
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,9 @@ async fn main() {
     let world = World::start(operator, server).await;
     macro_rules! part {
         ($($name:ident),* $(,)?) => {$(
-            if only.as_deref().is_none_or(|only| only == stringify!($name)) {
+            // Without the definition there is nothing to work on.
+            let always = stringify!($name) == "definition";
+            if always || only.as_deref().is_none_or(|only| only == stringify!($name)) {
                 #[allow(clippy::disallowed_methods, reason = "only printed")]
                 let began = Instant::now();
                 let figures = parts::$name(&world).await;
@@ -47,6 +49,7 @@ async fn main() {
         definition,
         erasure,
         whole_life,
+        wake_ups,
         foreign_finalizer,
         spec_edit,
         deletion_in_mid_provision,

@@ -203,6 +203,29 @@ pub(crate) async fn whole_life(world: &World) -> String {
     "a life: create, applied, delete, gone; the operator ends well on SIGTERM".to_owned()
 }
 
+/// Nothing is polled within the life of this part: the ends of jobs are told by the websocket alone.
+pub(crate) async fn wake_ups(world: &World) -> String {
+    let aap = jobs(600, 400).await;
+    let operator = world
+        .operate_with(&aap, &world.kubeconfig, "1h", "true")
+        .await;
+    for _ in 0..100 {
+        if aap.listeners() == 1 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(aap.listeners(), 1, "the operator does not listen");
+    world.create_all("told", 5).await;
+    world.until_applied("told", 5, 60).await;
+    world.delete_all("told").await;
+    world.until_gone("told", 60).await;
+    judge(&aap);
+    assert_eq!(aap.journal().len(), 10);
+    operator.stop().await;
+    "5 lives with a poll interval of an hour: each end told by the websocket".to_owned()
+}
+
 /// Our finalizer goes after the deprovision, and another one keeps the object, deprovisioned.
 pub(crate) async fn foreign_finalizer(world: &World) -> String {
     let aap = jobs(300, 600).await;
@@ -442,8 +465,8 @@ pub(crate) async fn broken_fence(world: &World) -> String {
     const OBJECTS: usize = 40;
     let aap = jobs(1_500, 800).await;
     let broken = proxy::start(&world.kubeconfig, world.directory.path(), false).await;
-    let one = world.operate_with(&aap, &broken, "300ms").await;
-    let two = world.operate_with(&aap, &broken, "300ms").await;
+    let one = world.operate_with(&aap, &broken, "300ms", "false").await;
+    let two = world.operate_with(&aap, &broken, "300ms", "false").await;
     world.create_all("broken", OBJECTS).await;
     let mut found = Vec::new();
     for _ in 0..100 {
@@ -590,7 +613,9 @@ pub(crate) async fn kills(world: &World) -> String {
 pub(crate) async fn thousand(world: &World) -> String {
     const OBJECTS: u64 = 1_000;
     let aap = jobs(4_000, 3_000).await;
-    let operator = world.operate_with(&aap, &world.kubeconfig, "2s").await;
+    let operator = world
+        .operate_with(&aap, &world.kubeconfig, "2s", "false")
+        .await;
     let count = usize::try_from(OBJECTS).unwrap();
     world.create_all("many", count).await;
     world.until_applied("many", count, 240).await;

@@ -126,7 +126,8 @@ impl World {
 
     /// Starts an operator whose jobs are run by this controller.
     pub(crate) async fn operate(&self, aap: &AapSim) -> Operator {
-        self.operate_with(aap, &self.kubeconfig, "300ms").await
+        self.operate_with(aap, &self.kubeconfig, "300ms", "false")
+            .await
     }
 
     pub(crate) async fn operate_with(
@@ -134,6 +135,7 @@ impl World {
         aap: &AapSim,
         kubeconfig: &PathBuf,
         poll: &str,
+        push: &str,
     ) -> Operator {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -158,6 +160,7 @@ impl World {
                 ("AAP_TOKEN", ADMIN_TOKEN),
                 ("AAP_TEMPLATE_PREFIX", "osac"),
                 ("AAP_POLL_INTERVAL", poll),
+                ("AAP_PUSH", push),
                 ("AAP_VISIBILITY_WINDOW", "1s"),
                 ("AAP_CONFIRM_WINDOW", "1s"),
                 ("AAP_CONFIRM_LIMIT", "2s"),
