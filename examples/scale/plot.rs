@@ -28,12 +28,17 @@ pub(crate) fn draw(file: &Path, cells: &[Cell]) -> Result<(), Failure> {
     panel(
         left,
         "seconds from a job's end to its being known (p99)",
+        SeriesLabelPosition::LowerRight,
         cells,
         |cell| cell.delay_p99_s.max(0.001),
     )?;
-    panel(right, "requests in the life of a job", cells, |cell| {
-        cell.requests_a_job
-    })?;
+    panel(
+        right,
+        "requests in the life of a job",
+        SeriesLabelPosition::MiddleRight,
+        cells,
+        |cell| cell.requests_a_job,
+    )?;
     root.present()?;
     Ok(())
 }
@@ -41,6 +46,7 @@ pub(crate) fn draw(file: &Path, cells: &[Cell]) -> Result<(), Failure> {
 fn panel(
     area: &Area<'_>,
     title: &str,
+    legend: SeriesLabelPosition,
     cells: &[Cell],
     value: impl Fn(&Cell) -> f64,
 ) -> Result<(), Failure> {
@@ -60,6 +66,8 @@ fn panel(
     chart
         .configure_mesh()
         .x_desc("live jobs")
+        .x_label_formatter(&f64::to_string)
+        .y_label_formatter(&f64::to_string)
         .light_line_style(RGBColor(240, 240, 240))
         .draw()?;
     for (way, label, colour) in COLOURS {
@@ -78,7 +86,7 @@ fn panel(
     }
     chart
         .configure_series_labels()
-        .position(SeriesLabelPosition::MiddleLeft)
+        .position(legend)
         .background_style(WHITE.mix(0.8))
         .draw()?;
     Ok(())

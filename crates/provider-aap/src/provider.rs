@@ -1,6 +1,6 @@
 //! The contract of providers, kept by the controller's API.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -420,10 +420,13 @@ struct Jobs {
 #[async_trait]
 impl Source for Jobs {
     async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError> {
-        let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
-        let ids = ids.join(",");
+        let mut list = String::with_capacity(ids.len() * 8);
+        for id in ids {
+            let comma = if list.is_empty() { "" } else { "," };
+            let _ = write!(list, "{comma}{id}");
+        }
         let mut filter = vec![
-            ("id__in", ids.as_str()),
+            ("id__in", list.as_str()),
             ("page_size", "200"),
             ("count_disabled", "1"),
         ];
