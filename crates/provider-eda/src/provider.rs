@@ -10,7 +10,7 @@ use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, OperationToken,
     Preflight, Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob,
-    TriggerError, clock, text,
+    TriggerError, WakeUps, clock, text,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -415,5 +415,9 @@ impl Provider for EdaProvider {
 
     async fn preflight(&self, kinds: &[String]) -> Preflight {
         self.check(kinds).await
+    }
+
+    fn wake_ups(&self) -> Option<WakeUps> {
+        self.tracker.as_ref()?.wake_ups(&self.config.name)
     }
 }

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{config, object, start, tracked, version, webhook};
+use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, Auth};
 use provider_core::lifecycle::{
@@ -26,7 +27,9 @@ use provider_core::{
     Resource, Severity,
 };
 use provider_eda::{AuditTracking, EdaConfig, EdaProvider, JobTracking};
-use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, OnCancel, Run, RunPlan, Template, World};
+use provider_testkit::aap::{
+    ADMIN_TOKEN, AapSim, Ending, OnCancel, Route, Run, RunPlan, Template, World,
+};
 use provider_testkit::eda::{EdaSim, Fault, Marks, Objects, Rule, Rulebook, Webhook};
 use serde_json::{Value, json};
 
@@ -358,6 +361,60 @@ async fn a_failure_that_the_rulebook_repeats_is_not_an_end() {
     assert_eq!(life.eda.journal().len(), 1);
 }
 
+/// A search costs the controller more than a look at one job, and cannot be shared with others.
+#[tokio::test]
+async fn a_job_is_searched_until_it_is_found_and_when_it_has_ended() {
+    let mut life = by_label().await;
+    let asked = |life: &Life| [Route::Jobs, Route::Job].map(|route| life.aap.count(route));
+    life.until(2, in_state(JobType::Provision, JobState::Running))
+        .await;
+    let [searches, looks] = asked(&life);
+    assert!(searches > 0);
+    for _ in 0..4 {
+        life.clock.advance(Duration::from_secs(60));
+        life.reconcile().await;
+    }
+    assert_eq!(asked(&life), [searches, looks + 4]);
+    life.until(10, applied).await;
+    assert!(life.aap.count(Route::Jobs) > searches);
+}
+
+/// What a controller attaches: the job behind an event wakes the event's object.
+#[tokio::test]
+async fn the_end_of_a_job_wakes_the_object_of_its_event() {
+    let mut life = life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, _, aap| config.with_tracking(JobTracking::new(of_aap(aap).with_push())),
+    )
+    .await;
+    let (tell, mut told) = futures::channel::mpsc::unbounded();
+    let mut wake_ups = life.provider.wake_ups().unwrap();
+    let controller = tokio::spawn(async move {
+        while let Some(job) = wake_ups.next().await {
+            let _ = tell.unbounded_send(job);
+        }
+    });
+    let listening = async {
+        while life.aap.listeners() != 1 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), listening)
+        .await
+        .unwrap();
+    let outcome = life
+        .until(2, in_state(JobType::Provision, JobState::Running))
+        .await;
+    while told.try_recv().is_ok() {}
+    life.clock.advance(Duration::from_secs(400));
+    let job = tokio::time::timeout(Duration::from_secs(20), told.next());
+    let of_record = outcome.records.last().unwrap().job_ref().unwrap();
+    let job = job.await.unwrap().unwrap();
+    assert_eq!((job.provider, job.id), (of_record.provider, of_record.id));
+    controller.abort();
+    assert!(by_audit().await.provider.wake_ups().is_none());
+}
+
 #[tokio::test]
 async fn a_cancel_by_a_person_is_respected() {
     let mut life = by_label().await;
@@ -455,7 +512,7 @@ async fn a_controller_that_does_not_answer_holds_the_deletion() {
         .await;
     life.delete();
     life.aap.fault(
-        provider_testkit::aap::Route::Jobs,
+        Route::Jobs,
         &provider_testkit::aap::Fault::Status(503),
         1_000,
     );

@@ -1,21 +1,24 @@
 //! Tracking on AAP, by the label that the rulebook puts on the job.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider};
 use provider_core::{
-    CancelResult, Clock, JobStatus, OperationToken, Preflight, Provider, ProviderError, Resource,
-    Severity, TrackedJob,
+    CancelResult, Clock, ErrorKind, JobRef, JobStatus, OperationToken, Preflight, Provider,
+    ProviderError, Resource, Severity, TrackedJob, WakeUps,
 };
 use serde::Deserialize;
 
+use super::alive::Alive;
 use super::{SETTLE, doubt_fresh_failures, telling};
 use crate::ConfigError;
 use crate::backend::of_aap;
 use crate::client::std_duration;
+use crate::provider::EVENT;
 
 /// Finds an event's job on the AAP controller by its label.
 ///
@@ -31,6 +34,9 @@ use crate::client::std_duration;
 ///
 /// The template must prompt for labels: without that, the controller drops them, and the event is
 /// tracked by the object's signs alone.
+///
+/// A job is searched by its label until it is found and once more when it has ended; in between it
+/// is watched like a job of [`AapProvider`], together with all others.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobTracking {
@@ -98,6 +104,11 @@ pub(crate) struct Jobs {
     label: String,
     settle: Duration,
     clock: Arc<dyn Clock>,
+    alive: Arc<Mutex<Alive>>,
+}
+
+fn lock(alive: &Mutex<Alive>) -> MutexGuard<'_, Alive> {
+    alive.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl fmt::Debug for Jobs {
@@ -117,6 +128,7 @@ impl Jobs {
             label: config.label.clone(),
             settle: std_duration(config.settle),
             clock,
+            alive: Arc::default(),
         })
     }
 
@@ -138,16 +150,55 @@ impl Jobs {
         resource: &Resource,
         token: &OperationToken,
     ) -> Result<Option<JobStatus>, ProviderError> {
+        if let Some(status) = self.at_work(resource, token).await? {
+            return Ok(Some(status));
+        }
         let Some(mut status) = telling(self.jobs(resource, token).await?) else {
             return Ok(None);
         };
         if status.state.is_terminal() {
             // The list lacks what tells why, and whether the end is one.
             let job = TrackedJob::from(status.job.clone());
-            status = self.aap.provision_status(resource, &job).await?;
+            let detail = self.aap.provision_status(resource, &job).await?;
+            // An end that the list knows is newer than a round that saw none.
+            if detail.state.is_terminal() {
+                status = detail;
+            }
+        } else {
+            lock(&self.alive).learn(token, &status.job);
         }
         doubt_fresh_failures(&mut status, self.settle, self.clock.now());
         Ok(Some(status))
+    }
+
+    /// The event's job, if it was at work when it was last seen, and still is.
+    async fn at_work(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Option<JobStatus>, ProviderError> {
+        let Some(job) = lock(&self.alive).job(token) else {
+            return Ok(None);
+        };
+        let job = TrackedJob::from(job);
+        match self.aap.provision_status(resource, &job).await {
+            Ok(status) if !status.state.is_terminal() => return Ok(Some(status)),
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            // It has ended or is gone, and the rulebook may have begun another: a search tells.
+            Ok(_) | Err(_) => lock(&self.alive).forget(token),
+        }
+        Ok(None)
+    }
+
+    /// Events whose job may have ended, under the events' names.
+    pub(super) fn wake_ups(&self, provider: &str) -> Option<WakeUps> {
+        let (alive, provider) = (Arc::clone(&self.alive), provider.to_owned());
+        let events = self.aap.wake_ups()?.filter_map(move |job| {
+            let token = lock(&alive).event(&job);
+            let event = token.map(|token| JobRef::new(&provider, EVENT, token.as_str()));
+            std::future::ready(event)
+        });
+        Some(Box::pin(events))
     }
 
     pub(super) async fn cancel(
@@ -155,6 +206,7 @@ impl Jobs {
         resource: &Resource,
         token: &OperationToken,
     ) -> Result<Option<CancelResult>, ProviderError> {
+        lock(&self.alive).forget(token);
         let mut result = None;
         for status in self.jobs(resource, token).await? {
             let this = if status.state.is_terminal() {

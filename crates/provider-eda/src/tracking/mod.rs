@@ -1,5 +1,7 @@
 //! Where an event's job can be seen at work, beside the signs on the object.
 
+#[cfg(feature = "aap")]
+mod alive;
 mod audit;
 mod behind;
 #[cfg(feature = "aap")]
@@ -10,7 +12,8 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{
-    CancelResult, Clock, JobStatus, OperationToken, Preflight, ProviderError, Resource, clock,
+    CancelResult, Clock, JobStatus, OperationToken, Preflight, ProviderError, Resource, WakeUps,
+    clock,
 };
 use serde::Deserialize;
 
@@ -136,6 +139,18 @@ impl Tracker {
             Self::Audit(_) => {
                 let _ = (resource, token);
                 Err(ProviderError::unsupported("cancelling an event"))
+            }
+        }
+    }
+
+    /// Events whose job may have ended, by the name of the provider, where that is told.
+    pub(crate) fn wake_ups(&self, provider: &str) -> Option<WakeUps> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.wake_ups(provider),
+            Self::Audit(_) => {
+                let _ = provider;
+                None
             }
         }
     }
