@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,6 +16,7 @@ use provider_core::{
 };
 use serde::Deserialize;
 
+use crate::answer::Answer;
 use crate::client::{Client, std_duration};
 use crate::diagnose::diagnose;
 use crate::monitor::{JobEvents, Monitor, Rows, Seen, Source};
@@ -24,14 +26,17 @@ use crate::{AapConfig, ConfigError, TemplateName};
 
 /// Runs jobs on one AAP or AWX controller.
 ///
-/// Cheap to share (`Arc`); holds one connection pool and a cache of templates, and no state of any
-/// job.
+/// Cheap to share (`Arc`); holds one connection pool, a cache of templates, and what was last seen of
+/// the jobs that somebody asks about: nothing that a restart would lose.
 pub struct AapProvider {
     pub(crate) config: AapConfig,
     pub(crate) client: Arc<Client>,
     pub(crate) monitor: Monitor,
     pub(crate) templates: Templates,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Held by whoever listens to the websocket: one connection is enough.
+    #[cfg(feature = "push")]
+    pub(crate) listening: Arc<tokio::sync::Mutex<crate::push::Pauses>>,
 }
 
 impl fmt::Debug for AapProvider {
@@ -74,6 +79,7 @@ impl AapProvider {
         let source = Arc::new(Jobs {
             client: Arc::clone(&client),
             clock: Arc::clone(&clock),
+            counts: AtomicBool::new(false),
         });
         let interval = std_duration(config.timing.poll_interval);
         // Spreads polls over time, and need not be unpredictable.
@@ -91,6 +97,8 @@ impl AapProvider {
             templates: Templates::default(),
             clock,
             config,
+            #[cfg(feature = "push")]
+            listening: Arc::new(crate::push::Pauses::new(seed).into()),
         })
     }
 
@@ -129,6 +137,7 @@ impl AapProvider {
                 .clone_from(&tracked.config_version);
         }
         if status.state == JobState::Failed && self.config.diagnose {
+            let _turn = self.monitor.turn().await;
             Box::pin(self.explain(&mut status)).await;
         }
         Ok(status)
@@ -153,10 +162,6 @@ impl AapProvider {
             return Box::pin(self.read(job)).await;
         };
         let seen = self.monitor.seen(kind, id).await?;
-        let state = seen.state();
-        if !seen.is_detail && state.is_terminal() && state != JobState::Succeeded {
-            return Box::pin(self.read(job)).await;
-        }
         let mut found = job.clone();
         // A record of another name for this provider is one of ours, now that it was found here.
         found.provider.clone_from(&self.config.name);
@@ -301,8 +306,9 @@ impl AapProvider {
                 return Ok(Some(Unsettled { reason, job: None }));
             }
             let jobs = match record.tracked() {
-                Some(tracked) => match self.status(&tracked, JobType::Provision).await {
-                    Ok(status) => vec![status],
+                // As it is now, and not behind polls: a launch waits for it.
+                Some(tracked) => match self.read(&tracked.job).await {
+                    Ok((body, job, now)) => vec![self.judge(&body, job, now).await?],
                     // Purged: only jobs that have ended are.
                     Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
                     Err(error) => return Err(error),
@@ -415,6 +421,23 @@ impl AapProvider {
 struct Jobs {
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
+    /// Whether it insists on counting what a list could show.
+    counts: AtomicBool,
+}
+
+impl Jobs {
+    async fn list(
+        &self,
+        ids: &str,
+        but: Option<&'static str>,
+        counts: bool,
+    ) -> Result<Answer, ProviderError> {
+        let mut filter = vec![("id__in", ids), ("page_size", "200")];
+        filter.extend((!counts).then_some(("count_disabled", "1")));
+        filter.extend(but.map(|status| ("not__status", status)));
+        let what = "the list of jobs";
+        self.client.get("unified_jobs/", &filter, what).await
+    }
 }
 
 #[async_trait]
@@ -425,25 +448,30 @@ impl Source for Jobs {
             let comma = if list.is_empty() { "" } else { "," };
             let _ = write!(list, "{comma}{id}");
         }
-        let mut filter = vec![
-            ("id__in", list.as_str()),
-            ("page_size", "200"),
-            ("count_disabled", "1"),
-        ];
-        filter.extend(but.map(|status| ("not__status", status)));
-        let answer = self
-            .client
-            .get("unified_jobs/", &filter, "the list of jobs")
-            .await?;
+        let counts = self.counts.load(Ordering::Relaxed);
+        let mut answer = self.list(&list, but, counts).await;
+        let is_refused = |error: &ProviderError| error.kind() == ErrorKind::Invalid;
+        if !counts && answer.as_ref().is_err_and(is_refused) {
+            // A controller that does not know the switch, or something else that it does not like.
+            answer = self.list(&list, but, true).await;
+            self.counts.store(answer.is_ok(), Ordering::Relaxed);
+        }
+        let answer = answer?;
         let at = self.clock.now();
         let now = answer.date.unwrap_or(at);
-        let rows = answer.json::<List>()?.results.into_iter();
-        let seen = rows.filter_map(|body| {
-            let (id, _) = (body.id?, known_kind(&body.kind)?);
-            Some((id, Seen::new(body, now, at, false)))
-        });
-        let rows = seen.collect();
-        Ok(Rows { rows, now, at })
+        let mut page = Rows {
+            rows: Vec::new(),
+            unreadable: 0,
+            now,
+            at,
+        };
+        for body in answer.json::<List>()?.results {
+            match (body.id, known_kind(&body.kind)) {
+                (Some(id), Some(_)) => page.rows.push((id, Seen::new(body, now, at, false))),
+                _ => page.unreadable += 1,
+            }
+        }
+        Ok(page)
     }
 
     async fn one(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
@@ -554,7 +582,11 @@ impl Provider for AapProvider {
         });
         #[cfg(feature = "push")]
         if self.config.push {
-            let listening = crate::push::listen(Arc::clone(&self.client), self.monitor.clone());
+            let listening = crate::push::listen(
+                Arc::clone(&self.client),
+                self.monitor.clone(),
+                Arc::clone(&self.listening),
+            );
             let listening = futures::stream::once(listening).map(|never| match never {});
             return Some(Box::pin(futures::stream::select(moved, listening)));
         }

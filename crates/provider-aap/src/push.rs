@@ -9,9 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{FutureExt, SinkExt, StreamExt};
+use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_core::{Effect, ErrorKind, ProviderError, text};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -21,7 +23,8 @@ use crate::AapProvider;
 use crate::client::Client;
 use crate::monitor::Monitor;
 
-/// The longest pause between two tries to connect.
+/// The pause before the second try to connect, and the longest between two tries.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that says nothing for so long is asked whether it is there, and given up after twice
 /// that.
@@ -57,25 +60,55 @@ impl AapProvider {
     /// stream of [`Provider::wake_ups`](provider_core::Provider::wake_ups) does this by itself where
     /// [`AapConfig::push`](crate::AapConfig::push) is set.
     pub async fn listen(&self) -> Infallible {
-        listen(Arc::clone(&self.client), self.monitor.clone()).await
+        let listening = Arc::clone(&self.listening);
+        listen(Arc::clone(&self.client), self.monitor.clone(), listening).await
     }
 }
 
-/// As [`AapProvider::listen`], for a stream that outlives the borrow.
-pub(crate) async fn listen(client: Arc<Client>, monitor: Monitor) -> Infallible {
-    let mut pause = Duration::from_secs(1);
+/// As [`AapProvider::listen`], for a stream that outlives the borrow. One of all that listen has a
+/// connection; the next one takes over when it is dropped.
+pub(crate) async fn listen(
+    client: Arc<Client>,
+    monitor: Monitor,
+    listening: Arc<Mutex<Pauses>>,
+) -> Infallible {
+    let mut pauses = listening.lock().await;
     loop {
         let began = Instant::now();
         let Err(error) = follow(&client, &monitor).await;
-        if began.elapsed() > MAX_PAUSE {
-            pause = Duration::from_secs(1);
-        }
+        let pause = pauses.next(began.elapsed());
         tracing::info!(
             ?pause,
             "no events of the controller until the next try: {error}"
         );
         tokio::time::sleep(pause).await;
-        pause = (pause * 2).min(MAX_PAUSE);
+    }
+}
+
+/// The pauses between tries to connect: they grow until a connection has lasted, and are not the same
+/// for all who lost theirs at once.
+pub(crate) struct Pauses {
+    next: Duration,
+    dice: SeededEntropy,
+}
+
+impl Pauses {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self {
+            next: MIN_PAUSE,
+            dice: SeededEntropy::new(seed),
+        }
+    }
+
+    /// The next pause, after a connection that has lasted so long.
+    fn next(&mut self, lasted: Duration) -> Duration {
+        if lasted > MAX_PAUSE {
+            self.next = MIN_PAUSE;
+        }
+        let pause = self.next;
+        self.next = (pause * 2).min(MAX_PAUSE);
+        let part = u32::try_from(self.dice.next() % 1_000).unwrap_or(0);
+        pause.mul_f64(0.5 + f64::from(part) / 2_000.0)
     }
 }
 
@@ -137,5 +170,29 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
                 monitor.hint(id);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_a_bound_are_varied_and_begin_anew_after_a_connection_that_lasted() {
+        let mut pauses = Pauses::new(7);
+        let short = Duration::from_secs(1);
+        let tries: Vec<Duration> = (0..20).map(|_| pauses.next(short)).collect();
+        for (n, pause) in tries.iter().enumerate() {
+            let most = MAX_PAUSE.min(MIN_PAUSE * 2_u32.pow(u32::try_from(n.min(10)).unwrap()));
+            assert!(
+                *pause >= most / 2 && *pause <= most,
+                "{n}: {pause:?} of {most:?}"
+            );
+        }
+        assert_ne!(tries[18], tries[19]);
+        assert!(pauses.next(MAX_PAUSE * 2) <= MIN_PAUSE);
+        assert!(pauses.next(short) > MIN_PAUSE / 2);
+        let others = Pauses::new(8).next(short);
+        assert_ne!(others, Pauses::new(7).next(short));
     }
 }

@@ -22,31 +22,52 @@ impl Now {
         }
     }
 
+    /// How long ago that was, by whichever clock says more.
+    fn since(self, earlier: Self) -> Duration {
+        let timer = self.timer.saturating_duration_since(earlier.timer);
+        timer.max(clock::since(self.clock, earlier.clock))
+    }
+
     fn until(self, end: Self) -> Duration {
         let timer = end.timer.saturating_duration_since(self.timer);
         timer.min(clock::since(end.clock, self.clock))
     }
 }
 
+/// A controller that has served within so long is not down, however many questions fail: half of them
+/// answered is more than none asked.
+const ALIVE: Duration = Duration::from_secs(3);
+
+/// Goes with each question, and comes back with its outcome: what was asked before the door was shut
+/// says nothing about whether it may open again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Pass {
+    epoch: u64,
+    is_probe: bool,
+}
+
 /// Whether questions go out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Door {
-    /// They do.
-    Open,
-    /// One does, to try.
-    Probe,
+    /// This one does.
+    Open(Pass),
     /// None does for so long.
     Shut(Duration),
+    /// One is out to try; nobody knows for how long.
+    Trying,
 }
 
-/// Shuts after failures in a row, and lets one question through to try once the pause is over.
+/// Shuts after failures in a row and no success for a while, and lets one question through to try once the pause is over.
 #[derive(Debug)]
 pub(super) struct Breaker {
     most: u32,
     pause: Duration,
     failures: u32,
+    last_served: Option<Now>,
     shut_until: Option<Now>,
     probing: bool,
+    /// Grows whenever the door is shut.
+    epoch: u64,
 }
 
 impl Breaker {
@@ -55,29 +76,26 @@ impl Breaker {
             most,
             pause,
             failures: 0,
+            last_served: None,
             shut_until: None,
             probing: false,
+            epoch: 0,
         }
     }
 
-    /// How it stands. [`Door::Probe`] is given once, until its outcome is told.
+    /// How it stands. A pass to try is given once, until its outcome is told.
     pub(super) fn ask(&mut self, now: Now) -> Door {
-        if self.shut_until.is_none() {
-            return Door::Open;
-        }
         if let Some(left) = self.shut_for(now) {
             return Door::Shut(left);
         }
         if self.probing {
-            return Door::Shut(Duration::from_millis(100));
+            return Door::Trying;
         }
-        self.probing = true;
-        Door::Probe
-    }
-
-    /// Whether a question is out to try.
-    pub(super) const fn is_probing(&self) -> bool {
-        self.probing
+        self.probing = self.shut_until.is_some();
+        Door::Open(Pass {
+            epoch: self.epoch,
+            is_probe: self.probing,
+        })
     }
 
     /// How long nothing will be asked; none while questions go out.
@@ -86,27 +104,54 @@ impl Breaker {
         Some(left).filter(|left| !left.is_zero())
     }
 
-    /// The question that was to try has come to nothing, for reasons of ours: another may try.
-    pub(super) const fn untried(&mut self) {
-        self.probing = false;
+    /// 0 while questions go out, 1 while none does, a half once the next one is to try.
+    #[cfg(feature = "metrics")]
+    pub(super) fn gauge(&self, now: Now) -> f64 {
+        match (self.shut_until, self.shut_for(now)) {
+            (None, _) => 0.0,
+            (Some(_), Some(_)) => 1.0,
+            (Some(_), None) => 0.5,
+        }
+    }
+
+    /// The question was not asked after all: another may try.
+    pub(super) const fn untried(&mut self, pass: Pass) {
+        if pass.is_probe && pass.epoch == self.epoch {
+            self.probing = false;
+        }
     }
 
     /// The controller has served.
-    pub(super) fn served(&mut self) {
-        self.failures = 0;
-        self.shut_until = None;
-        self.probing = false;
+    pub(super) const fn served(&mut self, pass: Pass, now: Now) {
+        if pass.epoch == self.epoch {
+            self.failures = 0;
+            self.last_served = Some(now);
+            self.shut_until = None;
+            self.probing = false;
+        }
     }
 
-    /// It has not; with a time that it asked for, at least that long.
-    pub(super) fn failed(&mut self, now: Now, asked_for: Option<Duration>) {
-        let was_probe = std::mem::take(&mut self.probing);
-        self.failures = self.failures.saturating_add(1);
-        if let Some(quiet) = asked_for {
-            let left = self.shut_for(now).unwrap_or_default();
-            self.shut_until = Some(now.after(quiet.max(left)));
-        } else if was_probe || self.failures >= self.most {
-            self.shut_until = Some(now.after(self.pause));
+    fn is_down(&self, now: Now) -> bool {
+        let lately = |at| now.since(at) < ALIVE;
+        self.failures >= self.most && !self.last_served.is_some_and(lately)
+    }
+
+    /// It has not; with a time that it asked for, at least that long. Whether the door is shut now.
+    pub(super) fn failed(&mut self, pass: Pass, now: Now, asked_for: Option<Duration>) -> bool {
+        let is_late = pass.epoch != self.epoch;
+        if !is_late {
+            self.failures = self.failures.saturating_add(1);
         }
+        let quiet = match asked_for {
+            Some(quiet) => quiet,
+            None if is_late => return false,
+            None if pass.is_probe || self.is_down(now) => self.pause,
+            None => return false,
+        };
+        let left = self.shut_for(now).unwrap_or_default();
+        self.shut_until = Some(now.after(quiet.max(left)));
+        self.probing = false;
+        self.epoch += 1;
+        true
     }
 }

@@ -3,14 +3,18 @@
 //! A process with few live jobs asks about each by itself, when somebody wants to know. From
 //! [`MonitorConfig::batch_from`] on, jobs are asked about in pages of up to 200 and in rounds: every
 //! job that somebody has asked about lately is looked at once per poll interval, whoever asks in
-//! between gets what the round has seen, and what has changed is told to [`JobEvents`].
+//! between gets what the round has seen, and what has changed is told to [`JobEvents`]. Either way all
+//! questions go through one worker: a job is asked about once however many want to know, so many
+//! questions are on their way at once and no more, and one breaker stands before them all.
 //!
 //! A row of a list costs a controller 10 ms (AWX 24.6.1): ten thousand of them, more than a round has.
-//! So a page holds jobs that were last seen in one status, and asks for those that have left it; only
-//! every tenth look at a job asks for its row whatever it is, so that one that was deleted is missed.
+//! So a page holds jobs that were last seen in one status, and asks for those that have left it; every
+//! tenth look at a job, more or less, asks for its row whatever it is, so that one that was deleted is
+//! missed.
 
 mod breaker;
 mod events;
+mod line;
 mod pace;
 mod schedule;
 #[cfg(test)]
@@ -25,7 +29,7 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{Clock, Effect, ErrorKind, JobState, ProviderError, clock};
 use serde::Deserialize;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
 use crate::client::std_duration;
@@ -34,7 +38,8 @@ use crate::status::JobBody;
 use breaker::{Breaker, Now};
 use events::Events;
 pub use events::JobEvents;
-use schedule::{Asked, Schedule};
+use schedule::{Asked, May, Schedule};
+use worker::Lists;
 
 /// How jobs are watched together.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -42,9 +47,10 @@ use schedule::{Asked, Schedule};
 pub struct MonitorConfig {
     /// From so many live jobs on they are asked about in pages; fewer are asked about one by one.
     pub batch_from: u32,
-    /// How many pages are asked for at once. Launches and cancels do not count.
+    /// How many pages are asked for at once, and four times as many jobs by themselves. Launches and
+    /// cancels do not count, and never wait for polls.
     pub max_in_flight: u32,
-    /// After so many failures in a row nothing is asked for a while.
+    /// After so many failures in a row (no answer, 5xx, 401) nothing is asked for a while.
     pub breaker_failures: u32,
     /// How long; then one question is let through to try.
     pub breaker_pause: SignedDuration,
@@ -67,6 +73,13 @@ impl MonitorConfig {
             .unwrap_or(usize::MAX)
             .max(1)
     }
+
+    /// A page costs the controller more than a job.
+    fn max_singles(&self) -> usize {
+        self.max_in_flight()
+            .saturating_mul(4)
+            .min(Semaphore::MAX_PERMITS)
+    }
 }
 
 /// A job as it was seen at one moment.
@@ -77,7 +90,7 @@ pub(crate) struct Seen {
     /// Its template, to learn how long such jobs take.
     template: Option<u64>,
     /// Whether it was read by itself, with what lists lack.
-    pub(crate) is_detail: bool,
+    is_detail: bool,
     /// The server's clock then, or ours where it told none.
     pub(crate) now: Timestamp,
     /// Our clock then.
@@ -105,6 +118,15 @@ impl Seen {
         self.state
     }
 
+    pub(crate) fn has_failed(&self) -> bool {
+        self.state.is_terminal() && self.state != JobState::Succeeded
+    }
+
+    /// Lists drop what tells why, and whether the end is one.
+    fn lacks_detail(&self) -> bool {
+        self.has_failed() && !self.is_detail
+    }
+
     /// The status, where the next page need only tell of another one.
     fn lasting(&self) -> Option<&'static str> {
         let words = ["pending", "waiting", "running"];
@@ -123,6 +145,8 @@ impl Seen {
 /// An answer about several jobs.
 pub(crate) struct Rows {
     pub(crate) rows: Vec<(u64, Seen)>,
+    /// How many more there were.
+    pub(crate) unreadable: usize,
     /// The server's clock, and ours.
     pub(crate) now: Timestamp,
     pub(crate) at: Timestamp,
@@ -141,17 +165,18 @@ pub(crate) trait Source: Send + Sync {
 struct State {
     schedule: Schedule,
     breaker: Breaker,
-    without_lists_until: Option<Instant>,
+    lists: Lists,
     is_running: bool,
 }
 
 pub(crate) struct Inner {
     config: MonitorConfig,
-    interval: Duration,
     clock: Arc<dyn Clock>,
     source: Arc<dyn Source>,
     state: Mutex<State>,
     wake: Arc<Notify>,
+    /// For what else is asked about jobs that have failed.
+    turns: Semaphore,
     events: Events,
     #[cfg_attr(
         not(feature = "metrics"),
@@ -172,17 +197,18 @@ impl Inner {
         }
     }
 
-    fn tell_breaker(&self, state: &State, now: Instant) {
-        let shut = state.breaker.shut_for(self.moment(now)).is_some();
+    /// What people see of it from outside.
+    fn measure(&self, state: &State, now: Instant) {
         #[cfg(feature = "metrics")]
         {
             let provider = self.provider.clone();
             metrics::gauge!("provider_breaker_open", "provider" => provider.clone())
-                .set(u8::from(shut));
+                .set(state.breaker.gauge(self.moment(now)));
             let jobs = u32::try_from(state.schedule.len()).unwrap_or(u32::MAX);
             metrics::gauge!("provider_monitored_jobs", "provider" => provider).set(jobs);
         }
-        tracing::trace!(shut, jobs = state.schedule.len(), "a page is done");
+        let shut = state.breaker.shut_for(self.moment(now));
+        tracing::trace!(?shut, jobs = state.schedule.len(), "watching");
     }
 }
 
@@ -214,11 +240,11 @@ impl Monitor {
                     config.breaker_failures.max(1),
                     std_duration(config.breaker_pause),
                 ),
-                without_lists_until: None,
+                lists: Lists::default(),
                 is_running: false,
             }),
+            turns: Semaphore::new(config.max_singles()),
             config: config.clone(),
-            interval,
             clock,
             source,
             wake: Arc::default(),
@@ -227,54 +253,41 @@ impl Monitor {
         }))
     }
 
-    /// The job as it was seen within the last round, or as it is now.
+    /// The job as it was seen within the last round, or as it is now; an end that is no success with
+    /// what lists lack.
     pub(crate) async fn seen(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
         let inner = &self.0;
-        let asked = {
+        let told = {
             let mut state = inner.lock();
             let now = Instant::now();
-            let keep = inner.interval.mul_f64(1.5);
+            let shut = state.breaker.shut_for(inner.moment(now));
             // By the caller's clock as well: it may be another than the timer's.
-            let is_old = |seen: &Seen| clock::since(inner.clock.now(), seen.at) >= keep;
-            let asked = state.schedule.ask(id, kind, now, is_old);
-            if let (Asked::Wait(_), Some(left)) =
-                (&asked, state.breaker.shut_for(inner.moment(now)))
-            {
-                state.schedule.refuse(&worker::shut(left));
-            }
-            if !matches!(asked, Asked::Alone) && !std::mem::replace(&mut state.is_running, true) {
-                tokio::spawn(worker::run(Arc::downgrade(inner)));
-            }
-            asked
-        };
-        match asked {
-            Asked::Known(seen) => Ok(seen),
-            Asked::Alone => {
-                let seen = inner.source.one(kind, id).await;
-                let change = match &seen {
-                    Ok(seen) => inner.lock().schedule.learn(id, seen, Instant::now()),
-                    Err(error) if error.kind() == ErrorKind::NotFound => {
-                        inner.lock().schedule.gone(id, error);
-                        None
+            let is_old =
+                |seen: &Seen, good_for| clock::since(inner.clock.now(), seen.at) >= good_for;
+            match state.schedule.ask(id, kind, now, shut.is_none(), is_old) {
+                Asked::Known(seen) => return Ok(seen),
+                Asked::Refused => return Err(worker::shut(shut.unwrap_or_default())),
+                Asked::Wait(told) => {
+                    if !std::mem::replace(&mut state.is_running, true) {
+                        tokio::spawn(worker::run(Arc::downgrade(inner)));
                     }
-                    Err(_) => None,
-                };
-                if let Some(change) = change {
-                    inner.events.publish(&change);
+                    told
                 }
-                seen
             }
-            Asked::Wait(told) => {
-                inner.wake.notify_one();
-                told.await.unwrap_or_else(|_| {
-                    Err(ProviderError::new(
-                        Effect::NotSent,
-                        ErrorKind::Unavailable,
-                        "the round that would have answered was broken off",
-                    ))
-                })
-            }
-        }
+        };
+        inner.wake.notify_one();
+        told.await.unwrap_or_else(|_| {
+            Err(ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Unavailable,
+                "the round that would have answered was broken off",
+            ))
+        })
+    }
+
+    /// A turn to ask what else there is to know about a job that has failed: many may fail at once.
+    pub(crate) async fn turn(&self) -> Option<SemaphorePermit<'_>> {
+        self.0.turns.acquire().await.ok()
     }
 
     /// Something may have happened to this job: whether it is one that is watched. It is looked at
@@ -283,7 +296,7 @@ impl Monitor {
     pub(crate) fn hint(&self, id: u64) -> bool {
         let (known, ask_yourself) = {
             let mut state = self.0.lock();
-            let known = state.schedule.hint(id);
+            let known = state.schedule.hint(id, Instant::now());
             let by_themselves = !state.is_running || state.schedule.are_few();
             (
                 known,
@@ -306,7 +319,7 @@ impl Monitor {
 
     /// We have acted on this job ourselves: what was seen of it counts no more.
     pub(crate) fn distrust(&self, id: u64) {
-        self.0.lock().schedule.distrust(id);
+        self.0.lock().schedule.distrust(id, Instant::now());
         self.0.wake.notify_one();
     }
 

@@ -10,6 +10,8 @@ use super::Seen;
 
 /// After so long in the queue, a job is looked at less often.
 const LONG_QUEUE: Duration = Duration::from_secs(600);
+/// How often a job is looked at that we have asked to stop: its end is waited for.
+const CANCELLING: Duration = Duration::from_secs(5);
 /// Templates whose usual duration is remembered.
 const MAX_TEMPLATES: usize = 1_000;
 
@@ -62,9 +64,12 @@ impl Pace {
         wait.mul_f64(1.0 - f64::from(part) / 10_000.0)
     }
 
-    /// For a job that is not over.
-    pub(super) fn until_next(&self, seen: &Seen, usual: &Usual) -> Duration {
+    /// For a job that is not over, and that we have asked to stop or have not.
+    pub(super) fn until_next(&self, seen: &Seen, usual: &Usual, is_cancelling: bool) -> Duration {
         let interval = self.varied(self.interval);
+        if is_cancelling {
+            return interval.min(CANCELLING);
+        }
         match seen.state() {
             JobState::Pending | JobState::Waiting => {
                 // A job that has waited for an hour can wait a little longer for us.
@@ -78,14 +83,26 @@ impl Pace {
                     .of(seen)
                     .and_then(|usual| usual.checked_sub(seen.since_started()?));
                 match left {
-                    Some(left) if left < interval => {
-                        (left + self.interval / 20).max(self.interval / 5)
-                    }
+                    Some(left) if left < interval => (left + self.interval / 20)
+                        .max(self.interval / 5)
+                        .min(interval),
                     _ => interval,
                 }
             }
             _ => interval,
         }
+    }
+
+    /// For so long a job is believed to be where it was because pages leave it out: ten rounds on
+    /// average, not the same for all, or all rows would be asked for in one round. A job that waits is
+    /// shown more often: the reason why it waits may change, and pages tell of statuses alone.
+    pub(super) fn until_shown(&self, seen: &Seen) -> Duration {
+        let (least, spread) = match seen.state() {
+            JobState::Running => (6, 9),
+            _ => (2, 3),
+        };
+        let rounds = least + u32::try_from(self.dice.next() % spread).unwrap_or(0);
+        self.interval * rounds
     }
 
     /// After a question that was not answered: anywhere in the next round, so that a recovery is

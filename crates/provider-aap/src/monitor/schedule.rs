@@ -1,6 +1,7 @@
 //! Which jobs are asked about next, and together. No IO; the time is told.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -8,64 +9,41 @@ use provider_core::{JobState, ProviderError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use super::line::{Line, Place, Watched};
 use super::pace::{Pace, Usual};
 use super::{MonitorConfig, Rows, Seen};
 
 /// The largest page that the controller gives.
 pub(super) const PAGE: usize = 200;
+/// The smallest page that is worth its name, whatever the server gives.
+const MIN_PAGE: usize = 20;
 /// Ids in one request line: 4 kB are refused by some web servers (AWX 24.6.1: gunicorn).
 const MAX_ID_BYTES: usize = 2_800;
 /// The longest time between two pages of the round, however few there are: somebody may be waiting.
 const MAX_GAP: Duration = Duration::from_millis(700);
+/// Who asks within so long of each other asks together.
+const WINDOW: Duration = Duration::from_millis(20);
 /// The time between two pages of jobs that something was heard of.
 const HINT_GAP: Duration = Duration::from_millis(400);
-
-/// For so many rounds a job is believed to be where it was because a page leaves it out.
-const LEFT_OUT: u32 = 10;
+/// Live jobs are kept at least so long without a question: engines may poll less often than we do.
+const PATIENCE: Duration = Duration::from_secs(300);
+/// For so long after a cancel its end is waited for with short intervals.
+const CANCEL_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What somebody who waits for a job is told.
 pub(super) type Told = Result<Seen, ProviderError>;
-
-struct Watched {
-    kind: &'static str,
-    due: Instant,
-    in_flight: bool,
-    /// Whether something was heard of it since it is in flight.
-    hinted: bool,
-    asked: Instant,
-    seen: Option<(Seen, Instant)>,
-    /// The status that it is probably still in; and when it was last shown, and not only left out.
-    lasting: Option<&'static str>,
-    shown: Option<Instant>,
-    waiters: Vec<oneshot::Sender<Told>>,
-}
-
-impl Watched {
-    fn new(kind: &'static str, now: Instant) -> Self {
-        Self {
-            kind,
-            due: now,
-            in_flight: false,
-            hinted: false,
-            asked: now,
-            seen: None,
-            lasting: None,
-            shown: None,
-            waiters: Vec::new(),
-        }
-    }
-}
 
 /// The jobs of one controller that somebody wants to know about.
 pub(super) struct Schedule {
     interval: Duration,
     batch_from: usize,
+    /// Rows that the server has been seen to give at once.
+    page_size: usize,
     pace: Pace,
     jobs: HashMap<u64, Watched, RandomState>,
-    due: BTreeSet<(Instant, u64)>,
-    /// Jobs that something was heard of, none of them in flight.
-    hinted: BTreeSet<u64>,
+    line: Line,
     usual: Usual,
+    were_few: bool,
     last_page: Option<Instant>,
     last_hints: Option<Instant>,
     last_clearing: Option<Instant>,
@@ -77,8 +55,17 @@ pub(super) enum Asked {
     Known(Seen),
     /// The answer comes here.
     Wait(oneshot::Receiver<Told>),
-    /// There are few jobs: ask about this one alone, at once.
-    Alone,
+    /// Nothing is known, and nothing may be asked.
+    Refused,
+}
+
+/// What may be asked now.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct May {
+    pub(super) page: bool,
+    pub(super) single: bool,
+    /// Whether the controller lets us have lists.
+    pub(super) lists: bool,
 }
 
 /// The next thing to do.
@@ -86,6 +73,8 @@ pub(super) enum Asked {
 pub(super) enum Next {
     /// Ask about these together; those that are still in this status need not be shown.
     Page(Vec<u64>, Option<&'static str>),
+    /// Ask about this one by itself.
+    One(u64, &'static str),
     /// Nothing before this moment.
     At(Instant),
     /// Nothing at all.
@@ -104,11 +93,12 @@ impl Schedule {
         Self {
             interval,
             batch_from: usize::try_from(config.batch_from).unwrap_or(usize::MAX),
+            page_size: PAGE,
             pace: Pace::new(interval, seed),
             jobs: HashMap::default(),
-            due: BTreeSet::new(),
-            hinted: BTreeSet::new(),
+            line: Line::default(),
             usual: Usual::default(),
+            were_few: true,
             last_page: None,
             last_hints: None,
             last_clearing: None,
@@ -119,85 +109,65 @@ impl Schedule {
         self.jobs.len()
     }
 
-    /// Somebody wants to know. `is_old` says whether what was seen is too old by the caller's clock.
+    /// So few that each is asked about by itself, when somebody wants to know.
+    pub(super) fn are_few(&self) -> bool {
+        self.jobs.len() < self.batch_from
+    }
+
+    /// Somebody wants to know. `is_old` says whether what was seen, and is good for so long, is too
+    /// old by the caller's clock; `may_ask` whether questions go out at all.
     pub(super) fn ask(
         &mut self,
         id: u64,
         kind: &'static str,
         now: Instant,
-        is_old: impl Fn(&Seen) -> bool,
+        may_ask: bool,
+        is_old: impl Fn(&Seen, Duration) -> bool,
     ) -> Asked {
-        let keep = self.keep();
         let few = self.are_few();
         let job = self
             .jobs
             .entry(id)
             .or_insert_with(|| Watched::new(kind, now));
         job.asked = now;
-        if few {
-            return Asked::Alone;
-        }
         // As long as the rounds keep up, what they have seen is good; else it is waited for.
-        if let Some((seen, at)) = &job.seen
-            && now.saturating_duration_since(*at) < keep
-            && !is_old(seen)
+        if !few
+            && let Some(last) = &job.last
+            && !last.seen.lacks_detail()
+            && now.saturating_duration_since(last.at) < last.good_for
+            && !is_old(&last.seen, last.good_for)
         {
-            return Asked::Known(seen.clone());
+            return Asked::Known(last.seen.clone());
+        }
+        if !may_ask {
+            return Asked::Refused;
         }
         let (tell, told) = oneshot::channel();
         job.waiters.push(tell);
-        self.hurry(id, now);
+        let soon = now + WINDOW;
+        match job.place {
+            Place::Asked | Place::Alone => {}
+            // Of such an end only the job itself tells enough.
+            _ if few || job.has_failed() => self.line.put(id, job, Place::Alone),
+            Place::Round(due) if due <= soon => {}
+            Place::Round(_) | Place::Rest => self.line.put(id, job, Place::Round(soon)),
+        }
         Asked::Wait(told)
     }
 
     /// A job that has just been launched: it has its place in the next round, and hints about it count
     /// before anybody has asked.
     pub(super) fn expect(&mut self, id: u64, kind: &'static str, now: Instant) {
-        let due = now + self.interval;
-        let job = self.jobs.entry(id);
-        if let std::collections::hash_map::Entry::Vacant(job) = job {
+        if let Entry::Vacant(job) = self.jobs.entry(id) {
             let job = job.insert(Watched::new(kind, now));
-            job.due = due;
-            self.due.insert((due, id));
-        }
-    }
-
-    /// So few that each is asked about by itself, by whoever wants to know.
-    pub(super) fn are_few(&self) -> bool {
-        self.jobs.len() < self.batch_from
-    }
-
-    /// How old an answer may be: one round and a half.
-    fn keep(&self) -> Duration {
-        self.interval.mul_f64(1.5)
-    }
-
-    /// What was seen of a job by a request of its own.
-    pub(super) fn learn(&mut self, id: u64, seen: &Seen, now: Instant) -> Option<Change> {
-        self.page(vec![(id, seen.clone())], now).pop()
-    }
-
-    /// Somebody waits for this job: it is asked about in the next page of the round.
-    fn hurry(&mut self, id: u64, now: Instant) {
-        if let Some(job) = self.jobs.get_mut(&id).filter(|job| !job.in_flight) {
-            self.due.remove(&(job.due, id));
-            job.due = job.due.min(now);
-            self.due.insert((job.due, id));
+            self.line.put(id, job, Place::Round(now + self.interval));
         }
     }
 
     /// Something may have happened to this job: it is asked about soon. Whether it is known.
-    pub(super) fn hint(&mut self, id: u64) -> bool {
-        let Some(job) = self.jobs.get_mut(&id) else {
-            return false;
-        };
-        if job.in_flight {
-            // What is on its way may have been read before it happened.
-            job.hinted = true;
-        } else {
-            self.hinted.insert(id);
-        }
-        true
+    pub(super) fn hint(&mut self, id: u64, now: Instant) -> bool {
+        let job = self.jobs.get_mut(&id);
+        job.map(|job| self.line.hint(id, job, now)).is_some()
     }
 
     /// A change of a job that nobody has looked at.
@@ -211,186 +181,268 @@ impl Schedule {
         })
     }
 
-    /// Forgets what was seen of a job, because we have just acted on it ourselves.
-    pub(super) fn distrust(&mut self, id: u64) {
+    /// We have asked this job to stop: what was seen of it counts no more, nor does what is on its way,
+    /// and its end is waited for.
+    pub(super) fn distrust(&mut self, id: u64, now: Instant) {
         if let Some(job) = self.jobs.get_mut(&id) {
-            job.seen = None;
+            job.last = None;
             job.lasting = None;
+            job.cancelling_until = Some(now + CANCEL_PATIENCE);
+            job.voided = job.place == Place::Asked;
         }
-        self.hint(id);
+        self.hint(id, now);
     }
 
     /// The time between two pages: a recovery is at most twice as fast as the steady course.
     pub(super) fn gap(&self) -> Duration {
-        let pages = self.jobs.len() / PAGE;
+        let pages = self.jobs.len() / self.page_size;
         if pages == 0 {
-            return Duration::ZERO;
+            return (self.interval / 40).min(Duration::from_millis(100));
         }
         let pages = u32::try_from(pages + 1).unwrap_or(u32::MAX);
         (self.interval / pages.saturating_mul(2)).min(MAX_GAP)
     }
 
     /// What to ask next.
-    pub(super) fn next(&mut self, now: Instant) -> Next {
+    pub(super) fn next(&mut self, now: Instant, may: May) -> Next {
         self.forget(now);
-        if self.are_few() {
-            // Few jobs are asked about one by one, by those who want to know.
-            let any_waits = self.jobs.values().any(|job| !job.waiters.is_empty());
-            if !any_waits {
-                return if self.jobs.is_empty() {
-                    Next::Idle
-                } else {
-                    Next::At(now + self.interval)
-                };
-            }
+        if self.jobs.is_empty() {
+            return Next::Idle;
         }
-        let hints = self.hinted.first().map(|_| {
-            // What fills a page need not wait for more.
-            let gap = match self.hinted.len() < PAGE {
-                true => HINT_GAP,
-                false => self.gap().min(HINT_GAP),
-            };
-            let earliest = self.last_hints.map(|at| at + gap);
-            earliest.map_or(now, |at| at.max(now))
-        });
-        let round = self.due.first().map(|(first, _)| {
+        let few = self.are_few();
+        if few && !std::mem::replace(&mut self.were_few, few) {
+            self.leave_the_round();
+        }
+        self.were_few = few;
+        if may.single
+            && let Some((id, job)) = self.line.next_alone(&mut self.jobs)
+        {
+            return Next::One(id, job.kind);
+        }
+        let never = now + self.interval;
+        if few || !may.page {
+            return Next::At(never);
+        }
+        let hints = self
+            .line
+            .first_hint()
+            .map(|since| self.hints_at(since, now));
+        let round = self.line.first_due().map(|due| {
             let earliest = self.last_page.map(|at| at + self.gap());
-            earliest.map_or(*first, |at| at.max(*first))
+            earliest.map_or(due, |at| at.max(due))
         });
-        let at = match (hints, round) {
-            (Some(hints), Some(round)) => hints.min(round),
-            (Some(at), None) | (None, Some(at)) => at,
-            (None, None) if self.jobs.is_empty() => return Next::Idle,
-            (None, None) => now + self.interval,
-        };
+        let at = [hints, round].into_iter().flatten().min().unwrap_or(never);
         if at > now {
             return Next::At(at);
         }
-        let shown_since = now.checked_sub(self.interval * LEFT_OUT);
-        let (page, but) = if hints.is_some_and(|at| at <= now) {
-            self.last_hints = Some(now);
-            fit(&mut self.jobs, self.hinted.iter().copied(), shown_since)
+        let are_hints = hints.is_some_and(|at| at <= now);
+        let last = if are_hints {
+            &mut self.last_hints
         } else {
-            self.last_page = Some(now);
-            // A page costs little more for being full: those that are due soon come along.
-            let soon = now + self.interval / 8;
-            let due = self.due.iter().take_while(|(due, _)| *due <= soon);
-            let ids = due.map(|(_, id)| *id);
-            fit(&mut self.jobs, ids, shown_since)
+            &mut self.last_page
         };
-        for (due, id) in &page {
-            self.hinted.remove(id);
-            self.due.remove(&(*due, *id));
+        *last = Some(now);
+        let (ids, but) = self.fit(now, are_hints);
+        if may.lists && ids.len() > 1 {
+            return Next::Page(ids, but);
         }
-        Next::Page(page.into_iter().map(|(_, id)| id).collect(), but)
+        self.each_alone(&ids);
+        self.next(now, may)
     }
 
-    /// Drops jobs that nobody has asked about for three rounds.
+    /// When those are asked about that something was heard of, the first of them then: what comes soon
+    /// after it comes along, but what fills a page, or is left over, need not wait for more.
+    fn hints_at(&self, since: Instant, now: Instant) -> Instant {
+        let is_enough = self.line.hints() >= self.page_size;
+        let gap = if is_enough || since + HINT_GAP <= now {
+            self.gap().min(HINT_GAP)
+        } else {
+            HINT_GAP
+        };
+        self.last_hints.map_or(now, |at| (at + gap).max(now))
+    }
+
+    /// As many as fit into one question, in one status and in one line: they are asked about now.
+    fn fit(&mut self, now: Instant, are_hints: bool) -> (Vec<u64>, Option<&'static str>) {
+        let mut page = Vec::new();
+        let mut but = None;
+        let mut bytes = 0;
+        // A page costs little more for being full: those that are due soon come along.
+        let soon = now + self.interval / 8;
+        for id in self.line.ids(are_hints, soon) {
+            let Some(job) = self.jobs.get(&id) else {
+                continue;
+            };
+            // The status that it is probably still in, where it was shown lately enough.
+            let status = job.lasting.filter(|_| job.shown_until > Some(now));
+            if page.is_empty() {
+                but = status;
+            }
+            if page.len() == self.page_size || bytes > MAX_ID_BYTES {
+                break;
+            }
+            if status == but {
+                // A comma is three bytes of a URL.
+                bytes += 3 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
+                page.push(id);
+            }
+        }
+        for id in &page {
+            if let Some(job) = self.jobs.get_mut(id) {
+                self.line.put(*id, job, Place::Asked);
+            }
+        }
+        (page, but)
+    }
+
+    /// Who still waits for a round, now that there are none, is asked about alone.
+    fn leave_the_round(&mut self) {
+        for (id, job) in &mut self.jobs {
+            if matches!(job.place, Place::Round(_)) && !job.waiters.is_empty() {
+                self.line.put(*id, job, Place::Alone);
+            }
+        }
+    }
+
+    /// Drops jobs that nobody has asked about for long.
     fn forget(&mut self, now: Instant) {
-        let patience = self.interval * 3;
         let lately = |at: Instant| now.saturating_duration_since(at) < self.interval;
         if self.last_clearing.is_some_and(lately) {
             return;
         }
         self.last_clearing = Some(now);
-        let (due, hinted) = (&mut self.due, &mut self.hinted);
+        let (line, patience) = (&mut self.line, self.interval * 3);
         self.jobs.retain(|id, job| {
-            let stays = job.in_flight
+            let patience = if job.has_ended() {
+                patience
+            } else {
+                patience.max(PATIENCE)
+            };
+            let stays = job.place == Place::Asked
                 || !job.waiters.is_empty()
                 || now.saturating_duration_since(job.asked) < patience;
             if !stays {
-                due.remove(&(job.due, *id));
-                hinted.remove(id);
+                line.remove(*id, job);
             }
             stays
         });
     }
 
+    /// What was seen of a job, on a page or by itself. Whether that is news.
     fn see(&mut self, id: u64, seen: Seen, now: Instant) -> Option<Change> {
+        let few = self.are_few();
         let state = seen.state();
-        if state.is_terminal() {
-            self.usual.ended(&seen);
-        }
         let job = self.jobs.get_mut(&id)?;
-        if !std::mem::take(&mut job.in_flight) {
-            self.due.remove(&(job.due, id));
+        if seen.is_detail
+            && let Some(rows) = job.missed.take()
+        {
+            // The page was full before it: the server gives less at once than it was asked for.
+            self.page_size = self.page_size.min(rows);
         }
-        if std::mem::take(&mut job.hinted) {
-            self.hinted.insert(id);
+        (job.shown_until, job.lasting) = (Some(now + self.pace.until_shown(&seen)), seen.lasting());
+        if std::mem::take(&mut job.voided) {
+            self.line.put(id, job, Place::Alone);
+            return None;
         }
-        let changed = job
-            .seen
+        let is_news = job
+            .last
             .as_ref()
-            .is_none_or(|(old, _)| old.state() != state);
-        let change = changed.then_some(Change {
+            .is_none_or(|last| last.seen.state() != state);
+        let (wait, place) = if state.is_terminal() {
+            if is_news {
+                self.usual.ended(&seen);
+            }
+            // A claimed end may have to be looked at again, a success is one.
+            let wait = match state {
+                JobState::Succeeded => self.interval,
+                _ => self.interval / 4,
+            };
+            (wait, Place::Rest)
+        } else {
+            let is_cancelling = job.cancelling_until > Some(now);
+            let wait = self.pace.until_next(&seen, &self.usual, is_cancelling);
+            let place = if few {
+                Place::Rest
+            } else {
+                Place::Round(now + wait)
+            };
+            (wait, place)
+        };
+        let place = if seen.lacks_detail() && !job.waiters.is_empty() {
+            Place::Alone
+        } else {
+            job.tell(&Ok(seen.clone()));
+            place
+        };
+        job.saw(seen, now, good_for(wait, self.interval));
+        self.line.put(id, job, place);
+        is_news.then_some(Change {
             id,
             kind: job.kind,
             state,
-        });
-        for waiter in job.waiters.drain(..) {
-            let _ = waiter.send(Ok(seen.clone()));
-        }
-        if !state.is_terminal() {
-            job.due = now + self.pace.until_next(&seen, &self.usual);
-            self.due.insert((job.due, id));
-        }
-        job.seen = Some((seen, now));
-        change
+        })
     }
 
-    /// A page has come: these were on it.
-    pub(super) fn page(&mut self, rows: Vec<(u64, Seen)>, now: Instant) -> Vec<Change> {
+    /// One job has answered for itself.
+    pub(super) fn one(&mut self, id: u64, seen: Seen, now: Instant) -> Option<Change> {
+        self.see(id, seen, now)
+    }
+
+    /// A page has come about these: some may be on it, and the others are still in the status that need
+    /// not be shown, or have to be asked about by themselves.
+    pub(super) fn page(
+        &mut self,
+        ids: &[u64],
+        but: Option<&'static str>,
+        mut rows: Rows,
+        now: Instant,
+    ) -> Vec<Change> {
+        let count = rows.rows.len();
         let mut changes = Vec::new();
-        for (id, seen) in rows {
-            if let Some(job) = self.jobs.get_mut(&id) {
-                (job.shown, job.lasting) = (Some(now), seen.lasting());
-            }
+        for (id, seen) in std::mem::take(&mut rows.rows) {
             changes.extend(self.see(id, seen, now));
+        }
+        // With rows that cannot be read, nobody knows who was left out.
+        if but.is_some() && rows.unreadable == 0 {
+            self.same(ids, &rows, now);
+        }
+        for id in ids {
+            let job = self.jobs.get_mut(id);
+            if let Some(job) = job.filter(|job| job.place == Place::Asked) {
+                // A job that is not on the page is gone only when it says so itself.
+                job.missed = (but.is_none() && count >= MIN_PAGE).then_some(count);
+                self.line.put(*id, job, Place::Alone);
+            }
         }
         changes
     }
 
     /// These were left out, because they are still in the status in which they were seen.
-    pub(super) fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) {
+    fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) {
         for id in ids {
-            let Some(job) = self.jobs.get_mut(id).filter(|job| job.in_flight) else {
+            let job = self.jobs.get_mut(id);
+            let Some(job) = job.filter(|job| job.place == Place::Asked && !job.voided) else {
                 continue;
             };
-            job.in_flight = false;
-            // Without it, what was seen has been voided since: it is asked about anew.
-            job.due = now;
-            if let Some((seen, at)) = &mut job.seen {
-                seen.again(rows.now, rows.at);
-                *at = now;
-                for waiter in job.waiters.drain(..) {
-                    let _ = waiter.send(Ok(seen.clone()));
-                }
-                job.due += self.pace.until_next(seen, &self.usual);
-            }
-            if std::mem::take(&mut job.hinted) {
-                self.hinted.insert(*id);
-            }
-            self.due.insert((job.due, *id));
+            // Without it, what was seen has been voided since: it is asked about by itself.
+            let Some(last) = &mut job.last else {
+                continue;
+            };
+            last.seen.again(rows.now, rows.at);
+            let is_cancelling = job.cancelling_until > Some(now);
+            let wait = self.pace.until_next(&last.seen, &self.usual, is_cancelling);
+            (last.at, last.good_for) = (now, good_for(wait, self.interval));
+            let seen = Ok(last.seen.clone());
+            job.tell(&seen);
+            self.line.put(*id, job, Place::Round(now + wait));
         }
-    }
-
-    /// The kinds of those that were asked about and did not come.
-    pub(super) fn missing(&self, asked: &[u64]) -> Vec<(u64, &'static str)> {
-        let missing = asked.iter().filter_map(|id| {
-            let job = self.jobs.get(id).filter(|job| job.in_flight)?;
-            Some((*id, job.kind))
-        });
-        missing.collect()
     }
 
     /// The controller does not know this job.
     pub(super) fn gone(&mut self, id: u64, error: &ProviderError) {
-        if let Some(job) = self.jobs.remove(&id) {
-            self.due.remove(&(job.due, id));
-            self.hinted.remove(&id);
-            for waiter in job.waiters {
-                let _ = waiter.send(Err(error.clone()));
-            }
+        if let Some(mut job) = self.jobs.remove(&id) {
+            self.line.remove(id, &job);
+            job.tell(&Err(error.clone()));
         }
     }
 
@@ -398,67 +450,62 @@ impl Schedule {
     /// round, not at once.
     pub(super) fn failed(&mut self, ids: &[u64], error: &ProviderError, now: Instant) {
         for id in ids {
-            let Some(job) = self.jobs.get_mut(id) else {
-                continue;
-            };
-            self.due.remove(&(job.due, *id));
-            job.in_flight = false;
-            // The next look is late enough for whatever was heard of it.
-            job.hinted = false;
-            for waiter in job.waiters.drain(..) {
-                let _ = waiter.send(Err(error.clone()));
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.tell(&Err(error.clone()));
+                let retry = now + self.pace.until_retry();
+                self.line.give_up(*id, job, retry);
             }
-            job.due = now + self.pace.until_retry();
-            self.due.insert((job.due, *id));
         }
     }
 
-    /// These are asked about once more, in another way; whoever waits goes on waiting.
-    pub(super) fn again(&mut self, id: u64, now: Instant) {
-        if let Some(job) = self.jobs.get_mut(&id) {
-            job.in_flight = false;
-            job.due = now;
-            self.due.insert((now, id));
+    /// These are asked about one by one instead; whoever waits goes on waiting.
+    pub(super) fn each_alone(&mut self, ids: &[u64]) {
+        for id in ids {
+            if let Some(job) = self.jobs.get_mut(id) {
+                self.line.put(*id, job, Place::Alone);
+            }
         }
     }
 
-    /// Everybody who waits is told this error; nothing was asked.
-    pub(super) fn refuse(&mut self, error: &ProviderError) {
-        for job in self.jobs.values_mut() {
-            for waiter in job.waiters.drain(..) {
-                let _ = waiter.send(Err(error.clone()));
+    /// The server refuses a question about so many: whether smaller ones are worth a try.
+    pub(super) fn smaller_pages(&mut self, asked: usize) -> bool {
+        let smaller = (asked / 2).max(MIN_PAGE);
+        let is_worth = smaller < asked;
+        if is_worth {
+            self.page_size = self.page_size.min(smaller);
+        }
+        is_worth
+    }
+
+    /// These have their place in the next page, at once.
+    pub(super) fn again(&mut self, ids: &[u64], now: Instant) {
+        for id in ids {
+            if let Some(job) = self.jobs.get_mut(id) {
+                self.line.put(*id, job, Place::Round(now));
             }
         }
+    }
+
+    /// Everybody who waits is told this error, and what was to be asked soon comes later.
+    pub(super) fn refuse(&mut self, error: &ProviderError, now: Instant) {
+        for (id, job) in &mut self.jobs {
+            job.tell(&Err(error.clone()));
+            if job.place == Place::Alone {
+                let retry = now + self.pace.until_retry();
+                self.line.give_up(*id, job, retry);
+            }
+        }
+    }
+
+    /// Nobody asks any more, and nobody will be told.
+    pub(super) fn abandon(&mut self) {
+        self.jobs.clear();
+        self.line = Line::default();
     }
 }
 
-/// As many of these as fit into one question, in one status and in one line: they are in flight now.
-fn fit(
-    jobs: &mut HashMap<u64, Watched, RandomState>,
-    ids: impl Iterator<Item = u64>,
-    shown_since: Option<Instant>,
-) -> (Vec<(Instant, u64)>, Option<&'static str>) {
-    let mut page = Vec::new();
-    let mut but = None;
-    let mut bytes = 0;
-    for id in ids {
-        let Some(job) = jobs.get_mut(&id) else {
-            continue;
-        };
-        // The status that it is probably still in, where it was shown lately enough.
-        let lately = job.shown.is_some_and(|at| Some(at) > shown_since);
-        let status = job.lasting.filter(|_| lately);
-        if page.is_empty() {
-            but = status;
-        }
-        if page.len() == PAGE || bytes > MAX_ID_BYTES {
-            break;
-        }
-        if status == but {
-            bytes += 1 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
-            job.in_flight = true;
-            page.push((job.due, id));
-        }
-    }
-    (page, but)
+/// How long an answer is good whose job is looked at again after this wait: until then, and as long as
+/// that look may be late.
+fn good_for(wait: Duration, interval: Duration) -> Duration {
+    wait + wait.min(interval) / 2
 }

@@ -1,4 +1,4 @@
-//! Asks, page by page, as long as somebody wants to know.
+//! Asks, question by question, as long as somebody wants to know.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -8,53 +8,117 @@ use futures::stream::FuturesUnordered;
 use provider_core::{Effect, ErrorKind, ProviderError};
 use tokio::time::Instant;
 
-use super::breaker::Door;
-use super::schedule::Next;
-use super::{Inner, Rows, Seen};
+use super::breaker::{Door, Pass};
+use super::schedule::{Change, Next};
+use super::{Inner, May, Rows, Seen, State};
 
-/// How long single questions are asked where lists are refused.
-const WITHOUT_LISTS: Duration = Duration::from_secs(600);
+/// How long single questions are asked at first where lists are refused, and at most.
+const WITHOUT_LISTS: Duration = Duration::from_secs(30);
+const LONG_WITHOUT_LISTS: Duration = Duration::from_secs(600);
 /// How long the task sleeps at most without looking whether its monitor is still there.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
-/// One page that is being asked for.
-struct Page {
-    ids: Vec<u64>,
-    /// None when each was asked about by itself.
-    answer: Option<Result<Rows, ProviderError>>,
-    /// Whether jobs were left out because nothing has changed.
-    leaves_out: bool,
-    /// Those that the page lacks, each asked about by itself.
-    singles: Vec<(u64, Result<Seen, ProviderError>)>,
+/// Whether the controller lets us have lists.
+#[derive(Default)]
+pub(super) struct Lists {
+    refused_until: Option<Instant>,
+    pause: Option<Duration>,
+}
+
+impl Lists {
+    fn may_be_had(&self, now: Instant) -> bool {
+        self.refused_until.is_none_or(|until| until <= now)
+    }
+
+    fn refused(&mut self, now: Instant) {
+        let pause = self.pause.map_or(WITHOUT_LISTS, |pause| pause * 2);
+        let pause = pause.min(LONG_WITHOUT_LISTS);
+        (self.pause, self.refused_until) = (Some(pause), Some(now + pause));
+    }
+}
+
+/// What was asked.
+enum Question {
+    Page(Vec<u64>, Option<&'static str>),
+    One(u64, &'static str),
+}
+
+/// And what came of it.
+enum Outcome {
+    Page {
+        ids: Vec<u64>,
+        but: Option<&'static str>,
+        answer: Result<Rows, ProviderError>,
+    },
+    One(u64, Result<Seen, ProviderError>),
+}
+
+/// How many questions are on their way.
+#[derive(Default)]
+struct Out {
+    pages: usize,
+    singles: usize,
+}
+
+impl Out {
+    fn none(&self) -> bool {
+        self.pages + self.singles == 0
+    }
+
+    fn of(&mut self, is_page: bool) -> &mut usize {
+        if is_page {
+            &mut self.pages
+        } else {
+            &mut self.singles
+        }
+    }
+}
+
+/// Sees to it that nobody waits for a task that is no more, however it ended.
+struct Ending(Weak<Inner>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        if let Some(inner) = self.0.upgrade() {
+            let mut state = inner.lock();
+            state.is_running = false;
+            state.schedule.abandon();
+            inner.measure(&state, Instant::now());
+        }
+    }
 }
 
 /// Runs until there is nothing left to watch, or nobody left to tell.
 pub(super) async fn run(monitor: Weak<Inner>) {
-    let mut pages = FuturesUnordered::new();
+    let mut ending = Ending(monitor.clone());
+    let mut questions = FuturesUnordered::new();
+    let mut out = Out::default();
     loop {
         let Some(inner) = monitor.upgrade() else {
             return;
         };
         let now = Instant::now();
-        let mut sleep_until = now + MAX_SLEEP;
-        if pages.len() < inner.config.max_in_flight() {
-            match step(&inner, now) {
-                Step::Ask(ids, but) => {
-                    pages.push(ask(Arc::clone(&inner), ids, but));
-                    continue;
-                }
-                Step::Sleep(until) => sleep_until = until.min(sleep_until),
-                Step::End if pages.is_empty() => return,
-                Step::End => {}
+        let sleep_until = match step(&inner, now, &out) {
+            Step::Ask(question, pass) => {
+                *out.of(matches!(question, Question::Page(..))) += 1;
+                questions.push(ask(Arc::clone(&inner), question, pass));
+                continue;
             }
-        }
+            Step::Sleep(until) => until.min(now + MAX_SLEEP),
+            Step::End => {
+                // Whoever asks next starts another task.
+                ending.0 = Weak::new();
+                return;
+            }
+        };
         let wake = Arc::clone(&inner.wake);
         drop(inner);
         tokio::select! {
             biased;
-            Some(page) = pages.next() => {
+            Some((outcome, pass)) = questions.next() => {
                 let Some(inner) = monitor.upgrade() else { return };
-                done(&inner, page);
+                *out.of(matches!(outcome, Outcome::Page { .. })) -= 1;
+                done(&inner, outcome, pass);
             }
             () = wake.notified() => {}
             () = tokio::time::sleep_until(sleep_until) => {}
@@ -63,37 +127,36 @@ pub(super) async fn run(monitor: Weak<Inner>) {
 }
 
 enum Step {
-    Ask(Vec<u64>, Option<&'static str>),
+    Ask(Question, Pass),
     Sleep(Instant),
     End,
 }
 
-fn step(inner: &Inner, now: Instant) -> Step {
+fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
     let mut state = inner.lock();
-    let moment = inner.moment(now);
-    if let Some(left) = state.breaker.shut_for(moment) {
-        let error = shut(left);
-        state.schedule.refuse(&error);
-        return Step::Sleep(now + left);
-    }
-    if state.breaker.is_probing() {
-        return Step::Sleep(now + MAX_SLEEP);
-    }
-    match state.schedule.next(now) {
-        Next::Page(ids, but) => match state.breaker.ask(moment) {
-            Door::Open | Door::Probe => Step::Ask(ids, but),
-            Door::Shut(left) => {
-                let error = shut(left);
-                state.schedule.failed(&ids, &error, now);
-                Step::Sleep(now + left)
-            }
-        },
+    let pass = match state.breaker.ask(inner.moment(now)) {
+        Door::Open(pass) => pass,
+        Door::Shut(left) => return Step::Sleep(now + left),
+        Door::Trying => return Step::Sleep(now + MAX_SLEEP),
+    };
+    let may = May {
+        page: out.pages < inner.config.max_in_flight(),
+        single: out.singles < inner.config.max_singles(),
+        lists: state.lists.may_be_had(now),
+    };
+    let step = match state.schedule.next(now, may) {
+        Next::Page(ids, but) => return Step::Ask(Question::Page(ids, but), pass),
+        Next::One(id, kind) => return Step::Ask(Question::One(id, kind), pass),
         Next::At(at) => Step::Sleep(at),
-        Next::Idle => {
+        Next::Idle if out.none() => {
             state.is_running = false;
             Step::End
         }
-    }
+        Next::Idle => Step::Sleep(now + MAX_SLEEP),
+    };
+    state.breaker.untried(pass);
+    inner.measure(&state, now);
+    step
 }
 
 pub(super) fn shut(left: Duration) -> ProviderError {
@@ -106,113 +169,77 @@ pub(super) fn shut(left: Duration) -> ProviderError {
     .with_retry_after(left)
 }
 
-async fn ask(inner: Arc<Inner>, ids: Vec<u64>, but: Option<&'static str>) -> Page {
-    let lists = {
-        let state = inner.lock();
-        state
-            .without_lists_until
-            .is_none_or(|until| until <= Instant::now())
+async fn ask(inner: Arc<Inner>, question: Question, pass: Pass) -> (Outcome, Pass) {
+    let outcome = match question {
+        Question::Page(ids, but) => {
+            let answer = inner.source.page(&ids, but).await;
+            Outcome::Page { ids, but, answer }
+        }
+        Question::One(id, kind) => Outcome::One(id, inner.source.one(kind, id).await),
     };
-    if ids.len() == 1 || !lists {
-        let kinds = inner.lock().schedule.missing(&ids);
-        let singles = singles(&inner, kinds).await;
-        return Page {
-            ids,
-            answer: None,
-            leaves_out: false,
-            singles,
-        };
-    }
-    let answer = inner.source.page(&ids, but).await;
-    let mut missing = Vec::new();
-    if let (Ok(rows), None) = (&answer, but) {
-        let all = inner.lock().schedule.missing(&ids);
-        let here = |id: &u64| rows.rows.iter().any(|(row, _)| row == id);
-        // A job that is not on the page is gone only when it says so itself.
-        missing = all.into_iter().filter(|(id, _)| !here(id)).collect();
-    }
-    let singles = singles(&inner, missing).await;
-    Page {
-        ids,
-        answer: Some(answer),
-        leaves_out: but.is_some(),
-        singles,
-    }
+    (outcome, pass)
 }
 
-async fn singles(
-    inner: &Inner,
-    jobs: Vec<(u64, &'static str)>,
-) -> Vec<(u64, Result<Seen, ProviderError>)> {
-    let mut all = Vec::with_capacity(jobs.len());
-    // A few at once: they are exceptions, and may all be at fault together.
-    for some in jobs.chunks(4) {
-        let asked = some
-            .iter()
-            .map(async |(id, kind)| (*id, inner.source.one(kind, *id).await));
-        all.extend(futures::future::join_all(asked).await);
-    }
-    all
+/// Whether it is the controller that is at fault, and not what was asked.
+fn is_trouble(error: &ProviderError) -> bool {
+    !matches!(
+        error.kind(),
+        ErrorKind::NotFound | ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::Conflict
+    )
 }
 
-fn done(inner: &Inner, page: Page) {
+fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
     let now = Instant::now();
     let mut state = inner.lock();
+    let error = match &outcome {
+        Outcome::Page { answer, .. } => answer.as_ref().err(),
+        Outcome::One(_, answer) => answer.as_ref().err(),
+    };
+    let (mut is_shut, moment) = (false, inner.moment(now));
+    match error.filter(|error| is_trouble(error)) {
+        None => state.breaker.served(pass, moment),
+        Some(error) => is_shut = state.breaker.failed(pass, moment, error.retry_after()),
+    }
     let mut changes = Vec::new();
-    // Those that it was to ask about were forgotten meanwhile.
-    let untried = page.answer.is_none() && page.singles.is_empty();
-    match page.answer {
-        None => {}
-        Some(Ok(mut rows)) => {
-            state.breaker.served();
-            changes.extend(state.schedule.page(std::mem::take(&mut rows.rows), now));
-            if page.leaves_out {
-                state.schedule.same(&page.ids, &rows, now);
-            }
-        }
-        Some(Err(error)) => {
-            let refused = matches!(
-                error.kind(),
-                ErrorKind::Forbidden | ErrorKind::NotFound | ErrorKind::Invalid
-            );
-            if refused {
-                state.breaker.served();
-                tracing::warn!(
-                    "lists of jobs are refused, so each job is asked about by itself: {error}"
-                );
-                state.without_lists_until = Some(now + WITHOUT_LISTS);
-                // It is not the jobs that are wrong: they are asked about one by one, now.
-                for id in &page.ids {
-                    state.schedule.again(*id, now);
-                }
-            } else {
-                state.breaker.failed(inner.moment(now), error.retry_after());
-                state.schedule.failed(&page.ids, &error, now);
-            }
-        }
+    match outcome {
+        Outcome::Page { ids, but, answer } => match answer {
+            Ok(rows) => changes = state.schedule.page(&ids, but, rows, now),
+            Err(error) if is_trouble(&error) => state.schedule.failed(&ids, &error, now),
+            Err(error) => refused(&mut state, &ids, &error, now),
+        },
+        Outcome::One(id, answer) => match answer {
+            Ok(seen) => changes.extend(state.schedule.one(id, seen, now)),
+            Err(error) if error.kind() == ErrorKind::NotFound => state.schedule.gone(id, &error),
+            Err(error) => state.schedule.failed(&[id], &error, now),
+        },
     }
-    for (id, answer) in page.singles {
-        match answer {
-            Ok(seen) => {
-                state.breaker.served();
-                changes.extend(state.schedule.page(vec![(id, seen)], now));
-            }
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                state.breaker.served();
-                state.schedule.gone(id, &error);
-            }
-            Err(error) => {
-                state.breaker.failed(inner.moment(now), error.retry_after());
-                state.schedule.failed(&[id], &error, now);
-            }
-        }
+    if is_shut {
+        let left = state.breaker.shut_for(moment);
+        state.schedule.refuse(&shut(left.unwrap_or_default()), now);
     }
-    if untried {
-        state.breaker.untried();
-    }
-    inner.tell_breaker(&state, now);
+    inner.measure(&state, now);
     drop(state);
+    publish(inner, &changes);
+}
+
+/// It is not the jobs that are wrong: they are asked about in another way, now.
+fn refused(state: &mut State, ids: &[u64], error: &ProviderError, now: Instant) {
+    // Too long a question, for one.
+    if error.kind() == ErrorKind::Invalid && state.schedule.smaller_pages(ids.len()) {
+        tracing::warn!(
+            "a list of {} jobs is refused, so smaller ones are asked for: {error}",
+            ids.len()
+        );
+        state.schedule.again(ids, now);
+        return;
+    }
+    tracing::warn!("lists of jobs are refused, so each job is asked about by itself: {error}");
+    state.lists.refused(now);
+    state.schedule.each_alone(ids);
+}
+
+fn publish(inner: &Inner, changes: &[Change]) {
     for change in changes {
-        inner.events.publish(&change);
+        inner.events.publish(change);
     }
 }

@@ -1,0 +1,199 @@
+//! The jobs that are watched, and the place that each has in the line.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::Duration;
+
+use foldhash::fast::RandomState;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::Seen;
+use super::schedule::Told;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// In the round, to be asked about then, with others.
+    Round(Instant),
+    /// In the line of those that are asked about by themselves.
+    Alone,
+    /// A question about it is on its way.
+    Asked,
+    /// Nowhere, until somebody wants to know.
+    Rest,
+}
+
+/// What was seen last.
+pub(super) struct Last {
+    pub(super) seen: Seen,
+    pub(super) at: Instant,
+    /// How long it may be told without a look.
+    pub(super) good_for: Duration,
+}
+
+pub(super) struct Watched {
+    pub(super) kind: &'static str,
+    pub(super) place: Place,
+    /// Since when something was heard of it that no look has followed yet.
+    hinted: Option<Instant>,
+    /// Whether what is on its way counts no more.
+    pub(super) voided: bool,
+    /// Its end is waited for.
+    pub(super) cancelling_until: Option<Instant>,
+    pub(super) asked: Instant,
+    pub(super) last: Option<Last>,
+    /// The status that it is probably still in; and until when that is believed of a job that pages
+    /// leave out.
+    pub(super) lasting: Option<&'static str>,
+    pub(super) shown_until: Option<Instant>,
+    /// How many rows a page had that should have held it.
+    pub(super) missed: Option<usize>,
+    pub(super) waiters: Vec<oneshot::Sender<Told>>,
+}
+
+impl Watched {
+    pub(super) fn new(kind: &'static str, now: Instant) -> Self {
+        Self {
+            kind,
+            place: Place::Rest,
+            hinted: None,
+            voided: false,
+            cancelling_until: None,
+            asked: now,
+            last: None,
+            lasting: None,
+            shown_until: None,
+            missed: None,
+            waiters: Vec::new(),
+        }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|last| last.seen.state().is_terminal())
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|last| last.seen.has_failed())
+    }
+
+    pub(super) fn saw(&mut self, seen: Seen, at: Instant, good_for: Duration) {
+        self.last = Some(Last { seen, at, good_for });
+    }
+
+    /// Tells everybody who waits.
+    pub(super) fn tell(&mut self, told: &Told) {
+        for waiter in self.waiters.drain(..) {
+            let _ = waiter.send(told.clone());
+        }
+    }
+}
+
+/// Who is asked about next. Every change of a job's place goes through here.
+#[derive(Default)]
+pub(super) struct Line {
+    due: BTreeSet<(Instant, u64)>,
+    /// Jobs that something was heard of, in that order; none of them asked about now.
+    hinted: BTreeSet<(Instant, u64)>,
+    /// May hold jobs that have left it.
+    alone: VecDeque<u64>,
+}
+
+impl Line {
+    pub(super) fn put(&mut self, id: u64, job: &mut Watched, place: Place) {
+        if let Place::Round(due) = job.place {
+            self.due.remove(&(due, id));
+        }
+        let is_back = job.place == Place::Asked;
+        job.place = place;
+        match place {
+            Place::Round(due) => _ = self.due.insert((due, id)),
+            Place::Alone => self.alone.push_back(id),
+            Place::Asked | Place::Rest => {}
+        }
+        match (place, job.hinted) {
+            // A look follows.
+            (Place::Alone | Place::Asked, Some(since)) => {
+                self.hinted.remove(&(since, id));
+                job.hinted = None;
+            }
+            // It was heard of while a question was on its way.
+            (_, Some(since)) if is_back => _ = self.hinted.insert((since, id)),
+            _ => {}
+        }
+    }
+
+    /// Something was heard of this job.
+    pub(super) fn hint(&mut self, id: u64, job: &mut Watched, now: Instant) {
+        if job.place == Place::Alone || job.hinted.is_some() {
+            return;
+        }
+        job.hinted = Some(now);
+        // What is on its way may have been read before it happened: it is asked about once more then.
+        if job.place != Place::Asked {
+            self.hinted.insert((now, id));
+        }
+    }
+
+    /// It could not be asked about: it has its place in the round, if there is anything to wait for.
+    pub(super) fn give_up(&mut self, id: u64, job: &mut Watched, retry: Instant) {
+        // The next look is late enough for whatever was heard of it.
+        if let Some(since) = job.hinted.take() {
+            self.hinted.remove(&(since, id));
+        }
+        job.voided = false;
+        let place = if job.has_ended() {
+            Place::Rest
+        } else {
+            Place::Round(retry)
+        };
+        self.put(id, job, place);
+    }
+
+    pub(super) fn remove(&mut self, id: u64, job: &Watched) {
+        if let Place::Round(due) = job.place {
+            self.due.remove(&(due, id));
+        }
+        if let Some(since) = job.hinted {
+            self.hinted.remove(&(since, id));
+        }
+    }
+
+    /// The first of those that are asked about by themselves, which it is from now on.
+    pub(super) fn next_alone<'jobs>(
+        &mut self,
+        jobs: &'jobs mut HashMap<u64, Watched, RandomState>,
+    ) -> Option<(u64, &'jobs Watched)> {
+        let id = loop {
+            let id = self.alone.pop_front()?;
+            if jobs.get(&id).is_some_and(|job| job.place == Place::Alone) {
+                break id;
+            }
+        };
+        let job = jobs.get_mut(&id)?;
+        self.put(id, job, Place::Asked);
+        Some((id, job))
+    }
+
+    pub(super) fn first_due(&self) -> Option<Instant> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    pub(super) fn first_hint(&self) -> Option<Instant> {
+        self.hinted.first().map(|(since, _)| *since)
+    }
+
+    pub(super) fn hints(&self) -> usize {
+        self.hinted.len()
+    }
+
+    /// Those that something was heard of, or those that are due until then.
+    pub(super) fn ids(&self, are_hints: bool, until: Instant) -> impl Iterator<Item = u64> + '_ {
+        let of = if are_hints { &self.hinted } else { &self.due };
+        let due = of
+            .iter()
+            .take_while(move |(at, _)| are_hints || *at <= until);
+        due.map(|(_, id)| *id)
+    }
+}
