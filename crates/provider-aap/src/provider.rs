@@ -432,7 +432,7 @@ impl Jobs {
         but: Option<&'static str>,
         counts: bool,
     ) -> Result<Answer, ProviderError> {
-        let mut filter = vec![("id__in", ids), ("page_size", "200")];
+        let mut filter = vec![("id__in", ids), ("page_size", "200"), ("order_by", "id")];
         filter.extend((!counts).then_some(("count_disabled", "1")));
         filter.extend(but.map(|status| ("not__status", status)));
         let what = "the list of jobs";

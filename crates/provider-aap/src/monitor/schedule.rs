@@ -398,13 +398,19 @@ impl Schedule {
         now: Instant,
     ) -> Vec<Change> {
         let count = rows.rows.len();
+        let last = rows.rows.iter().map(|(id, _)| *id).max();
         let mut changes = Vec::new();
         for (id, seen) in std::mem::take(&mut rows.rows) {
             changes.extend(self.see(id, seen, now));
         }
         // With rows that cannot be read, nobody knows who was left out.
         if but.is_some() && rows.unreadable == 0 {
-            self.same(ids, &rows, now);
+            // A server that gives less at once than it was asked for does not say so, but rows come in
+            // the order of their ids: what is behind the last of many may have been cut off.
+            let end = last.filter(|_| count >= MIN_PAGE).unwrap_or(u64::MAX);
+            let (before, behind): (Vec<u64>, Vec<u64>) = ids.iter().partition(|id| **id <= end);
+            self.same(&before, &rows, now);
+            self.again(&behind, now);
         }
         for id in ids {
             let job = self.jobs.get_mut(id);
@@ -477,10 +483,11 @@ impl Schedule {
         is_worth
     }
 
-    /// These have their place in the next page, at once.
+    /// Those of them that are not answered have their place in the next page, at once.
     pub(super) fn again(&mut self, ids: &[u64], now: Instant) {
         for id in ids {
-            if let Some(job) = self.jobs.get_mut(id) {
+            let job = self.jobs.get_mut(id);
+            if let Some(job) = job.filter(|job| job.place == Place::Asked && !job.voided) {
                 self.line.put(*id, job, Place::Round(now));
             }
         }

@@ -145,8 +145,8 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         lists: state.lists.may_be_had(now),
     };
     let step = match state.schedule.next(now, may) {
-        Next::Page(ids, but) => return Step::Ask(Question::Page(ids, but), pass),
-        Next::One(id, kind) => return Step::Ask(Question::One(id, kind), pass),
+        Next::Page(ids, but) => Step::Ask(Question::Page(ids, but), pass),
+        Next::One(id, kind) => Step::Ask(Question::One(id, kind), pass),
         Next::At(at) => Step::Sleep(at),
         Next::Idle if out.none() => {
             state.is_running = false;
@@ -154,7 +154,9 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         }
         Next::Idle => Step::Sleep(now + MAX_SLEEP),
     };
-    state.breaker.untried(pass);
+    if !matches!(step, Step::Ask(..)) {
+        state.breaker.untried(pass);
+    }
     inner.measure(&state, now);
     step
 }
