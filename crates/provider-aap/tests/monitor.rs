@@ -12,11 +12,13 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
 use provider_core::{
-    CancelResult, ErrorKind, JobRef, JobState, JobStatus, ManualClock, Provider, ProviderError,
-    Resource, TrackedJob,
+    CancelResult, DeprovisionResult, ErrorKind, JobRecord, JobRef, JobState, JobStatus, JobType,
+    LaunchRequest, ManualClock, OperationToken, Provider, ProviderError, Resource, TrackedJob,
 };
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, Fault, Route, RunPlan, Template, World};
 use serde_json::{Map, json};
+use wiremock::matchers::{path, query_param, query_param_is_missing};
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 struct Setup {
     sim: AapSim,
@@ -198,4 +200,85 @@ async fn a_login_page_instead_of_a_list_invents_nothing() {
     })
     .await
     .unwrap();
+}
+
+/// Polls may wait for a controller that is slow with lists; launches do not wait for polls.
+#[tokio::test]
+async fn a_launch_does_not_wait_for_polls() {
+    let s = setup().await;
+    s.sim.add_template(Template::job("osac-create-machine"));
+    s.sim.add_template(Template::job("osac-delete-machine"));
+    let config = s.aap.config().clone().with_template_prefix("osac");
+    let aap = Arc::new(AapProvider::with_clock(config, s.clock.clone()).unwrap());
+    let object = json!({"kind": "Machine", "metadata": {"name": "m", "uid": "u"}});
+    let object = Resource::from_json(object).unwrap();
+    let request = |n| LaunchRequest::new(object.clone(), OperationToken::from_random(n));
+    let ended = aap.trigger_provision(&request(1)).await.unwrap().job;
+    s.clock.advance(Duration::from_secs(600));
+    s.sim.fault(Route::Jobs, &Fault::Hang, 1_000);
+    let polls: Vec<_> = (0..1_000)
+        .map(|_| {
+            let (aap, object, id) = (Arc::clone(&aap), object.clone(), s.launch("work"));
+            tokio::spawn(async move {
+                let job = TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
+                aap.provision_status(&object, &job).await
+            })
+        })
+        .collect();
+    // Every place for a page is taken, by one that is never answered.
+    let taken = async {
+        while s.sim.count(Route::Jobs) < u64::from(MonitorConfig::default().max_in_flight) {
+            tokio::task::yield_now().await;
+        }
+    };
+    let soon = Duration::from_secs(20);
+    tokio::time::timeout(soon, taken).await.unwrap();
+    let second = request(2);
+    let launch = aap.trigger_provision(&second);
+    tokio::time::timeout(soon, launch).await.unwrap().unwrap();
+    // Nor does a deprovision, which looks at the provision job first.
+    let mut record = JobRecord::new(1, JobType::Provision);
+    record.set_job_ref(ended);
+    let (request, history) = (request(3), [record]);
+    let launch = aap.trigger_deprovision(&request, &history);
+    let launch = tokio::time::timeout(soon, launch).await.unwrap().unwrap();
+    assert!(
+        matches!(launch, DeprovisionResult::Triggered { .. }),
+        "{launch:?}"
+    );
+    assert!(polls.iter().all(|poll| !poll.is_finished()));
+}
+
+/// Not every controller knows how not to count, and not every one says so twice.
+#[tokio::test]
+async fn a_controller_that_insists_on_counting_is_let_count() {
+    let server = MockServer::start().await;
+    let version = json!({"version": "4.5.0"});
+    Mock::given(path("/api/v2/ping/"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(version))
+        .mount(&server)
+        .await;
+    let refusal = json!({"detail": "Invalid parameter: count_disabled"});
+    Mock::given(path("/api/v2/unified_jobs/"))
+        .and(query_param("count_disabled", "1"))
+        .respond_with(ResponseTemplate::new(400).set_body_json(refusal))
+        .expect(1)
+        .mount(&server)
+        .await;
+    let row = |id: u64| json!({"id": id, "type": "job", "status": "running"});
+    let list = json!({"count": 2, "next": null, "results": [row(1), row(2)]});
+    Mock::given(path("/api/v2/unified_jobs/"))
+        .and(query_param_is_missing("count_disabled"))
+        .respond_with(ResponseTemplate::new(200).set_body_json(list))
+        .expect(2)
+        .mount(&server)
+        .await;
+    let mut s = setup().await;
+    let mut config = s.aap.config().clone();
+    config.url = server.uri();
+    s.aap = AapProvider::with_clock(config, s.clock.clone()).unwrap();
+    for _ in 0..2 {
+        assert_eq!(s.all(&[1, 2]).await, [JobState::Running, JobState::Running]);
+        s.clock.advance(Duration::from_secs(60));
+    }
 }

@@ -6,7 +6,7 @@
     reason = "a test that panics has failed"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
@@ -82,6 +82,40 @@ impl Setup {
     }
 }
 
+/// Lets the others go on; of paused time, little passes.
+async fn until(mut done: impl FnMut() -> bool) {
+    for n in 1..1_000_000 {
+        if done() {
+            return;
+        }
+        tokio::task::yield_now().await;
+        if n % 1_000 == 0 {
+            tokio::time::advance(Duration::from_millis(10)).await;
+        }
+    }
+    assert!(done(), "it does not come");
+}
+
+/// What is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl std::io::Write for Log {
+    fn write(&mut self, text: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(text)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 async fn next(events: &mut provider_aap::JobEvents) -> (JobRef, JobState) {
     let next = tokio::time::timeout(Duration::from_secs(20), events.next());
     next.await.unwrap().unwrap()
@@ -115,20 +149,35 @@ async fn the_end_of_a_job_is_told_by_the_websocket_and_read_over_rest() {
 }
 
 /// What happens while nobody listens is not told again; the connection is made anew all the same.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_lost_connection_is_made_anew() {
-    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 0).await;
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 1_000).await;
     let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
     s.listen();
-    s.listeners(1).await;
-    assert_eq!(s.state(job).await, JobState::Pending);
+    until(|| s.sim.listeners() == 1).await;
+    // Whoever spins keeps the time from passing by itself.
+    let state = tokio::select! {
+        biased;
+        state = s.state(job) => state,
+        () = until(|| false) => unreachable!(),
+    };
+    assert_eq!(state, JobState::Pending);
     let mut events = s.aap.job_events();
     s.sim.hang_up();
-    s.listeners(0).await;
+    until(|| s.sim.listeners() == 0).await;
     s.clock.advance(Duration::from_secs(30));
-    s.listeners(1).await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    until(|| s.sim.listeners() == 1).await;
+    // What happened while nobody listened is not told again.
+    assert!(futures::FutureExt::now_or_never(events.next()).is_none());
     s.clock.advance(Duration::from_secs(40));
-    assert_eq!(next(&mut events).await.1, JobState::Succeeded);
+    let told = std::cell::Cell::new(None);
+    until(|| {
+        told.set(futures::FutureExt::now_or_never(events.next()).flatten());
+        told.take()
+            .is_some_and(|(told, _)| told.id == job.to_string())
+    })
+    .await;
 }
 
 /// The controller tells of a cancel before there is one: what counts is what REST says.
@@ -204,11 +253,52 @@ async fn the_stream_of_wake_ups_listens_and_names_jobs_that_have_ended() {
     s.listeners(0).await;
 }
 
+/// Who listens twice costs the controller one connection; when the first goes, the other takes over.
 #[tokio::test]
+async fn one_connection_is_enough() {
+    let mut s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 32).await;
+    let config = s.aap.config().clone().with_push();
+    s.aap = Arc::new(AapProvider::with_clock(config, s.clock.clone()).unwrap());
+    let listen = || {
+        let mut wake_ups = s.aap.wake_ups().unwrap();
+        tokio::spawn(async move { while wake_ups.next().await.is_some() {} })
+    };
+    let (first, second) = (listen(), listen());
+    s.listeners(1).await;
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(s.sim.listeners(), 1);
+    first.abort();
+    assert!(first.await.unwrap_err().is_cancelled());
+    s.sim.hang_up();
+    s.listeners(1).await;
+    assert!(!second.is_finished());
+}
+
+/// A credential that is refused is tried again, and what is logged of it does not hold it.
+#[tokio::test(start_paused = true)]
 async fn a_credential_that_is_refused_is_tried_again_later_and_never_shown() {
     let s = setup(Layout::Controller, Auth::token("wr0ng-t0ken"), 0).await;
-    let listening = tokio::time::timeout(Duration::from_millis(300), s.aap.listen());
-    assert!(listening.await.is_err(), "it goes on for ever");
+    let log = Log::default();
+    let subscriber = tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::TRACE)
+        .with_writer({
+            let log = log.clone();
+            move || log.clone()
+        })
+        .finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    s.listen();
+    // By the log: a connection that is refused is no listener.
+    let tries = || log.text().matches("no events of the controller").count();
+    for n in 1..4 {
+        until(|| tries() == n).await;
+        tokio::time::advance(Duration::from_secs(4)).await;
+    }
+    let text = log.text();
+    assert!(text.contains("websocket answered 403"), "{text}");
+    assert!(!text.contains("wr0ng"), "{text}");
     assert_eq!(s.sim.listeners(), 0);
 }
 
