@@ -129,8 +129,14 @@ impl AapProvider {
         tracked: &TrackedJob,
         job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
-        let (body, job, now) = self.watch(&tracked.job).await?;
+        let (body, job, now, is_whole) = self.watch(&tracked.job).await?;
         let mut status = self.judge(&body, job, now).await?;
+        if !is_whole {
+            status.settled = false;
+            "it has ended; what the controller knows of it is asked in turn"
+                .clone_into(&mut status.message);
+            return Ok(status);
+        }
         if status.state == JobState::Succeeded && job_type == JobType::Provision {
             status
                 .reconciled_version
@@ -152,20 +158,23 @@ impl AapProvider {
         self.monitor.subscribe()
     }
 
-    /// A job as the rounds have seen it, or as it is now; with what lists lack where that matters.
+    /// A job as the rounds have seen it, or as it is now; and whether with what lists lack where that
+    /// matters: after many failures at once it comes later.
     async fn watch(
         &self,
         job: &JobRef,
-    ) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
+    ) -> Result<(Arc<JobBody>, JobRef, Timestamp, bool), ProviderError> {
         let (Ok(id), Some(kind)) = (job.id.parse(), known_kind(&job.kind)) else {
             // What is rare is kept apart: most polls are answered at once, and need little room.
-            return Box::pin(self.read(job)).await;
+            let (body, job, now) = Box::pin(self.read(job)).await?;
+            return Ok((body, job, now, true));
         };
         let seen = self.monitor.seen(kind, id).await?;
         let mut found = job.clone();
         // A record of another name for this provider is one of ours, now that it was found here.
         found.provider.clone_from(&self.config.name);
-        Ok((Arc::clone(&seen.body), found, seen.now))
+        let is_whole = !seen.lacks_detail();
+        Ok((Arc::clone(&seen.body), found, seen.now, is_whole))
     }
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.

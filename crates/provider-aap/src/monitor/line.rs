@@ -46,6 +46,8 @@ pub(super) struct Watched {
     /// leave out.
     pub(super) lasting: Option<&'static str>,
     pub(super) shown_until: Option<Instant>,
+    /// Whether somebody was told of its end without what the job itself tells of it.
+    pub(super) owes_detail: bool,
     /// How many rows a page had that should have held it.
     pub(super) missed: Option<usize>,
     pub(super) waiters: Vec<oneshot::Sender<Told>>,
@@ -63,6 +65,7 @@ impl Watched {
             last: None,
             lasting: None,
             shown_until: None,
+            owes_detail: false,
             missed: None,
             waiters: Vec::new(),
         }
@@ -182,6 +185,11 @@ impl Line {
 
     pub(super) fn first_hint(&self) -> Option<Instant> {
         self.hinted.first().map(|(since, _)| *since)
+    }
+
+    /// How many are to be asked about by themselves, or a few more.
+    pub(super) fn singles(&self) -> usize {
+        self.alone.len()
     }
 
     pub(super) fn hints(&self) -> usize {

@@ -123,7 +123,7 @@ impl Seen {
     }
 
     /// Lists drop what tells why, and whether the end is one.
-    fn lacks_detail(&self) -> bool {
+    pub(crate) fn lacks_detail(&self) -> bool {
         self.has_failed() && !self.is_detail
     }
 
@@ -254,7 +254,7 @@ impl Monitor {
     }
 
     /// The job as it was seen within the last round, or as it is now; an end that is no success with
-    /// what lists lack.
+    /// what lists lack, unless so many jobs have failed at once that this would take long.
     pub(crate) async fn seen(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
         let inner = &self.0;
         let told = {

@@ -9,7 +9,7 @@ use provider_core::{JobState, ProviderError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::line::{Line, Place, Watched};
+use super::line::{Last, Line, Place, Watched};
 use super::pace::{Pace, Usual};
 use super::{MonitorConfig, Rows, Seen};
 
@@ -27,6 +27,8 @@ const WINDOW: Duration = Duration::from_millis(20);
 const HINT_GAP: Duration = Duration::from_millis(400);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// While more jobs than this wait to be asked about by themselves, nobody waits for what a page lacks.
+const LONG_LINE: usize = 32;
 /// For so long after a cancel its end is waited for with short intervals.
 const CANCEL_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -44,7 +46,12 @@ pub(super) struct Schedule {
     line: Line,
     usual: Usual,
     were_few: bool,
-    last_page: Option<Instant>,
+    /// The last page of the round or single question, and which of them it was.
+    last_asked: Option<Instant>,
+    single_was_last: bool,
+    /// Whether nothing was to be asked for a while, and until when that is made up for.
+    was_shut: bool,
+    recovering_until: Option<Instant>,
     last_hints: Option<Instant>,
     last_clearing: Option<Instant>,
 }
@@ -99,7 +106,10 @@ impl Schedule {
             line: Line::default(),
             usual: Usual::default(),
             were_few: true,
-            last_page: None,
+            last_asked: None,
+            single_was_last: false,
+            was_shut: false,
+            recovering_until: None,
             last_hints: None,
             last_clearing: None,
         }
@@ -133,11 +143,16 @@ impl Schedule {
         // As long as the rounds keep up, what they have seen is good; else it is waited for.
         if !few
             && let Some(last) = &job.last
-            && !last.seen.lacks_detail()
+            && !(last.seen.lacks_detail() && self.line.singles() < LONG_LINE)
             && now.saturating_duration_since(last.at) < last.good_for
             && !is_old(&last.seen, last.good_for)
         {
-            return Asked::Known(last.seen.clone());
+            let seen = last.seen.clone();
+            if seen.lacks_detail() && job.place == Place::Rest {
+                job.owes_detail = true;
+                self.line.put(id, job, Place::Alone);
+            }
+            return Asked::Known(seen);
         }
         if !may_ask {
             return Asked::Refused;
@@ -193,7 +208,7 @@ impl Schedule {
         self.hint(id, now);
     }
 
-    /// The time between two pages: a recovery is at most twice as fast as the steady course.
+    /// The time between two questions: a recovery is at most twice as fast as the steady course.
     pub(super) fn gap(&self) -> Duration {
         let pages = self.jobs.len() / self.page_size;
         if pages == 0 {
@@ -214,34 +229,46 @@ impl Schedule {
             self.leave_the_round();
         }
         self.were_few = few;
+        if std::mem::take(&mut self.was_shut) {
+            self.recovering_until = Some(now + self.interval * 3);
+        }
+        // After an outage much has happened at once, and single questions take turns with pages, where
+        // there are any: both together go out at the pace of pages.
+        let is_recovering = self.recovering_until > Some(now);
+        let are_free = few || !may.lists || !is_recovering;
+        let earliest = self.last_asked.map(|at| at + self.gap());
+        let is_turn = earliest.is_none_or(|at| at <= now);
+        let page_due = self.line.first_due().filter(|_| !few && may.page);
+        let page_waits = self.single_was_last && page_due.is_some_and(|due| due <= now);
         if may.single
+            && (are_free || (is_turn && !page_waits))
             && let Some((id, job)) = self.line.next_alone(&mut self.jobs)
         {
+            if !are_free {
+                (self.last_asked, self.single_was_last) = (Some(now), true);
+            }
             return Next::One(id, job.kind);
         }
         let never = now + self.interval;
-        if few || !may.page {
+        if few {
             return Next::At(never);
         }
-        let hints = self
-            .line
-            .first_hint()
-            .map(|since| self.hints_at(since, now));
-        let round = self.line.first_due().map(|due| {
-            let earliest = self.last_page.map(|at| at + self.gap());
-            earliest.map_or(due, |at| at.max(due))
-        });
+        let in_turn = |at: Instant| earliest.map_or(at, |earliest| earliest.max(at));
+        let single = (may.single && self.line.singles() > 0).then(|| in_turn(now));
+        let single = single.filter(|at| *at > now).unwrap_or(never);
+        let hints = self.line.first_hint().filter(|_| may.page);
+        let hints = hints.map(|since| self.hints_at(since, now));
+        let round = page_due.map(in_turn);
         let at = [hints, round].into_iter().flatten().min().unwrap_or(never);
         if at > now {
-            return Next::At(at);
+            return Next::At(at.min(single));
         }
         let are_hints = hints.is_some_and(|at| at <= now);
-        let last = if are_hints {
-            &mut self.last_hints
+        if are_hints {
+            self.last_hints = Some(now);
         } else {
-            &mut self.last_page
-        };
-        *last = Some(now);
+            (self.last_asked, self.single_was_last) = (Some(now), false);
+        }
         let (ids, but) = self.fit(now, are_hints);
         if may.lists && ids.len() > 1 {
             return Next::Page(ids, but);
@@ -344,10 +371,9 @@ impl Schedule {
             self.line.put(id, job, Place::Alone);
             return None;
         }
-        let is_news = job
-            .last
-            .as_ref()
-            .is_none_or(|last| last.seen.state() != state);
+        let is_other = |last: &Last| last.seen.state() != state;
+        let is_owed = seen.is_detail && std::mem::take(&mut job.owes_detail);
+        let is_news = is_owed || job.last.as_ref().is_none_or(is_other);
         let (wait, place) = if state.is_terminal() {
             if is_news {
                 self.usual.ended(&seen);
@@ -368,12 +394,13 @@ impl Schedule {
             };
             (wait, place)
         };
-        let place = if seen.lacks_detail() && !job.waiters.is_empty() {
-            Place::Alone
-        } else {
+        let lacks_detail = seen.lacks_detail() && !job.waiters.is_empty();
+        let is_long = self.line.singles() >= LONG_LINE;
+        if !lacks_detail || is_long {
             job.tell(&Ok(seen.clone()));
-            place
-        };
+            job.owes_detail |= lacks_detail;
+        }
+        let place = if lacks_detail { Place::Alone } else { place };
         job.saw(seen, now, good_for(wait, self.interval));
         self.line.put(id, job, place);
         is_news.then_some(Change {
@@ -495,6 +522,7 @@ impl Schedule {
 
     /// Everybody who waits is told this error, and what was to be asked soon comes later.
     pub(super) fn refuse(&mut self, error: &ProviderError, now: Instant) {
+        self.was_shut = true;
         for (id, job) in &mut self.jobs {
             job.tell(&Err(error.clone()));
             if job.place == Place::Alone {

@@ -179,6 +179,7 @@ fn poll_for_ever(monitor: &Monitor, count: u64, seen: &Arc<Mutex<HashMap<u64, In
             for n in 0.. {
                 if let Ok(row) = monitor.seen(KIND, id).await
                     && row.state().is_terminal()
+                    && !row.lacks_detail()
                 {
                     seen.lock().unwrap().entry(id).or_insert_with(Instant::now);
                     return;
