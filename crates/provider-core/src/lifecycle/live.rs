@@ -320,7 +320,7 @@ fn next_cancel(rules: &Rules<'_>, record: &JobRecord) -> Timestamp {
 fn cancel_round(rules: &Rules<'_>, n: u32) -> Duration {
     let doublings = n.min(6);
     let further = n - doublings;
-    let delays = (1_u32 << doublings) - 1 + further.saturating_mul(64);
+    let delays = ((1_u32 << doublings) - 1).saturating_add(further.saturating_mul(64));
     rules.s.policy.cancel_retry.saturating_mul(delays)
 }
 
