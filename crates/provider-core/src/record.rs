@@ -70,7 +70,8 @@ pub struct JobRecord {
     pub failures: u32,
     /// Nothing new is launched before this moment: the back-off, with its jitter.
     pub retry_at: Option<Timestamp>,
-    /// The retry request (an annotation's value, say) that this attempt answers.
+    /// The last retry request (an annotation's value, say) that was answered, by this attempt or by
+    /// one before it.
     pub retry_request: Option<String>,
     /// Members that this version does not know; written back unchanged.
     pub unknown: BTreeMap<String, Value>,
