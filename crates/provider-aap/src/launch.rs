@@ -46,6 +46,9 @@ impl AapProvider {
             self.templates.forget(&name);
             return Err(error.into());
         }
+        self.client.skew.allows_launches()?;
+        // Whatever waits has been waited for.
+        request.in_time(self.clock.now())?;
         let what = format!("the launch of {template}");
         let body = json!({ "extra_vars": Value::Object(vars) });
         let answer = self

@@ -257,6 +257,9 @@ pub struct FindRequest {
     /// A moment before the launch, by our clock: backends may search from there on, with slack
     /// for clocks that differ. None searches everything.
     pub not_before: Option<Timestamp>,
+    /// A moment by which the launch was carried out, or never was; by our clock, as above. None
+    /// searches up to the present.
+    pub not_after: Option<Timestamp>,
 }
 
 impl FindRequest {
@@ -268,6 +271,7 @@ impl FindRequest {
             job_type,
             token,
             not_before: None,
+            not_after: None,
         }
     }
 
@@ -275,6 +279,13 @@ impl FindRequest {
     #[must_use]
     pub fn not_before(mut self, moment: Timestamp) -> Self {
         self.not_before = Some(moment);
+        self
+    }
+
+    /// The same search up to a moment.
+    #[must_use]
+    pub fn not_after(mut self, moment: Timestamp) -> Self {
+        self.not_after = Some(moment);
         self
     }
 }

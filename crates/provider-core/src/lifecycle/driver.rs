@@ -374,7 +374,7 @@ impl Run<'_> {
     }
 
     async fn ask(&self, call: Call, asked: &JobRecord) -> Option<Observation> {
-        let (owner, _) = self.registry.owner(asked)?;
+        let (owner, caps) = self.registry.owner(asked)?;
         let provider = self.registry.get(owner)?;
         Some(match call {
             Call::Launch(_) => {
@@ -412,8 +412,11 @@ impl Run<'_> {
             Call::Find(_) => {
                 let mut query =
                     FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?);
-                // The first launch of the token: a later one may be a repetition.
-                query.not_before = asked.timestamp.or(asked.sent_at);
+                // From the first launch of the token to the last one, whose clock may be another's.
+                let moments = || asked.timestamp.into_iter().chain(asked.sent_at);
+                let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
+                query.not_before = moments().min();
+                query.not_after = moments().max().map(|at| add(at, window));
                 Observation::Found(provider.find_launched(&query).await)
             }
         })
