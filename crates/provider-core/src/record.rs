@@ -116,12 +116,14 @@ pub enum Reason {
     PurgeSuspected,
     /// The provider proved that there was nothing to remove.
     Skipped,
+    /// The job was started without what it was to be given. It is ended, and has failed however it ends.
+    Stray,
     /// A word of a newer version.
     Other(String),
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 16] = [
+    const WORDS: [(Self, &'static str); 17] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
         (Self::HeldBack, "HeldBack"),
@@ -138,6 +140,7 @@ impl Reason {
         (Self::Duplicate, "Duplicate"),
         (Self::PurgeSuspected, "PurgeSuspected"),
         (Self::Skipped, "Skipped"),
+        (Self::Stray, "Stray"),
     ];
 
     /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.

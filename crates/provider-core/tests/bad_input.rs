@@ -296,6 +296,7 @@ fn wild_record() -> impl Strategy<Value = JobRecord> {
         "Duplicate",
         "PurgeSuspected",
         "Skipped",
+        "Stray",
         "Invented",
     ]);
     let time = prop::sample::select(vec![

@@ -15,14 +15,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::lifecycle::{
-    Context, Hold, LAUNCH_LEASE, Observation, Policy, ProviderRegistry, Standing, absorb,
+    Block, Context, Hold, LAUNCH_LEASE, Observation, Policy, ProviderRegistry, Standing, absorb,
 };
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight,
     Provider, ProviderError, ProvisionResult, Reason, Resource, TrackedJob, TriggerError, clock,
 };
-use provider_testkit::FakeProvider;
+use provider_testkit::{FakeProvider, Function, Trouble};
 use support::{Life, START, endless, object, policy};
 
 fn at(seconds: u64) -> Timestamp {
@@ -328,10 +328,8 @@ async fn a_receipt_names_launches_whose_job_was_never_known() {
         endless().with_capabilities(|c| c.find_launched = false),
         policy(|p| p.deletion.abandon_after = Some("2h".parse().unwrap())),
     );
-    life.fake.trouble(
-        provider_testkit::Function::TriggerProvision,
-        provider_testkit::Trouble::LosesAnswer,
-    );
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
     life.step().await;
     life.delete();
     life.pass(3 * 3_600);
@@ -340,4 +338,115 @@ async fn a_receipt_names_launches_whose_job_was_never_known() {
     let token = life.records()[0].token.clone().unwrap();
     assert_eq!(receipt.in_doubt.len(), 1);
     assert!(receipt.in_doubt[0].contains(token.as_str()), "{receipt:?}");
+}
+
+// ---- jobs that are not what was launched ----
+
+/// A life whose launch starts a job without what it was to be given.
+async fn astray(policy: Policy) -> Life {
+    let life = Life::with(endless(), policy);
+    let request = LaunchRequest::new(object("vm"), OperationToken::from_random(9));
+    let job = life.fake.trigger_provision(&request).await.unwrap().job;
+    let error = ProviderError::new(
+        Effect::MaybeSent,
+        ErrorKind::Invalid,
+        "variables are ignored",
+    );
+    life.fake.trouble(
+        Function::TriggerProvision,
+        Trouble::Fails(error.with_stray_job(job)),
+    );
+    life
+}
+
+#[tokio::test]
+async fn a_job_gone_astray_is_ended_and_not_repeated() {
+    let mut life = astray(Policy::default()).await;
+    life.fake.next_ending(JobState::Succeeded);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::Held(_)))
+        .await;
+    assert_eq!(outcome.standing, Standing::Held(Hold::Stray { attempt: 1 }));
+    assert!(life.fake.count(Function::Cancel) >= 1);
+    let record = &life.records()[0];
+    assert_eq!((record.state, record.failures), (JobState::Failed, 1));
+    assert_eq!(record.message, "variables are ignored");
+    life.for_a_while(Duration::from_secs(100 * 3_600)).await;
+    assert_eq!(life.jobs(), 1);
+    life.desired.retry_request = Some("mended".to_owned());
+    life.step().await;
+    assert_eq!(life.jobs(), 2);
+}
+
+#[tokio::test]
+async fn deletion_waits_for_the_end_of_a_job_gone_astray() {
+    let mut life = astray(Policy::default()).await;
+    life.fake.trouble(
+        Function::Cancel,
+        Trouble::Fails(ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::Forbidden,
+            "not allowed",
+        )),
+    );
+    life.step().await;
+    life.delete();
+    let outcome = life.step().await;
+    assert!(
+        matches!(outcome.standing, Standing::InProgress { attempt: 1, .. }),
+        "{:?}",
+        outcome.standing
+    );
+    assert_eq!(life.jobs(), 1);
+    life.until(|_| life.jobs() == 2).await;
+    assert!(life.fake.jobs()[0].state.is_terminal());
+    assert_eq!(life.fake.jobs()[1].job_type, JobType::Deprovision);
+}
+
+#[test]
+fn a_job_gone_astray_has_failed_however_it_ends() {
+    let mut stray = sent(JobType::Deprovision, 1);
+    stray.set_job_ref(JobRef::new("fake", "job", "9"));
+    (stray.reason, stray.state) = (Some(Reason::Stray), JobState::Running);
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled] {
+        let mut status = JobStatus::new(JobRef::new("fake", "job", "9"), state);
+        status.settled = true;
+        let ended = seen(&[stray.clone()], &stray, &Observation::Status(Ok(status)));
+        assert_eq!(
+            (ended[0].state, &ended[0].reason),
+            (JobState::Failed, &Some(Reason::Stray))
+        );
+    }
+    // It is not taken for succeeded when it is purged either, and not purged by one mistake.
+    let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "gone");
+    let once = seen(&[stray.clone()], &stray, &Observation::Status(Err(gone())));
+    assert!(once[0].may_be_live());
+    assert_eq!(seen(&once, &once[0], &Observation::Status(Err(gone()))), []);
+    let mut later = once[0].clone();
+    later.state_since = Some(at(0));
+    let twice = seen(&[later.clone()], &later, &Observation::Status(Err(gone())));
+    assert_eq!(
+        (twice[0].state, &twice[0].reason),
+        (JobState::Failed, &Some(Reason::Stray))
+    );
+}
+
+#[tokio::test]
+async fn a_search_that_always_fails_is_ended_by_a_person() {
+    let mut life = Life::new(endless());
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+    for _ in 0..500 {
+        let error = ProviderError::new(Effect::Unreadable, ErrorKind::Unavailable, "no end");
+        life.fake
+            .trouble(Function::FindLaunched, Trouble::Fails(error));
+    }
+    let block = Block::AmbiguousLaunch { attempt: 1 };
+    life.until(|o| o.standing == Standing::Blocked(block.clone()))
+        .await;
+    life.for_a_while(Duration::from_secs(3_600)).await;
+    assert_eq!(life.jobs(), 1);
+    life.desired.retry_request = Some("looked".to_owned());
+    life.step().await;
+    assert_eq!(life.jobs(), 2);
 }

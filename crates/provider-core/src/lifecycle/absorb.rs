@@ -107,7 +107,10 @@ pub fn absorb(
             deprovisioned(records, &mut record, &mut others, result, context);
         }
         Observation::Provisioned(Err(error)) | Observation::Deprovisioned(Err(error)) => {
-            not_launched(&mut record, error, context);
+            match error.error().stray_job() {
+                Some(job) => stray(records, &mut record, &mut others, job, error, context),
+                None => not_launched(&mut record, error, context),
+            }
         }
         Observation::Status(Ok(status)) => apply(&mut record, status, context),
         Observation::Canceled(Ok(CancelResult::Finished(status))) => {
@@ -258,6 +261,29 @@ fn provision_record(
     (record != *known).then_some(record)
 }
 
+/// A launch that started a job which is not the one that was wanted.
+fn stray(
+    records: &[JobRecord],
+    record: &mut JobRecord,
+    others: &mut Vec<JobRecord>,
+    job: &crate::JobRef,
+    error: &TriggerError,
+    context: &Context<'_>,
+) {
+    let named = launched(
+        records,
+        record,
+        others,
+        job.clone(),
+        JobState::Pending,
+        context,
+    );
+    if is_job_of(named, job) {
+        named.reason = Some(Reason::Stray);
+        named.set_message(&error.error().to_string());
+    }
+}
+
 fn not_launched(record: &mut JobRecord, error: &TriggerError, context: &Context<'_>) {
     if record.job_id.is_some() {
         return;
@@ -364,7 +390,13 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     if record.reason == Some(Reason::PurgeSuspected) {
         record.reason = None;
     }
-    move_to(record, status.state, context.now);
+    let stray = record.reason == Some(Reason::Stray);
+    let state = match status.state {
+        // Whatever it did, it did not do what it was launched for.
+        JobState::Succeeded | JobState::Canceled if stray => JobState::Failed,
+        state => state,
+    };
+    move_to(record, state, context.now);
     record.doubtful = status.state.is_terminal() && !status.settled;
     record.started_at = status.started_at.or(record.started_at);
     record.finished_at = if status.state.is_terminal() {
@@ -372,7 +404,7 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     } else {
         None
     };
-    if !status.message.is_empty() || status.state.is_terminal() {
+    if !stray && (!status.message.is_empty() || status.state.is_terminal()) {
         record.set_message(&status.message);
     }
     if was_live && !record.may_be_live() {
@@ -436,19 +468,29 @@ fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
     if fresh {
         return; // an accepted launch may take that long to be seen
     }
-    if record.reason == Some(Reason::PurgeSuspected) {
+    let stray = record.reason == Some(Reason::Stray);
+    let suspected = record.reason == Some(Reason::PurgeSuspected)
+        || (stray && record.state == JobState::Unknown);
+    if suspected {
         // Said twice. Where the token can be looked for, that settles it; otherwise this does, unless
         // both were said in one breath: one mistake is not two proofs.
         let apart = record.state_since.is_none_or(|since| {
             clock::since(context.now, since) >= context.policy.cancel_poll_interval
         });
-        if apart && !(context.capabilities.find_launched && record.token.is_some()) {
+        if apart && stray {
+            // It need not be found again to be known as failed.
+            move_to(record, JobState::Failed, context.now);
+            record.finished_at = Some(context.now);
+            failed(record, context);
+        } else if apart && !(context.capabilities.find_launched && record.token.is_some()) {
             *record = purged(record, context.policy, context.now, context.seed);
         }
         return;
     }
-    record.reason = Some(Reason::PurgeSuspected);
-    record.set_message("the backend does not know this job; making sure that it is gone");
+    if !stray {
+        record.reason = Some(Reason::PurgeSuspected);
+        record.set_message("the backend does not know this job; making sure that it is gone");
+    }
     record.state = JobState::Unknown;
     record.state_since = Some(context.now);
     record.doubtful = false;

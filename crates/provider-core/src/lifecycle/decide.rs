@@ -277,7 +277,8 @@ impl<'a> Rules<'a> {
         });
         // The provider's choice is about jobs that fail. A launch that was not carried out
         // is tried again, whatever the choice.
-        if newest.state == JobState::Failed && newest.may_have_run() && !blocks {
+        let stray = newest.reason == Some(Reason::Stray);
+        if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !stray {
             return self.release(
                 Ground::FailureDoesNotBlock,
                 Why::DeprovisionFailureIgnored(n),
@@ -300,6 +301,10 @@ impl<'a> Rules<'a> {
         if newest.state == JobState::Canceled && newest.cancel_requested_at.is_none() {
             let hold = Hold::CanceledByOthers { attempt: n };
             return Some(self.rest(Standing::Held(hold), None, Why::CanceledByOthers(n)));
+        }
+        if newest.reason == Some(Reason::Stray) {
+            let hold = Hold::Stray { attempt: n };
+            return Some(self.rest(Standing::Held(hold), None, Why::Stray(n)));
         }
         if newest.reason == Some(Reason::Purged) && self.s.policy.config.purge == Purge::Hold {
             let hold = Hold::Purged { attempt: n };
