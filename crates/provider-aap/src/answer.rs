@@ -165,7 +165,7 @@ async fn read_body(
     }
 }
 
-fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
+pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
     let text = headers.get(name)?.to_str().ok()?;
     Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
 }
@@ -274,6 +274,13 @@ fn refusal(
                 None => limited,
             }
         }
+        // Said by what is in front of the controller, possibly after it has passed the request on.
+        code @ (408 | 499) => error(
+            intent.doubt(),
+            ErrorKind::Timeout,
+            format!("{what} was given up with {code} before the controller's answer{said}"),
+        )
+        .with_advice("check the time-outs of what is in front of the controller"),
         code @ 400..=499 => error(
             Effect::Rejected,
             ErrorKind::Invalid,

@@ -1,18 +1,20 @@
 //! One connection pool to one controller, with its base path discovered once.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use provider_core::{Effect, ErrorKind, ExtraVars, ProviderError, text};
+use provider_core::{Clock, Effect, ErrorKind, ExtraVars, ProviderError, text};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, header};
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use url::Url;
 
 use crate::answer::{self, Answer, Intent};
 use crate::config::{AapConfig, Auth, secret};
+use crate::shared::Shared;
+use crate::skew::Skew;
 use crate::{ConfigError, HttpConfig};
 
 /// Sends requests; knows nothing of jobs.
@@ -23,7 +25,10 @@ pub(crate) struct Client {
     origin: Url,
     /// API roots to try, most likely first, relative to the origin.
     candidates: Vec<&'static str>,
-    base: OnceCell<Url>,
+    base: Shared<Url>,
+    /// How far the controller's clock is from ours.
+    pub(crate) skew: Skew,
+    clock: Arc<dyn Clock>,
     cancel_timeout: Duration,
     /// Connections that become something else than HTTP; those begin as HTTP/1.1.
     #[cfg(feature = "push")]
@@ -42,13 +47,16 @@ impl std::fmt::Debug for Client {
 const CONTROLLER: &str = "api/v2/";
 const GATEWAY: &str = "api/controller/v2/";
 
+/// The longest URL of a job that is kept; the records' schema has the same bound.
+const MAX_URL: usize = 2_000;
+
 /// A length that validation has proved not to be negative.
 pub(crate) fn std_duration(duration: SignedDuration) -> Duration {
     Duration::try_from(duration).unwrap_or_default()
 }
 
 impl Client {
-    pub(crate) fn new(config: &AapConfig) -> Result<Self, ConfigError> {
+    pub(crate) fn new(config: &AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         let (origin, candidates) = roots(&config.url)?;
         Ok(Self {
             http: build(http_client(&config.http)?)?,
@@ -57,7 +65,9 @@ impl Client {
             auth: config.auth.clone(),
             origin,
             candidates,
-            base: OnceCell::new(),
+            base: Shared::new(),
+            skew: Skew::default(),
+            clock,
             cancel_timeout: std_duration(config.http.cancel_timeout),
         })
     }
@@ -164,15 +174,17 @@ impl Client {
 
     /// The API's root, discovered at the first use.
     pub(crate) async fn base(&self) -> Result<&Url, ProviderError> {
-        self.base.get_or_try_init(|| self.discover()).await
+        self.base.get_or_make(|| self.discover()).await
     }
 
     /// A path that the server gave us, on the server's origin.
     pub(crate) fn on_origin(&self, path: &str) -> Option<Url> {
-        // Only a path: an absolute URL would let an answer send our token elsewhere.
-        (path.starts_with('/') && !path.starts_with("//"))
-            .then(|| self.origin.join(path).ok())
-            .flatten()
+        if path.len() > MAX_URL || !path.starts_with('/') {
+            return None;
+        }
+        // What looks like a path can lead elsewhere ("//host", "/\\host"), and our token with it.
+        let url = self.origin.join(path).ok()?;
+        (url.origin() == self.origin.origin()).then_some(url)
     }
 
     async fn url(&self, path: &str) -> Result<Url, ProviderError> {
@@ -212,10 +224,14 @@ impl Client {
         if let Some(timeout) = timeout {
             request = request.timeout(timeout);
         }
+        let asked = self.clock.now();
         let response = request
             .send()
             .await
             .map_err(|error| answer::transport(&error, intent, what))?;
+        if let Some(theirs) = answer::date(response.headers(), &header::DATE) {
+            self.skew.note(asked, theirs, self.clock.now());
+        }
         answer::read(response, intent, what, |text| {
             self.redact(&secrets.redact(text))
         })
@@ -421,14 +437,22 @@ mod tests {
         }
     }
 
+    fn client() -> Client {
+        let config = AapConfig::new("https://h/api", Auth::token("abcd"));
+        Client::new(&config, Arc::new(provider_core::SystemClock)).unwrap()
+    }
+
     #[test]
     fn a_path_from_an_answer_stays_on_the_origin() {
-        let client = Client::new(&AapConfig::new("https://h/api", Auth::token("abcd"))).unwrap();
+        let client = client();
         assert_eq!(
             client.on_origin("/api/v2/jobs/1/").unwrap().as_str(),
             "https://h/api/v2/jobs/1/"
         );
         assert_eq!(client.on_origin("https://evil/api/v2/jobs/1/"), None);
-        assert_eq!(client.on_origin("//evil/x"), None);
+        for elsewhere in ["//evil/x", "/\\evil/x", "/\t/evil/x", "\\\\evil", "jobs/1/"] {
+            assert_eq!(client.on_origin(elsewhere), None, "{elsewhere}");
+        }
+        assert_eq!(client.on_origin(&format!("/{}", "x".repeat(3_000))), None);
     }
 }

@@ -342,7 +342,13 @@ pub(crate) fn secret(secret: &SecretString) -> &str {
 
 /// The URL without user name, password, query and fragment, all of which may hold secrets.
 fn shown(url: &str) -> String {
-    match url::Url::parse(url) {
+    // Without its scheme, "user:password@host" would be read as a URL of the scheme "user".
+    let with_scheme = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    match url::Url::parse(&with_scheme) {
         Ok(mut url) => {
             let _ = url.set_username("");
             let _ = url.set_password(None);
@@ -350,7 +356,10 @@ fn shown(url: &str) -> String {
             url.set_fragment(None);
             url.to_string()
         }
-        Err(_) => provider_core::text::bounded(url.rsplit('@').next().unwrap_or_default(), 200),
+        Err(_) => {
+            let place = url.split(['?', '#']).next().unwrap_or_default();
+            provider_core::text::bounded(place.rsplit('@').next().unwrap_or_default(), 200)
+        }
     }
 }
 
@@ -433,6 +442,24 @@ mod tests {
             }
         }
         assert!(config.to_string().contains("at https://host/ as token ***"));
+    }
+
+    #[test]
+    fn a_url_that_will_be_refused_shows_no_secret_either() {
+        for url in [
+            "admin:pa55word@host",
+            "admin:pa55word@host:port/?x=t0psecret",
+            "https://admin:pa55word@ho st/#t0psecret",
+        ] {
+            let config = AapConfig::new(url, Auth::token("abcd"));
+            for text in [format!("{config}"), format!("{config:?}")] {
+                assert!(
+                    !text.contains("pa55word") && !text.contains("t0psecret"),
+                    "{text}"
+                );
+                assert!(text.contains("ho"), "{text}");
+            }
+        }
     }
 
     #[test]

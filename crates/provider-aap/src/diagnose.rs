@@ -82,7 +82,7 @@ pub(crate) async fn diagnose(
     let Some(failed) = failed else {
         return Ok(Diagnosis::default());
     };
-    let name = text::bounded(&failed.name, 100);
+    let name = text::bounded(&client.redact(&failed.name), 100);
     let mut diagnosis = if failed.kind == "job" {
         of_job(client, &failed.id.to_string()).await?
     } else {
@@ -121,7 +121,7 @@ async fn of_job(client: &Client, id: &str) -> Result<Diagnosis, ProviderError> {
             .ok()
             .and_then(|body| {
                 Some(text::bounded(
-                    body.get("content")?.as_str()?,
+                    &client.redact(body.get("content")?.as_str()?),
                     text::MAX_TEXT,
                 ))
             })
@@ -131,7 +131,7 @@ async fn of_job(client: &Client, id: &str) -> Result<Diagnosis, ProviderError> {
     // What a task hides from the log must not come back through the output.
     let hidden = cause.is_some_and(|event| is_hidden(&event.event_data.res));
     Ok(Diagnosis {
-        message: cause.map(describe),
+        message: cause.map(|event| describe(event, &|text| client.redact(text))),
         details: details.filter(|_| !hidden),
     })
 }
@@ -141,10 +141,12 @@ fn is_hidden(res: &Value) -> bool {
         || res.get("censored").is_some()
 }
 
-fn describe(event: &Event) -> String {
+/// The texts are redacted before they are cut, or half a secret would be left.
+fn describe(event: &Event, redact: &dyn Fn(&str) -> String) -> String {
+    let bounded = |text: &str, max| text::bounded(&redact(text), max);
     let data = &event.event_data;
-    let task = text::bounded(data.task.as_deref().unwrap_or("a task"), 200);
-    let host = text::bounded(data.host.as_deref().unwrap_or("a host"), 100);
+    let task = bounded(data.task.as_deref().unwrap_or("a task"), 200);
+    let host = bounded(data.host.as_deref().unwrap_or("a host"), 100);
     if is_hidden(&data.res) {
         return format!("task \"{task}\" failed on {host}; its output is hidden by no_log");
     }
@@ -156,7 +158,7 @@ fn describe(event: &Event) -> String {
     let why = ["msg", "stderr", "reason", "exception"]
         .iter()
         .find_map(|name| data.res.get(*name)?.as_str())
-        .map(|why| text::bounded(why, 500))
+        .map(|why| bounded(why, 500))
         .filter(|why| !why.is_empty());
     match why {
         Some(why) => format!("task \"{task}\" {verb} {host}: {why}"),

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use provider_core::{Effect, ErrorKind, FindRequest, JobRef, JobStatus, ProviderError};
+use jiff::Timestamp;
+use provider_core::{Effect, ErrorKind, FindRequest, JobRef, JobStatus, ProviderError, clock};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -13,7 +14,8 @@ use serde_json::value::RawValue;
 use crate::AapProvider;
 use crate::status::{JobBody, collection, lenient};
 
-/// How far the controller's clock may be behind ours.
+/// How far the controller's clock may be from that of whoever launched: launches are refused when they
+/// are further apart than a minute less.
 const SLACK: Duration = Duration::from_secs(600);
 /// The largest page that the controller gives.
 const PAGE: usize = 200;
@@ -51,23 +53,35 @@ impl Row {
         match rows {
             (Ok(body), Ok(launched)) => Ok(Self { body, launched }),
             // It may be the one that is looked for.
-            _ => Err(ProviderError::new(
-                Effect::Unreadable,
-                ErrorKind::Protocol,
-                "a row of the controller's list of jobs is none",
-            )),
+            _ => Err(no_row()),
         }
     }
 }
 
+fn no_row() -> ProviderError {
+    ProviderError::new(
+        Effect::Unreadable,
+        ErrorKind::Protocol,
+        "a row of the controller's list of jobs is none",
+    )
+}
+
 impl AapProvider {
     pub(crate) async fn find(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
-        let since = query.not_before.map(|at| {
-            let earliest = at.checked_sub(SLACK).unwrap_or(at);
-            earliest.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
-        });
-        let narrow = since.as_deref().map(|since| ("created__gte", since));
-        self.search(narrow, |row| self.carries(row, query.token.as_str()))
+        let text = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
+        let earliest = query
+            .not_before
+            .map(|at| at.checked_sub(SLACK).unwrap_or(at));
+        let latest = query.not_after.map(|at| clock::add(at, SLACK));
+        let bounds = [
+            ("created__gte", earliest.map(text)),
+            ("created__lte", latest.map(text)),
+        ];
+        let narrow: Vec<(&str, &str)> = bounds
+            .iter()
+            .filter_map(|(name, at)| Some((*name, at.as_deref()?)))
+            .collect();
+        self.search(&narrow, |row| self.carries(row, query.token.as_str()))
             .await
     }
 
@@ -87,13 +101,13 @@ impl AapProvider {
         let holds = |row: &Launched| {
             row.launch_type == "manual" && holding.is_none_or(|text| row.extra_vars.contains(text))
         };
-        self.search(Some(("labels__name", label)), holds).await
+        self.search(&[("labels__name", label)], holds).await
     }
 
-    /// The jobs of the unified list that are meant, narrowed down by one filter there.
+    /// The jobs of the unified list that are meant, narrowed down by filters there.
     async fn search(
         &self,
-        narrow: Option<(&str, &str)>,
+        narrow: &[(&str, &str)],
         is_meant: impl Fn(&Launched) -> bool,
     ) -> Result<Vec<JobStatus>, ProviderError> {
         let mut found = Vec::new();
@@ -111,7 +125,7 @@ impl AapProvider {
                 ("count_disabled", "1"),
                 ("id__gt", after.as_str()),
             ];
-            filter.extend(narrow);
+            filter.extend_from_slice(narrow);
             let answer = self
                 .client
                 .get("unified_jobs/", &filter, "the list of jobs")
@@ -123,16 +137,15 @@ impl AapProvider {
             let rows = rows.collect::<Result<Vec<Row>, _>>()?;
             let newest = rows.iter().filter_map(|row| row.body.id).max();
             for row in rows {
-                if is_meant(&row.launched)
-                    && let Some(status) = self.row_status(&row, now).await?
-                {
-                    found.push(status);
+                if is_meant(&row.launched) {
+                    found.push(self.row_status(&row, now).await?);
                 }
             }
-            match newest.filter(|newest| full && *newest > last) {
-                Some(newest) => last = newest,
-                None => return Ok(found),
+            if !full {
+                return Ok(found);
             }
+            // Rows whose ids cannot be read would end the search before its end.
+            last = newest.filter(|newest| *newest > last).ok_or_else(no_row)?;
         }
         // An incomplete answer must not be read as "there is none".
         Err(ProviderError::new(
@@ -162,10 +175,11 @@ impl AapProvider {
     async fn row_status(
         &self,
         Row { body, launched }: &Row,
-        now: jiff::Timestamp,
-    ) -> Result<Option<JobStatus>, ProviderError> {
+        now: Timestamp,
+    ) -> Result<JobStatus, ProviderError> {
+        // It is one that was looked for; without its name it is not absent.
         let (Some(id), Some(_)) = (body.id, collection(&body.kind)) else {
-            return Ok(None);
+            return Err(no_row());
         };
         let mut job = JobRef::new(&self.config.name, &body.kind, id.to_string());
         if let Some(url) = launched
@@ -175,6 +189,6 @@ impl AapProvider {
         {
             job = job.with_url(url);
         }
-        self.judge(body, job, now).await.map(Some)
+        self.judge(body, job, now).await
     }
 }

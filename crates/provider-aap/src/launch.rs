@@ -46,6 +46,9 @@ impl AapProvider {
             self.templates.forget(&name);
             return Err(error.into());
         }
+        self.client.skew.allows_launches()?;
+        // Whatever waits has been waited for.
+        request.in_time(self.clock.now())?;
         let what = format!("the launch of {template}");
         let body = json!({ "extra_vars": Value::Object(vars) });
         let answer = self
@@ -105,7 +108,8 @@ impl AapProvider {
         vars
     }
 
-    /// The job runs without our variables: whatever it does, it is not for our object.
+    /// The job runs without our variables: whatever it does, it is not for our object. The engine ends it
+    /// and watches its end; the cancel at once keeps it from doing more.
     async fn withdraw(&self, template: &Template, job: &JobRef, collection: &str) -> ProviderError {
         let path = format!("{collection}/{}/cancel/", job.id);
         let cancelled = self.client.post_cancel(&path, "the cancel").await.is_ok();
@@ -115,11 +119,12 @@ impl AapProvider {
             "could NOT be cancelled"
         };
         ProviderError::new(
-            Effect::Rejected,
+            Effect::MaybeSent,
             ErrorKind::Invalid,
             format!("{template} ignores variables given at launch; its job {} ran without them and {done}", job.id),
         )
         .with_advice("enable \"Prompt on launch\" for the variables of the template")
+        .with_stray_job(job.clone())
     }
 }
 

@@ -49,6 +49,8 @@ mod preflight;
 mod provider;
 #[cfg(feature = "push")]
 mod push;
+mod shared;
+mod skew;
 mod status;
 mod templates;
 #[cfg(feature = "webhook")]

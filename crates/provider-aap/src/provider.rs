@@ -54,6 +54,9 @@ impl fmt::Display for AapProvider {
     }
 }
 
+/// A bound on the look into one workflow: 20,000 jobs, or 100 workflows within it.
+const MAX_CHILD_PAGES: usize = 100;
+
 #[derive(Deserialize)]
 struct List {
     results: Vec<JobBody>,
@@ -75,7 +78,7 @@ impl AapProvider {
     /// As [`new`](Self::new).
     pub fn with_clock(config: AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         config.validate()?;
-        let client = Arc::new(Client::new(&config)?);
+        let client = Arc::new(Client::new(&config, Arc::clone(&clock))?);
         let source = Arc::new(Jobs {
             client: Arc::clone(&client),
             clock: Arc::clone(&clock),
@@ -179,17 +182,7 @@ impl AapProvider {
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.
     async fn read(&self, job: &JobRef) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
-        if job.id.parse::<u64>().is_err() {
-            return Err(ProviderError::new(
-                Effect::NotSent,
-                ErrorKind::Invalid,
-                format!(
-                    "\"{}\" is not the id of a controller's job",
-                    text::bounded(&job.id, 60)
-                ),
-            )
-            .with_advice("this record belongs to another provider; register that one as well"));
-        }
+        own_id(job)?;
         let kinds: &[&str] = match job.kind.as_str() {
             "" => &["job", "workflow_job"],
             "workflow_job" => &["workflow_job"],
@@ -238,8 +231,7 @@ impl AapProvider {
             Certainty::Doubtful => false,
             Certainty::AskChildren => Box::pin(self.children_settled(&job.id, confirm)).await?,
         };
-        let mut status = body.to_status(job);
-        status.message = self.client.redact(&status.message);
+        let mut status = body.to_status(job, |text| self.client.redact(text));
         status.settled = status.state.is_terminal() && certain;
         if status.state.is_terminal() && !certain && status.message.is_empty() {
             "the end is not certain yet: the playbook may be running on"
@@ -248,37 +240,55 @@ impl AapProvider {
         Ok(status)
     }
 
-    /// Whether no job of a cancelled workflow may be running on.
+    /// Whether no job of a cancelled or failed workflow may be running on.
     async fn children_settled(
         &self,
         id: &str,
         confirm: Confirmation,
     ) -> Result<bool, ProviderError> {
-        let query = [
-            ("unified_job_node__workflow_job", id),
-            ("page_size", "200"),
-            ("order_by", "-id"),
-        ];
-        let answer = self
-            .client
-            .get("unified_jobs/", &query, "the jobs of the workflow")
-            .await?;
-        for row in answer.json::<List>()?.results {
-            let terminal = crate::map_status(&row.status).is_terminal();
-            // The list lacks what tells an end from a claimed end; the job itself has it.
-            let certain = match (terminal, row.certainty(confirm), row.id) {
-                (false, ..) => false,
-                (true, Certainty::Doubtful, Some(id)) if row.kind == "job" => {
-                    let job = JobRef::new(&self.config.name, "job", id.to_string());
-                    self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
-                }
-                (true, certainty, _) => certainty == Certainty::Settled,
+        // Pages to read: of which workflow, after which job. Workflows within it are looked into in turn.
+        let mut pages = vec![(id.to_owned(), 0_u64)];
+        for _ in 0..MAX_CHILD_PAGES {
+            let Some((workflow, after)) = pages.pop() else {
+                return Ok(true);
             };
-            if !certain {
-                return Ok(false);
+            let last = after.to_string();
+            let query = [
+                ("unified_job_node__workflow_job", workflow.as_str()),
+                ("page_size", "200"),
+                ("order_by", "id"),
+                ("id__gt", last.as_str()),
+            ];
+            let what = "the jobs of the workflow";
+            let answer = self.client.get("unified_jobs/", &query, what).await?;
+            let rows = answer.json::<List>()?.results;
+            if rows.len() >= 200 {
+                // A page without ids is read again and again, until the bound: nothing is certain then.
+                let newest = rows.iter().filter_map(|row| row.id).max();
+                pages.push((workflow, newest.unwrap_or(after)));
+            }
+            for row in rows {
+                let terminal = crate::map_status(&row.status).is_terminal();
+                // The list lacks what tells an end from a claimed end; the job itself has it.
+                let certain = match (terminal, row.certainty(confirm), row.id) {
+                    (false, ..) => false,
+                    (true, Certainty::AskChildren, Some(id)) => {
+                        pages.push((id.to_string(), 0));
+                        true
+                    }
+                    (true, Certainty::Doubtful, Some(id)) if row.kind == "job" => {
+                        let job = JobRef::new(&self.config.name, "job", id.to_string());
+                        self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
+                    }
+                    (true, certainty, _) => certainty == Certainty::Settled,
+                };
+                if !certain {
+                    return Ok(false);
+                }
             }
         }
-        Ok(true)
+        // More than was looked at: not certain before the limit.
+        Ok(false)
     }
 
     /// Adds what the job's events tell; a failure to do so leaves the status as it is.
@@ -286,11 +296,9 @@ impl AapProvider {
         match diagnose(&self.client, &status.job.kind, &status.job.id).await {
             Ok(found) => {
                 if let Some(message) = found.message {
-                    status.message = text::bounded(&self.client.redact(&message), text::MAX_TEXT);
+                    status.message = text::bounded(&message, text::MAX_TEXT);
                 }
-                status.details = found
-                    .details
-                    .map(|details| text::bounded(&self.client.redact(&details), text::MAX_TEXT));
+                status.details = found.details;
             }
             Err(error) => tracing::debug!("no diagnosis of {}: {error}", status.job),
         }
@@ -375,6 +383,7 @@ impl AapProvider {
     /// Asks a job to stop. What the controller answers to a cancel says little: a refusal may mean
     /// that the job has ended, so the job itself is looked at.
     async fn stop(&self, job: &JobRef) -> Result<CancelResult, ProviderError> {
+        own_id(job)?;
         let job = if collection(&job.kind).is_some() {
             job.clone()
         } else {
@@ -493,6 +502,21 @@ impl Source for Jobs {
         let now = answer.date.unwrap_or(at);
         Ok(Seen::new(body, now, at, true))
     }
+}
+
+/// The id of a job of a controller. Anything else may be a path to somewhere else.
+fn own_id(job: &JobRef) -> Result<u64, ProviderError> {
+    job.id.parse().map_err(|_| {
+        ProviderError::new(
+            Effect::NotSent,
+            ErrorKind::Invalid,
+            format!(
+                "\"{}\" is not the id of a controller's job",
+                text::bounded(&job.id, 60)
+            ),
+        )
+        .with_advice("this record belongs to another provider; register that one as well")
+    })
 }
 
 struct Unsettled {

@@ -134,6 +134,7 @@ impl JobBody {
     /// than the job has declared: `event_processing_finished` is false. The reaper's `failed` and
     /// an `error` of a job that was at work are of the same kind.
     pub(crate) fn certainty(&self, confirm: Confirmation) -> Certainty {
+        let workflow = self.kind == "workflow_job";
         let reaped = || {
             REAPED
                 .iter()
@@ -141,10 +142,10 @@ impl JobBody {
         };
         let suspect = match self.status.as_str() {
             "canceled" | "error" => true,
-            "failed" => reaped(),
+            // A workflow fails as soon as one of its jobs does, be it that the reaper said so.
+            "failed" => workflow || reaped(),
             _ => false,
         };
-        let workflow = self.kind == "workflow_job";
         let never_at_work = if workflow {
             self.started.is_none()
         } else {
@@ -153,13 +154,19 @@ impl JobBody {
         if !suspect || never_at_work {
             return Certainty::Settled;
         }
+        // The failure of a workflow is its own; what may be a lie are the ends of its jobs.
+        let own_end = workflow && self.status == "failed";
         let Some(finished) = self.finished else {
-            return Certainty::Doubtful;
+            return if own_end {
+                Certainty::AskChildren
+            } else {
+                Certainty::Doubtful
+            };
         };
         let age = clock::since(confirm.now, finished);
         if age >= confirm.limit.max(confirm.window) {
             Certainty::Settled
-        } else if age < confirm.window {
+        } else if age < confirm.window && !own_end {
             Certainty::Doubtful
         } else if workflow {
             Certainty::AskChildren
@@ -171,10 +178,10 @@ impl JobBody {
     }
 
     /// The status in the words of the contract.
-    pub(crate) fn to_status(&self, job: JobRef) -> JobStatus {
+    pub(crate) fn to_status(&self, job: JobRef, redact: impl Fn(&str) -> String) -> JobStatus {
         let state = map_status(&self.status);
         let mut status = JobStatus::new(job, state);
-        status.message = self.message(state);
+        status.message = self.message(state, redact);
         status.created_at = self.created;
         status.started_at = self.started;
         status.finished_at = self.finished.filter(|_| state.is_terminal());
@@ -185,9 +192,11 @@ impl JobBody {
         status
     }
 
-    /// The most telling text that the job itself has.
-    fn message(&self, state: JobState) -> String {
-        let explanation = text::bounded(&self.job_explanation, text::MAX_TEXT);
+    /// The most telling text that the job itself has. Redacted before it is cut, or half a secret would
+    /// be left.
+    fn message(&self, state: JobState, redact: impl Fn(&str) -> String) -> String {
+        let bounded = |text: &str, max| text::bounded(&redact(text), max);
+        let explanation = bounded(&self.job_explanation, text::MAX_TEXT);
         if !explanation.is_empty() {
             return explanation;
         }
@@ -195,7 +204,7 @@ impl JobBody {
             JobState::Failed => {
                 // The last line of a traceback says what, the others say where.
                 let last = self.result_traceback.trim_end().lines().last();
-                let last = text::bounded(last.unwrap_or_default(), text::MAX_TEXT);
+                let last = bounded(last.unwrap_or_default(), text::MAX_TEXT);
                 if last.is_empty() {
                     format!(
                         "the job ended as {} and gave no reason",
@@ -241,7 +250,7 @@ mod tests {
             r#"{"status": "successful", "id": "x", "elapsed": "long", "started": 5, "finished": null,
                 "artifacts": [1], "job_explanation": {"a": 1}, "canceled_on": "never"}"#,
         );
-        let status = body.to_status(JobRef::new("aap", "job", "1"));
+        let status = body.to_status(JobRef::new("aap", "job", "1"), str::to_owned);
         assert_eq!(status.state, JobState::Succeeded);
         assert_eq!(
             (status.started_at, status.elapsed, status.message.as_str()),

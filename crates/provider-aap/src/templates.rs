@@ -8,9 +8,9 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_core::{Clock, Effect, ErrorKind, ProviderError, clock, text};
 use serde::Deserialize;
-use tokio::sync::OnceCell;
 
 use crate::client::{Client, not_sent};
+use crate::shared::Shared;
 use crate::{TemplateKind, TemplateName};
 
 /// A template that exists.
@@ -72,7 +72,7 @@ impl fmt::Display for TemplateKind {
 }
 
 /// One lookup, shared by all who need it at the moment.
-type Slot = Arc<(Timestamp, OnceCell<Template>)>;
+type Slot = Arc<(Timestamp, Shared<Template>)>;
 
 #[derive(Debug, Default)]
 pub(crate) struct Templates {
@@ -97,12 +97,12 @@ impl Templates {
             Arc::clone(
                 slots
                     .entry(name.clone())
-                    .or_insert_with(|| Arc::new((now, OnceCell::new()))),
+                    .or_insert_with(|| Arc::new((now, Shared::new()))),
             )
         };
-        // A failed lookup leaves the cell empty: the next caller tries again.
+        // A failed lookup leaves the slot empty: whoever comes later tries again.
         slot.1
-            .get_or_try_init(|| look_up(client, name))
+            .get_or_make(|| look_up(client, name))
             .await
             .cloned()
             .map_err(|error| not_sent(&error))

@@ -236,7 +236,7 @@ async fn d06_a_name_is_a_value_and_never_a_piece_of_a_query() {
     for name in names {
         let mut config = config(&s.sim);
         config.templates.create = Some(TemplateName::new(name));
-        let aap = AapProvider::new(config).unwrap();
+        let aap = AapProvider::with_clock(config, s.clock.clone()).unwrap();
         aap.trigger_provision(&request(1)).await.unwrap();
         assert_eq!(s.sim.journal().last().unwrap().template, name);
     }
@@ -260,12 +260,13 @@ async fn d07_a_name_in_two_organizations_is_an_error_that_lists_them() {
     assert!(text.contains("name the organization"), "{text}");
     assert_eq!(s.sim.journal(), []);
 
-    let red = AapProvider::new(config(&s.sim).with_organization("Red")).unwrap();
+    let config_of_red = config(&s.sim).with_organization("Red");
+    let red = AapProvider::with_clock(config_of_red, s.clock.clone()).unwrap();
     red.trigger_provision(&request(1)).await.unwrap();
     let mut blue = config(&s.sim);
     let name = TemplateName::new(CREATE).in_organization("Blue");
     blue.templates.create = Some(name.of_kind(TemplateKind::WorkflowJobTemplate));
-    let launched = AapProvider::new(blue)
+    let launched = AapProvider::with_clock(blue, s.clock.clone())
         .unwrap()
         .trigger_provision(&request(2))
         .await
@@ -577,7 +578,8 @@ async fn d33_a_job_that_ran_without_our_variables_is_cancelled() {
     let s = setup(Template::job(CREATE).not_promptable().requiring(&["size"])).await;
     let request = request(1).with_extra_vars(ExtraVars::new().with("size", "small"));
     let error = s.aap.trigger_provision(&request).await.unwrap_err();
-    assert!(matches!(error, TriggerError::NotLaunched(_)));
+    assert!(matches!(error, TriggerError::Ambiguous(_)));
+    assert_eq!(error.error().stray_job().unwrap().id, "9");
     assert!(
         error
             .to_string()

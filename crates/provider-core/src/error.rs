@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::text;
+use crate::{JobRef, text};
 
 /// What a failed request did at the backend. The first thing to know about any error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -89,6 +89,7 @@ struct Inner {
     message: String,
     advice: String,
     retry_after: Option<Duration>,
+    stray_job: Option<JobRef>,
 }
 
 impl ProviderError {
@@ -101,6 +102,7 @@ impl ProviderError {
             message: text::bounded(message.as_ref(), text::MAX_TEXT * 3 / 4),
             advice: String::new(),
             retry_after: None,
+            stray_job: None,
         }))
     }
 
@@ -126,6 +128,20 @@ impl ProviderError {
     pub fn with_retry_after(mut self, delay: Duration) -> Self {
         self.0.retry_after = Some(delay);
         self
+    }
+
+    /// Adds the job that a launch has started although it failed: one without what it was to be given.
+    /// The engine ends it, and counts it as failed however it ends. For doubtful effects only.
+    #[must_use]
+    pub fn with_stray_job(mut self, job: JobRef) -> Self {
+        self.0.stray_job = Some(job);
+        self
+    }
+
+    /// The job that a failed launch has started nevertheless.
+    #[must_use]
+    pub fn stray_job(&self) -> Option<&JobRef> {
+        self.0.stray_job.as_ref()
     }
 
     /// What the request did.
@@ -207,7 +223,9 @@ pub enum TriggerError {
     #[error(transparent)]
     NotLaunched(ProviderError),
     /// A job may have been started. Sending again could start a second one: ask
-    /// [`Provider::find_launched`](crate::Provider::find_launched) instead.
+    /// [`Provider::find_launched`](crate::Provider::find_launched) instead. Where it is known which job
+    /// was started, and that it is not the one that was wanted, the error names it:
+    /// [`stray_job`](ProviderError::stray_job).
     #[error("the launch may have been carried out: {0}")]
     Ambiguous(ProviderError),
 }

@@ -10,13 +10,29 @@ pub fn number(records: &mut [JobRecord]) {
     let mut last = 0;
     let mut seen = std::collections::HashSet::new();
     for record in records.iter_mut().filter(|record| record.defect.is_none()) {
-        let usable = (1..=u64::MAX / 2).contains(&record.attempt);
-        if !usable || seen.contains(&record.attempt) {
+        if !is_usable(record.attempt) || seen.contains(&record.attempt) {
             record.attempt = last + 1;
         }
         seen.insert(record.attempt);
         last = last.max(record.attempt);
     }
+}
+
+/// Whether [`number`] has nothing to do.
+#[must_use]
+pub fn is_numbered(records: &[JobRecord]) -> bool {
+    // Histories are short: comparing all pairs is cheaper than a set.
+    let mut rest = records.iter().filter(|record| record.defect.is_none());
+    std::iter::from_fn(|| rest.next().map(|record| (record, rest.clone()))).all(
+        |(record, mut later)| {
+            is_usable(record.attempt) && later.all(|other| other.attempt != record.attempt)
+        },
+    )
+}
+
+/// Whether an attempt can have this number, and leaves room for others.
+fn is_usable(attempt: u64) -> bool {
+    (1..=u64::MAX / 2).contains(&attempt)
 }
 
 /// The attempt number for the next record: greater than every number in use.

@@ -10,9 +10,9 @@ use futures_core::Stream;
 use jiff::Timestamp;
 
 use crate::{
-    CancelResult, ConfigVersion, DeprovisionResult, ExtraVars, JobRecord, JobRef, JobStatus,
-    JobType, OperationToken, Preflight, ProviderError, ProvisionResult, Resource, TrackedJob,
-    TriggerError,
+    CancelResult, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars, JobRecord,
+    JobRef, JobStatus, JobType, OperationToken, Preflight, ProviderError, ProvisionResult,
+    Resource, TrackedJob, TriggerError,
 };
 
 /// Automation outside the cluster that creates and deletes resources by jobs.
@@ -41,7 +41,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Starts a job that brings the resource to its desired configuration.
     ///
     /// *Behaviour*: sends one launch request at most. Not idempotent: called twice it starts
-    /// two jobs. The token of the request is carried to the backend.
+    /// two jobs. The token of the request is carried to the backend. Nothing is sent after
+    /// [`send_by`](LaunchRequest::send_by): [`in_time`](LaunchRequest::in_time) is asked right
+    /// before the request leaves.
     ///
     /// *Errors*: [`TriggerError::NotLaunched`] when nothing was started for sure,
     /// [`TriggerError::Ambiguous`] in every other case.
@@ -186,6 +188,9 @@ pub struct LaunchRequest {
     pub config_version: Option<ConfigVersion>,
     /// What the caller adds.
     pub extra_vars: ExtraVars,
+    /// The last moment, by this process's clock, at which the request may leave; none without a limit.
+    /// Whoever leaves later may meet the launch of a replica that has taken over.
+    pub send_by: Option<Timestamp>,
 }
 
 impl LaunchRequest {
@@ -197,6 +202,7 @@ impl LaunchRequest {
             token,
             config_version: None,
             extra_vars: ExtraVars::new(),
+            send_by: None,
         }
     }
 
@@ -213,6 +219,29 @@ impl LaunchRequest {
         self.extra_vars = extra_vars;
         self
     }
+
+    /// The same launch, to be sent by this moment or not at all.
+    #[must_use]
+    pub fn send_by(mut self, moment: Timestamp) -> Self {
+        self.send_by = Some(moment);
+        self
+    }
+
+    /// Whether the request may still leave. Asked last of all, after every preparation that waits.
+    ///
+    /// # Errors
+    /// When it is too late; nothing was sent then.
+    pub fn in_time(&self, now: Timestamp) -> Result<(), ProviderError> {
+        if self.send_by.is_none_or(|last| now <= last) {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            Effect::NotSent,
+            ErrorKind::Timeout,
+            "the preparations of the launch took so long that it may not be sent any more",
+        )
+        .with_advice("see why lookups at the backend take so long; the launch is tried again"))
+    }
 }
 
 /// A search for the jobs of one launch.
@@ -228,6 +257,9 @@ pub struct FindRequest {
     /// A moment before the launch, by our clock: backends may search from there on, with slack
     /// for clocks that differ. None searches everything.
     pub not_before: Option<Timestamp>,
+    /// A moment by which the launch was carried out, or never was; by our clock, as above. None
+    /// searches up to the present.
+    pub not_after: Option<Timestamp>,
 }
 
 impl FindRequest {
@@ -239,6 +271,7 @@ impl FindRequest {
             job_type,
             token,
             not_before: None,
+            not_after: None,
         }
     }
 
@@ -246,6 +279,13 @@ impl FindRequest {
     #[must_use]
     pub fn not_before(mut self, moment: Timestamp) -> Self {
         self.not_before = Some(moment);
+        self
+    }
+
+    /// The same search up to a moment.
+    #[must_use]
+    pub fn not_after(mut self, moment: Timestamp) -> Self {
+        self.not_after = Some(moment);
         self
     }
 }

@@ -70,7 +70,8 @@ pub struct JobRecord {
     pub failures: u32,
     /// Nothing new is launched before this moment: the back-off, with its jitter.
     pub retry_at: Option<Timestamp>,
-    /// The retry request (an annotation's value, say) that this attempt answers.
+    /// The last retry request (an annotation's value, say) that was answered, by this attempt or by
+    /// one before it.
     pub retry_request: Option<String>,
     /// Members that this version does not know; written back unchanged.
     pub unknown: BTreeMap<String, Value>,
@@ -115,12 +116,14 @@ pub enum Reason {
     PurgeSuspected,
     /// The provider proved that there was nothing to remove.
     Skipped,
+    /// The job was started without what it was to be given. It is ended, and has failed however it ends.
+    Stray,
     /// A word of a newer version.
     Other(String),
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 16] = [
+    const WORDS: [(Self, &'static str); 17] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
         (Self::HeldBack, "HeldBack"),
@@ -137,6 +140,7 @@ impl Reason {
         (Self::Duplicate, "Duplicate"),
         (Self::PurgeSuspected, "PurgeSuspected"),
         (Self::Skipped, "Skipped"),
+        (Self::Stray, "Stray"),
     ];
 
     /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.

@@ -179,6 +179,41 @@ fn no_two_records_share_a_number_whoever_edited_them() {
     assert_eq!(numbers, [3, 4, 5, 6]);
 }
 
+#[tokio::test]
+async fn edited_numbers_are_corrected_before_anything_rests_on_them() {
+    let life = Life::new(FakeProvider::new("fake").ending_after(0));
+    life.step().await;
+    let mut twice = life.records();
+    twice.push(twice[0].clone());
+    life.store.inner.overwrite(life.object.key(), twice);
+    let numbers: Vec<u64> = life
+        .step()
+        .await
+        .records
+        .iter()
+        .map(|r| r.attempt)
+        .collect();
+    assert_eq!(numbers, [1, 2]);
+    let mut last = life.records();
+    last.truncate(1);
+    last[0].attempt = u64::MAX;
+    life.store.inner.overwrite(life.object.key(), last);
+    assert_eq!(life.step().await.records[0].attempt, 1);
+}
+
+#[tokio::test]
+async fn a_count_of_cancels_beyond_all_bounds_is_a_count() {
+    let mut life = Life::new(FakeProvider::new("fake").ending_after(0));
+    life.step().await;
+    let mut records = life.records();
+    records[0].cancel_requested_at = Some(life.now());
+    records[0].cancel_requests = u32::MAX;
+    life.store.inner.overwrite(life.object.key(), records);
+    life.delete();
+    life.pass(60);
+    assert!(life.step().await.wake_at.is_some());
+}
+
 #[test]
 fn nonsense_policies_are_refused_when_they_are_made() {
     let refused = |change: fn(&mut PolicyConfig)| {
@@ -261,6 +296,7 @@ fn wild_record() -> impl Strategy<Value = JobRecord> {
         "Duplicate",
         "PurgeSuspected",
         "Skipped",
+        "Stray",
         "Invented",
     ]);
     let time = prop::sample::select(vec![

@@ -72,6 +72,8 @@ enum Mutant {
     NoLease,
     /// Any success of a provision counts as success of the desired version.
     AnySuccessIsApplied,
+    /// A refusal counts, however many sends ago it was given.
+    OldRefusalCounts,
     /// A relaunch after a proven absence draws a new attempt and forgets the old one.
     FailureForgetsTheJob,
 }
@@ -95,6 +97,8 @@ struct Bounds {
     depth: Option<usize>,
     /// Whether lives also begin in their middle: applied, deleted in mid-provision, launch lost.
     from_the_middle: bool,
+    /// Whether lives begin where one replica has stalled on a refusal, and the other has sent again.
+    from_a_stall: bool,
     mutant: Option<Mutant>,
 }
 
@@ -112,6 +116,7 @@ impl Bounds {
             again: false,
             depth: None,
             from_the_middle: false,
+            from_a_stall: false,
             mutant: None,
         }
     }
@@ -717,7 +722,15 @@ impl Protocol {
             now: self.clock(world, n),
             seed: 7,
         };
-        let mut changed = absorb(&world.replicas[n].records.0, asked, &observation, &context);
+        let there = &world.replicas[n].records.0;
+        let mut asked = asked.clone();
+        if self.is(Mutant::OldRefusalCounts)
+            && let Some(known) = there.iter().find(|record| record.attempt == asked.attempt)
+        {
+            asked.sends = known.sends;
+        }
+        let asked = &asked;
+        let mut changed = absorb(there, asked, &observation, &context);
         if self.is(Mutant::FailureForgetsTheJob) && matches!(seen, Seen::Lost) {
             // The open attempt is closed as if nothing had been sent.
             for record in &mut changed {
@@ -842,6 +855,36 @@ impl Protocol {
         next
     }
 
+    /// The first replica knows that its launch was refused, and has not said so yet. The second one has
+    /// looked for it until it was proven absent, has sent it again, and has not said so either.
+    fn stalled(&self, mut world: World) -> World {
+        let load = |replica| Move::Load {
+            replica,
+            stale: false,
+        };
+        let act = |replica, way| Move::Act { replica, way };
+        for action in [load(0), act(0, 0), act(0, 3)] {
+            world = self.step(&world, &action);
+        }
+        assert!(matches!(
+            world.replicas[0].phase,
+            Phase::Knows(_, Seen::Refused, _)
+        ));
+        while world.jobs.is_empty() {
+            let action = match world.replicas[1].phase {
+                Phase::Idle => load(1),
+                Phase::Ready => act(1, 0),
+                Phase::Knows(..) => Move::Record { replica: 1 },
+            };
+            world = self.step(&world, &action);
+            if world.replicas[1].phase == Phase::Idle {
+                world.now += 1; // it waits until it may look again
+            }
+            assert!(world.now < 20, "it is never sent again");
+        }
+        world
+    }
+
     /// Without any further fault, and with the object deleted, it comes to its end.
     fn ends(&self, world: &World) -> bool {
         let mut world = world.clone();
@@ -919,6 +962,9 @@ impl Model for Protocol {
             released: false,
             wrong: None,
         };
+        if self.bounds.from_a_stall {
+            return vec![self.stalled(fresh)];
+        }
         if !self.bounds.from_the_middle {
             return vec![fresh];
         }
@@ -1189,6 +1235,21 @@ fn clocks_that_differ_by_minutes() {
     );
 }
 
+fn a_stall() -> Bounds {
+    Bounds {
+        ticks: 5,
+        crashes: 1,
+        depth: Some(13),
+        from_a_stall: true,
+        ..Bounds::small()
+    }
+}
+
+#[test]
+fn a_refusal_that_comes_after_the_next_send() {
+    check("two replicas, an old refusal, a crash, 13 steps", a_stall());
+}
+
 #[test]
 fn every_broken_rule_is_caught() {
     let one = || Bounds {
@@ -1235,6 +1296,7 @@ fn every_broken_rule_is_caught() {
     caught(Bounds::small().broken(Mutant::NoLease));
     caught(Bounds { edits: 1, ..one() }.broken(Mutant::AnySuccessIsApplied));
     caught(one().broken(Mutant::FailureForgetsTheJob));
+    caught(a_stall().broken(Mutant::OldRefusalCounts));
 }
 
 /// The model's own assumption: JSON and hashing see the same records as different.

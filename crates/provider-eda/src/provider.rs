@@ -187,6 +187,7 @@ impl EdaProvider {
                 )
                 .with_retry_after(left)
             })?;
+        request.in_time(self.clock.now())?;
         turn.sent(self.clock.now());
         let sent = self.client.post(&url, body).await;
         let somebody = sent.as_ref().map_or_else(

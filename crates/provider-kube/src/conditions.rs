@@ -168,6 +168,10 @@ pub(crate) const fn held(hold: Hold) -> (&'static str, &'static str) {
             "Purged",
             "the backend has forgotten the job; look at the resource, then ask for a retry",
         ),
+        Hold::Stray { .. } => (
+            "Stray",
+            "the job ran without what it was to be given; mend the automation, then ask for a retry",
+        ),
         Hold::FailuresExhausted { .. } => (
             "FailuresExhausted",
             "as many attempts failed as the policy allows; mend the cause, then ask for a retry",

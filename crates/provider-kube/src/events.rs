@@ -95,7 +95,8 @@ fn tell(before: &DynamicObject, outcome: &Outcome) -> Vec<Told> {
         _ => {}
     }
     if let Some(receipt) = &outcome.receipt {
-        let jobs: Vec<String> = receipt.jobs.iter().map(ToString::to_string).collect();
+        let jobs = receipt.jobs.iter().map(ToString::to_string);
+        let jobs: Vec<String> = jobs.chain(receipt.in_doubt.iter().cloned()).collect();
         all.push(Told {
             warning: true,
             reason: "Orphaned",

@@ -37,6 +37,18 @@ impl Observation {
         }
     }
 
+    /// Whether it tells that a launch was not carried out.
+    const fn is_no_launch(&self) -> bool {
+        matches!(
+            self,
+            Self::Provisioned(Err(TriggerError::NotLaunched(_)))
+                | Self::Deprovisioned(
+                    Err(TriggerError::NotLaunched(_))
+                        | Ok(DeprovisionResult::Waiting { .. } | DeprovisionResult::Skipped { .. })
+                )
+        )
+    }
+
     /// Whether it tells how a job with a name stands, as opposed to how a launch went.
     const fn is_about_a_job(&self) -> bool {
         matches!(self, Self::Status(_) | Self::Canceled(_))
@@ -79,24 +91,26 @@ pub fn absorb(
         None => put_back(records, asked),
     };
     let mut others = Vec::new();
+    if observation.is_no_launch() && record.sends != asked.sends {
+        return others; // it tells of an older send; the newer one may be carried out
+    }
     if observation.is_about_a_job() && (record.job_id != asked.job_id || !record.may_be_live()) {
         return others; // another process knows better by now
     }
     match observation {
         Observation::Provisioned(Ok(result)) => {
-            launched(
-                &mut record,
-                result.job.clone(),
-                result.initial_state,
-                context,
-            );
-            record.set_message(&result.message);
+            let (job, state) = (result.job.clone(), result.initial_state);
+            let named = launched(records, &mut record, &mut others, job, state, context);
+            named.set_message(&result.message);
         }
         Observation::Deprovisioned(Ok(result)) => {
             deprovisioned(records, &mut record, &mut others, result, context);
         }
         Observation::Provisioned(Err(error)) | Observation::Deprovisioned(Err(error)) => {
-            not_launched(&mut record, error, context);
+            match error.error().stray_job() {
+                Some(job) => stray(records, &mut record, &mut others, job, error, context),
+                None => not_launched(&mut record, error, context),
+            }
         }
         Observation::Status(Ok(status)) => apply(&mut record, status, context),
         Observation::Canceled(Ok(CancelResult::Finished(status))) => {
@@ -126,27 +140,56 @@ fn put_back(records: &[JobRecord], asked: &JobRecord) -> JobRecord {
     let mut record = asked.clone();
     if records.iter().any(|other| other.attempt == asked.attempt) {
         record.attempt = history::next_attempt(records);
+        // The newest record carries on what was answered last.
+        let newest = records.iter().filter(|other| other.target == asked.target);
+        if let Some(newest) = newest.max_by_key(|other| other.attempt) {
+            record.retry_request.clone_from(&newest.retry_request);
+        }
     }
     record
 }
 
 // ---- launches ----
 
-fn launched(record: &mut JobRecord, job: crate::JobRef, state: JobState, context: &Context<'_>) {
-    if record.job_id.is_some() {
-        return; // adopted meanwhile by another process; what it saw is at least as new
+/// Names the job of a launch, and gives the record that has it.
+fn launched<'a>(
+    records: &[JobRecord],
+    record: &'a mut JobRecord,
+    others: &'a mut Vec<JobRecord>,
+    job: crate::JobRef,
+    state: JobState,
+    context: &Context<'_>,
+) -> &'a mut JobRecord {
+    if let Some(known) = &record.job_id {
+        // Mostly it was adopted meanwhile by another process, and what that saw is at least as new.
+        let assumed = record.token.as_ref().is_some_and(|t| t.as_str() == known);
+        if job.id.is_empty()
+            || assumed
+            || is_job_of(record, &job)
+            || is_known(records, record, &job)
+        {
+            return record;
+        }
+        // Both launches were carried out. Nobody else will ever hear of this job.
+        let mut other = second(record, job, next_attempt(records, record));
+        move_to(&mut other, state, context.now);
+        other.state_since = Some(context.now);
+        other.doubtful = state.is_terminal();
+        others.push(other);
+        return others.last_mut().unwrap_or(record);
     }
     if job.id.is_empty() {
         // A launch that nobody can name is a launch in doubt.
         record.reason = Some(Reason::Ambiguous);
         move_to(record, JobState::Pending, context.now);
-        return;
+        return record;
     }
     name(record, job);
     record.reason = None;
     move_to(record, state, context.now);
     // A launch answer says how the job began. Its end is believed when it is asked for.
     record.doubtful = state.is_terminal();
+    record
 }
 
 fn deprovisioned(
@@ -163,8 +206,15 @@ fn deprovisioned(
             block_deletion_on_failure,
             provision_job,
         } => {
-            launched(record, job.clone(), *initial_state, context);
-            record.block_deletion_on_failure = Some(*block_deletion_on_failure);
+            let named = launched(
+                records,
+                record,
+                others,
+                job.clone(),
+                *initial_state,
+                context,
+            );
+            named.block_deletion_on_failure = Some(*block_deletion_on_failure);
             others.extend(provision_record(records, provision_job.as_ref(), context));
         }
         DeprovisionResult::Waiting {
@@ -211,6 +261,29 @@ fn provision_record(
     (record != *known).then_some(record)
 }
 
+/// A launch that started a job which is not the one that was wanted.
+fn stray(
+    records: &[JobRecord],
+    record: &mut JobRecord,
+    others: &mut Vec<JobRecord>,
+    job: &crate::JobRef,
+    error: &TriggerError,
+    context: &Context<'_>,
+) {
+    let named = launched(
+        records,
+        record,
+        others,
+        job.clone(),
+        JobState::Pending,
+        context,
+    );
+    if is_job_of(named, job) {
+        named.reason = Some(Reason::Stray);
+        named.set_message(&error.error().to_string());
+    }
+}
+
 fn not_launched(record: &mut JobRecord, error: &TriggerError, context: &Context<'_>) {
     if record.job_id.is_some() {
         return;
@@ -236,8 +309,9 @@ fn not_launched(record: &mut JobRecord, error: &TriggerError, context: &Context<
 }
 
 /// Takes over the jobs that were found under the token of an attempt. One token should have
-/// one job; where a backend made several, the last is the attempt's and the others are put on
-/// record under numbers of their own, so that they are watched and ended like any other.
+/// one job; where there are several, the first is the attempt's and the others are put on record under
+/// numbers of their own, so that they are watched like any other. The last of them is the newest
+/// attempt then, and the one that is left to run.
 fn adopt(
     records: &[JobRecord],
     record: &mut JobRecord,
@@ -245,15 +319,10 @@ fn adopt(
     found: &[JobStatus],
     context: &Context<'_>,
 ) {
-    let (this, job_type) = (record.attempt, record.job_type);
-    let known = |status: &JobStatus| {
-        records.iter().any(|other| {
-            other.attempt != this
-                && other.job_id.as_deref() == Some(&status.job.id)
-                && other.job_type == job_type
-        })
-    };
-    let mut found = found.iter().filter(|status| !known(status));
+    let unnamed = record.clone();
+    let mut found = found
+        .iter()
+        .filter(|status| !is_known(records, &unnamed, &status.job));
     let Some(first) = found.next() else { return };
     let verified = record.job_id.is_some();
     name(record, first.job.clone());
@@ -267,16 +336,49 @@ fn adopt(
     }
     let template = record.clone();
     apply(record, first, context);
-    let mut attempt = history::next_attempt(records).max(record.attempt.saturating_add(1));
+    let mut attempt = next_attempt(records, record);
     for status in found {
-        let mut other = template.clone();
-        other.attempt = attempt;
+        let mut other = second(&template, status.job.clone(), attempt);
         attempt = attempt.saturating_add(1);
-        name(&mut other, status.job.clone());
-        other.reason = Some(Reason::Duplicate);
         apply(&mut other, status, context);
         others.push(other);
     }
+}
+
+/// Whether the record is of this job. The record's provider is the name that the registry has for it,
+/// which the job need not know.
+fn is_job_of(record: &JobRecord, job: &crate::JobRef) -> bool {
+    let kind = record.kind.as_deref().unwrap_or_default();
+    record.job_id.as_deref() == Some(&job.id)
+        && (kind.is_empty() || job.kind.is_empty() || kind == job.kind)
+}
+
+/// Whether a job of this record's provider has another record. Two providers may count alike.
+fn is_known(records: &[JobRecord], record: &JobRecord, job: &crate::JobRef) -> bool {
+    records.iter().any(|other| {
+        let both = other.provider.as_ref().zip(record.provider.as_ref());
+        other.attempt != record.attempt
+            && other.job_type == record.job_type
+            && both.is_none_or(|(one, two)| one == two)
+            && is_job_of(other, job)
+    })
+}
+
+/// The record of another job of the same launch.
+fn second(first: &JobRecord, job: crate::JobRef, attempt: u64) -> JobRecord {
+    let mut other = first.clone();
+    other.attempt = attempt;
+    name(&mut other, job);
+    other.reason = Some(Reason::Duplicate);
+    (other.started_at, other.finished_at, other.retry_at) = (None, None, None);
+    // Nobody has asked this one to end.
+    (other.cancel_requested_at, other.cancel_requests) = (None, 0);
+    other.message.clear();
+    other
+}
+
+fn next_attempt(records: &[JobRecord], record: &JobRecord) -> u64 {
+    history::next_attempt(records).max(record.attempt.saturating_add(1))
 }
 
 // ---- statuses ----
@@ -288,7 +390,13 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     if record.reason == Some(Reason::PurgeSuspected) {
         record.reason = None;
     }
-    move_to(record, status.state, context.now);
+    let stray = record.reason == Some(Reason::Stray);
+    let state = match status.state {
+        // Whatever it did, it did not do what it was launched for.
+        JobState::Succeeded | JobState::Canceled if stray => JobState::Failed,
+        state => state,
+    };
+    move_to(record, state, context.now);
     record.doubtful = status.state.is_terminal() && !status.settled;
     record.started_at = status.started_at.or(record.started_at);
     record.finished_at = if status.state.is_terminal() {
@@ -296,7 +404,7 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     } else {
         None
     };
-    if !status.message.is_empty() || status.state.is_terminal() {
+    if !stray && (!status.message.is_empty() || status.state.is_terminal()) {
         record.set_message(&status.message);
     }
     if was_live && !record.may_be_live() {
@@ -332,10 +440,11 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
             record.reason = Some(Reason::CanceledByOthers);
         }
         // Ended because we wanted it: no failure, unless it was for taking too long.
-        _ if matches!(
-            record.reason,
-            Some(Reason::Superseded | Reason::CanceledByUs | Reason::Duplicate)
-        ) => {}
+        _ if record.cancel_requested_at.is_some()
+            && matches!(
+                record.reason,
+                Some(Reason::Superseded | Reason::CanceledByUs | Reason::Duplicate)
+            ) => {}
         _ => failed(record, context),
     }
 }
@@ -359,16 +468,31 @@ fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
     if fresh {
         return; // an accepted launch may take that long to be seen
     }
-    if record.reason == Some(Reason::PurgeSuspected) {
-        // Said twice. Where the token can be looked for, that settles it; otherwise this does.
-        if !(context.capabilities.find_launched && record.token.is_some()) {
+    let stray = record.reason == Some(Reason::Stray);
+    let suspected = record.reason == Some(Reason::PurgeSuspected)
+        || (stray && record.state == JobState::Unknown);
+    if suspected {
+        // Said twice. Where the token can be looked for, that settles it; otherwise this does, unless
+        // both were said in one breath: one mistake is not two proofs.
+        let apart = record.state_since.is_none_or(|since| {
+            clock::since(context.now, since) >= context.policy.cancel_poll_interval
+        });
+        if apart && stray {
+            // It need not be found again to be known as failed.
+            move_to(record, JobState::Failed, context.now);
+            record.finished_at = Some(context.now);
+            failed(record, context);
+        } else if apart && !(context.capabilities.find_launched && record.token.is_some()) {
             *record = purged(record, context.policy, context.now, context.seed);
         }
         return;
     }
-    record.reason = Some(Reason::PurgeSuspected);
-    record.set_message("the backend does not know this job; making sure that it is gone");
-    move_to(record, JobState::Unknown, context.now);
+    if !stray {
+        record.reason = Some(Reason::PurgeSuspected);
+        record.set_message("the backend does not know this job; making sure that it is gone");
+    }
+    record.state = JobState::Unknown;
+    record.state_since = Some(context.now);
     record.doubtful = false;
 }
 

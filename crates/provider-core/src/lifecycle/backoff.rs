@@ -8,7 +8,12 @@ use super::Policy;
 /// its lowest value gives the shortest, its highest the longest, its middle the duration itself.
 pub(crate) fn vary(duration: Duration, jitter: f64, random: u64) -> Duration {
     let unit = unit(random).mul_add(2.0, -1.0);
-    duration.mul_f64(1.0 + jitter * unit)
+    scaled(duration, 1.0 + jitter * unit)
+}
+
+/// A multiple of a duration, as long as durations get at most.
+pub(crate) fn scaled(duration: Duration, by: f64) -> Duration {
+    Duration::try_from_secs_f64(duration.as_secs_f64() * by).unwrap_or(Duration::MAX)
 }
 
 /// A number from 0 to 1.
@@ -49,6 +54,13 @@ mod tests {
         );
         assert_eq!([seconds(1, 0), seconds(1, u64::MAX)], [24., 36.]);
         assert_eq!(seconds(0, middle), 30.);
+    }
+
+    #[test]
+    fn the_longest_duration_can_be_varied_too() {
+        assert_eq!(vary(Duration::MAX, 0.5, u64::MAX), Duration::MAX);
+        assert!(vary(Duration::MAX, 0.5, 0) < Duration::MAX);
+        assert_eq!(scaled(Duration::MAX, 1.0), Duration::MAX);
     }
 
     #[test]

@@ -277,7 +277,8 @@ impl<'a> Rules<'a> {
         });
         // The provider's choice is about jobs that fail. A launch that was not carried out
         // is tried again, whatever the choice.
-        if newest.state == JobState::Failed && newest.may_have_run() && !blocks {
+        let stray = newest.reason == Some(Reason::Stray);
+        if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !stray {
             return self.release(
                 Ground::FailureDoesNotBlock,
                 Why::DeprovisionFailureIgnored(n),
@@ -300,6 +301,10 @@ impl<'a> Rules<'a> {
         if newest.state == JobState::Canceled && newest.cancel_requested_at.is_none() {
             let hold = Hold::CanceledByOthers { attempt: n };
             return Some(self.rest(Standing::Held(hold), None, Why::CanceledByOthers(n)));
+        }
+        if newest.reason == Some(Reason::Stray) {
+            let hold = Hold::Stray { attempt: n };
+            return Some(self.rest(Standing::Held(hold), None, Why::Stray(n)));
         }
         if newest.reason == Some(Reason::Purged) && self.s.policy.config.purge == Purge::Hold {
             let hold = Hold::Purged { attempt: n };
@@ -354,9 +359,13 @@ impl<'a> Rules<'a> {
         if job_type == JobType::Deprovision {
             record.block_deletion_on_failure = Some(caps.block_deletion_on_failure);
         }
-        if self.retry_requested() {
-            record.retry_request.clone_from(&desired.retry_request);
-        } else if let Some(last) = self.newest(job_type) {
+        // What was answered is carried on: the record that answered it is trimmed one day.
+        record.retry_request = if self.retry_requested() {
+            desired.retry_request.clone()
+        } else {
+            self.answered().cloned()
+        };
+        if let Some(last) = self.newest(job_type).filter(|_| !self.retry_requested()) {
             // Failures in a row: of the same type, for the same configuration.
             let in_row = job_type == JobType::Deprovision
                 || last.config_version.as_ref() == Some(&desired.version);
@@ -512,10 +521,16 @@ impl<'a> Rules<'a> {
         self.mine().find(|record| record.attempt == attempt)
     }
 
-    /// Whether a retry was asked for that no attempt has answered yet.
+    /// Whether a retry was asked for that is not the last one to be answered.
     pub(super) fn retry_requested(&self) -> bool {
-        let asked = &self.s.desired.retry_request;
-        asked.is_some() && self.mine().all(|record| record.retry_request != *asked)
+        let asked = self.s.desired.retry_request.as_ref();
+        asked.is_some() && asked != self.answered()
+    }
+
+    /// The last retry request that was answered: every record carries on that of the record before it.
+    fn answered(&self) -> Option<&'a String> {
+        let newest = self.mine().max_by_key(|record| record.attempt);
+        newest.and_then(|record| record.retry_request.as_ref())
     }
 
     /// When to look again at something that only a person can change.

@@ -185,6 +185,11 @@ pub enum Hold {
         /// The attempt.
         attempt: u64,
     },
+    /// The launch started a job without what it was to be given; another one would too.
+    Stray {
+        /// The attempt.
+        attempt: u64,
+    },
     /// As many attempts failed in a row as the policy allows.
     FailuresExhausted {
         /// How many.
@@ -299,7 +304,7 @@ pub enum Why {
     MayStillAppear(u64),
     /// The provider cannot look launches up, and takes them as sent.
     AssumedSent(u64),
-    /// The provider cannot look launches up, and doubts are held.
+    /// The launch cannot be looked up: the provider has no such function, or fails at it. Doubts are held.
     DoubtIsHeld(u64),
     /// It is time to ask about the job.
     PollDue(u64),
@@ -321,6 +326,8 @@ pub enum Why {
     Purged(u64),
     /// Somebody else cancelled the job.
     CanceledByOthers(u64),
+    /// The job was started without what it was to be given.
+    Stray(u64),
     /// The mode of the object says so.
     Mode,
     /// A record cannot be read, so nothing is known for sure.
@@ -375,6 +382,7 @@ impl Why {
             | Self::VerifyPurge(n)
             | Self::Purged(n)
             | Self::CanceledByOthers(n)
+            | Self::Stray(n)
             | Self::DefectiveRecord(n)
             | Self::FailuresExhausted(n)
             | Self::DeprovisionSucceeded(n)
@@ -421,6 +429,7 @@ impl fmt::Display for Why {
             Self::VerifyPurge(_) => "the backend does not know its job; it is searched by token",
             Self::Purged(_) => "the backend has forgotten its job",
             Self::CanceledByOthers(_) => "somebody else cancelled it",
+            Self::Stray(_) => "its job was started without what it was to be given",
             Self::Mode => "the mode of the object says so",
             Self::DefectiveRecord(_) => "its record cannot be read",
             Self::MissingProvider => "a provider that is needed is not registered",

@@ -81,6 +81,7 @@ impl Lifecycle {
             object = %resource.key(),
             target = desired.target.as_deref(),
         );
+        let begun = self.pacing.begin(resource.key());
         let mut run = Run {
             engine: self,
             registry,
@@ -92,9 +93,10 @@ impl Lifecycle {
             records: Arc::default(),
             version: None,
             pass: Pass {
-                paces: self.pacing.of(resource.key()),
+                paces: begun.paces.clone(),
                 ..Pass::default()
             },
+            begun,
             events: Vec::new(),
             trouble: None,
             conflicts: 0,
@@ -120,7 +122,7 @@ impl Lifecycle {
         let mut records = (*snapshot.records).clone();
         history::number(&mut records);
         let pass = Pass {
-            paces: self.pacing.of(resource.key()),
+            paces: self.pacing.begin(resource.key()).paces,
             ..Pass::default()
         };
         let situation = Situation {
@@ -160,6 +162,8 @@ struct Run<'a> {
     records: Arc<Vec<JobRecord>>,
     version: Option<super::StoreVersion>,
     pass: Pass,
+    /// What was remembered when the pass began.
+    begun: pacing::Begun,
     events: Vec<Event>,
     trouble: Option<ProviderError>,
     conflicts: u32,
@@ -244,7 +248,7 @@ impl Run<'_> {
         }) {
             return Err(End::Broken(Standing::Outdated));
         }
-        if records.iter().any(|record| record.attempt == 0) {
+        if !history::is_numbered(&records) {
             history::number(Arc::<Vec<JobRecord>>::make_mut(&mut records));
         }
         self.records = records;
@@ -330,11 +334,13 @@ impl Run<'_> {
             return Ok(()); // cannot be: decisions are about records that are there
         };
         if let Call::Launch(_) = call
-            && asked
-                .sent_at
-                .is_none_or(|at| since(self.clock.now(), at) > LAUNCH_LEASE)
+            && asked.sent_at.is_none_or(|at| {
+                let now = self.clock.now();
+                now < at || since(now, at) > LAUNCH_LEASE
+            })
         {
-            // The write took so long that another process may have taken over.
+            // The write took so long that another process may have taken over; or the clock was set
+            // back meanwhile, and nobody can tell how long it took.
             tracing::warn!(
                 attempt = n,
                 "too late to launch; looking for the job instead"
@@ -368,13 +374,14 @@ impl Run<'_> {
     }
 
     async fn ask(&self, call: Call, asked: &JobRecord) -> Option<Observation> {
-        let (owner, _) = self.registry.owner(asked)?;
+        let (owner, caps) = self.registry.owner(asked)?;
         let provider = self.registry.get(owner)?;
         Some(match call {
             Call::Launch(_) => {
                 let mut request = LaunchRequest::new(self.resource.clone(), asked.token.clone()?)
                     .with_extra_vars(self.desired.extra_vars.clone());
                 request.config_version.clone_from(&asked.config_version);
+                request.send_by = asked.sent_at.map(|at| add(at, LAUNCH_LEASE));
                 match asked.job_type {
                     JobType::Provision => {
                         Observation::Provisioned(provider.trigger_provision(&request).await)
@@ -405,8 +412,11 @@ impl Run<'_> {
             Call::Find(_) => {
                 let mut query =
                     FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?);
-                // The first launch of the token: a later one may be a repetition.
-                query.not_before = asked.timestamp.or(asked.sent_at);
+                // From the first launch of the token to the last one, whose clock may be another's.
+                let moments = || asked.timestamp.into_iter().chain(asked.sent_at);
+                let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
+                query.not_before = moments().min();
+                query.not_after = moments().max().map(|at| add(at, window));
                 Observation::Found(provider.find_launched(&query).await)
             }
         })
@@ -439,7 +449,9 @@ impl Run<'_> {
             (Call::Launch(_), Some(_)) => Duration::ZERO,
             // The backend does not know the job: its token is looked for at once.
             (Call::Status(_) | Call::Cancel(_), _)
-                if record.reason == Some(Reason::PurgeSuspected) && caps.find_launched =>
+                if record.reason == Some(Reason::PurgeSuspected)
+                    && caps.find_launched
+                    && record.token.is_some() =>
             {
                 Duration::ZERO
             }
@@ -467,9 +479,10 @@ impl Run<'_> {
 
     fn outcome(self, end: End) -> Outcome {
         let now = self.clock.now();
+        let paces = self.pass.paces.clone();
         self.engine
             .pacing
-            .keep(self.resource.key(), self.pass.paces.clone(), &self.records);
+            .keep(self.resource.key(), &self.begun, paces, &self.records);
         let (standing, why, wake_at, escalated) = match end {
             End::Rest(rest, why) => (rest.standing, Some(why), rest.wake_at, rest.escalated),
             End::Broken(standing) => {

@@ -146,6 +146,9 @@ fn standing(standing: &Standing) -> String {
             Hold::Purged { attempt } => {
                 format!("hold: the backend has forgotten the job of attempt {attempt}")
             }
+            Hold::Stray { attempt } => {
+                format!("hold: the job of attempt {attempt} ran without what it was to be given")
+            }
             Hold::FailuresExhausted { failures } => {
                 format!("hold: {failures} attempts in a row have failed")
             }
@@ -185,9 +188,9 @@ fn advice(action: &Action) -> &'static str {
     match &rest.standing {
         Standing::Held(Hold::Paused) => "resume the object to go on",
         Standing::Held(Hold::Manual) => "request a retry to start a job",
-        Standing::Held(Hold::CanceledByOthers { .. } | Hold::FailuresExhausted { .. }) => {
-            "find out why, then request a retry or change the configuration"
-        }
+        Standing::Held(
+            Hold::CanceledByOthers { .. } | Hold::Stray { .. } | Hold::FailuresExhausted { .. },
+        ) => "find out why, then request a retry or change the configuration",
         Standing::Held(Hold::Purged { .. }) => {
             "look at the resource itself, then request a retry or change the configuration"
         }

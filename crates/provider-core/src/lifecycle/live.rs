@@ -111,6 +111,11 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
             Why::IntentWithoutJob(n),
         ));
     }
+    // It was looked for, and there is no answer; nor was there one for as long as a state may be unknown.
+    let no_answer = pace.is_some_and(|pace| pace.vain.is_none());
+    if no_answer && since(now, sent_at) >= rules.s.policy.unknown {
+        return doubt(rules, record, due);
+    }
     // The look that gives certainty is not missed by an interval.
     let due = if certain_from > now {
         due.min(certain_from)
@@ -134,16 +139,21 @@ fn resolve_blindly(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -
             record.reason = Some(Reason::Assumed);
             Need::Now(write(vec![record], None, Why::AssumedSent(n)))
         }
-        _ if rules.retry_requested() && rules.s.desired.mode != Mode::Paused => {
-            // The person has looked. It stays on record that a job may have run.
-            let mut record = rules.closed(record, JobState::Failed, Reason::Ambiguous);
-            record.set_message("released from doubt by a request to retry");
-            Need::Now(write(vec![record], None, Why::RetryRequested))
-        }
-        _ => {
-            let block = Block::AmbiguousLaunch { attempt: n };
-            Need::Person(block, rules.slow_wake(), Why::DoubtIsHeld(n))
-        }
+        _ => doubt(rules, record, rules.slow_wake()),
+    }
+}
+
+/// A doubt that only a person can end.
+fn doubt(rules: &Rules<'_>, record: &JobRecord, wake: Timestamp) -> Need {
+    let n = record.attempt;
+    if rules.retry_requested() && rules.s.desired.mode != Mode::Paused {
+        // The person has looked. It stays on record that a job may have run.
+        let mut record = rules.closed(record, JobState::Failed, Reason::Ambiguous);
+        record.set_message("released from doubt by a request to retry");
+        Need::Now(write(vec![record], None, Why::RetryRequested))
+    } else {
+        let block = Block::AmbiguousLaunch { attempt: n };
+        Need::Person(block, wake, Why::DoubtIsHeld(n))
     }
 }
 
@@ -234,6 +244,9 @@ fn must_end(
     if record.state.is_terminal() {
         return None; // only its confirmation is awaited
     }
+    if record.reason == Some(Reason::Stray) {
+        return Some((Reason::Stray, Why::Stray(n)));
+    }
     let provision = record.job_type == JobType::Provision;
     if rules.deleting() && provision && rules.deletion_cancels() {
         return Some((Reason::CanceledByUs, Why::InTheWayOfDeletion(n)));
@@ -320,7 +333,7 @@ fn next_cancel(rules: &Rules<'_>, record: &JobRecord) -> Timestamp {
 fn cancel_round(rules: &Rules<'_>, n: u32) -> Duration {
     let doublings = n.min(6);
     let further = n - doublings;
-    let delays = (1_u32 << doublings) - 1 + further.saturating_mul(64);
+    let delays = ((1_u32 << doublings) - 1).saturating_add(further.saturating_mul(64));
     rules.s.policy.cancel_retry.saturating_mul(delays)
 }
 

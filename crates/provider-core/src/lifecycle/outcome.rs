@@ -67,6 +67,10 @@ pub struct OrphanReceipt {
     pub ground: &'static str,
     /// The jobs whose results may be left.
     pub jobs: Vec<JobRef>,
+    /// Launches whose job was never known and that may have been carried out all the same: `attempt 3`,
+    /// with the operation token to look for where it has one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub in_doubt: Vec<String>,
 }
 
 impl OrphanReceipt {
@@ -79,16 +83,26 @@ impl OrphanReceipt {
         if left_behind.is_empty() {
             return None;
         }
-        let jobs = records
-            .iter()
-            .filter(|record| left_behind.contains(&record.attempt))
-            .filter_map(JobRecord::job_ref)
-            .collect();
+        let left = || {
+            records
+                .iter()
+                .filter(|record| left_behind.contains(&record.attempt))
+        };
+        let jobs = left().filter_map(JobRecord::job_ref).collect();
+        let in_doubt = left().filter(|record| record.job_id.is_none());
         Some(Self {
             object: key.to_string(),
             uid: key.uid.clone(),
             ground: ground.as_str(),
             jobs,
+            in_doubt: in_doubt.map(in_words).collect(),
         })
+    }
+}
+
+fn in_words(record: &JobRecord) -> String {
+    match &record.token {
+        Some(token) => format!("attempt {} (token {})", record.attempt, token.as_str()),
+        None => format!("attempt {}", record.attempt),
     }
 }

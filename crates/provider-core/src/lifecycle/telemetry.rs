@@ -111,6 +111,7 @@ pub(super) fn rest(standing: &Standing, receipt: Option<&OrphanReceipt>) {
             ground = receipt.ground,
             uid = receipt.uid,
             jobs = ?jobs,
+            in_doubt = ?receipt.in_doubt,
             "{} was let go; these jobs may have left something behind",
             receipt.object
         );

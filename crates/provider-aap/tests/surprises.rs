@@ -1,0 +1,293 @@
+//! Answers and settings that nobody hopes for, and what they must not lead to.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
+use provider_core::{
+    ErrorKind, FindRequest, JobRef, JobState, JobStatus, JobType, LaunchRequest, ManualClock,
+    OperationToken, Provider, Resource, TrackedJob, TriggerError, clock,
+};
+use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, Fault, Route, RunPlan, Template, World};
+use serde_json::{Value, json};
+use wiremock::matchers::{method, path, query_param};
+use wiremock::{Mock, MockServer, ResponseTemplate};
+
+const CREATE: &str = "osac-create-compute-instance";
+
+fn start() -> Timestamp {
+    "2026-11-23T04:00:00Z".parse().unwrap()
+}
+
+fn config(url: String) -> AapConfig {
+    AapConfig::new(url, Auth::token(ADMIN_TOKEN))
+        .with_template_prefix("osac")
+        .with_http(HttpConfig {
+            proxy_from_environment: false,
+            ..HttpConfig::default()
+        })
+}
+
+/// A controller, and a provider whose clock is ahead of it by so many minutes.
+async fn setup(template: Template, ahead: u64) -> (AapSim, AapProvider, Arc<ManualClock>) {
+    let mut world = World::with([template]);
+    world.record_requests = true;
+    let theirs = Arc::new(ManualClock::new(start()));
+    let sim = AapSim::start(world, theirs.clone()).await.unwrap();
+    let ours = match ahead {
+        0 => theirs.clone(),
+        minutes => Arc::new(ManualClock::new(clock::add(
+            start(),
+            Duration::from_secs(minutes * 60),
+        ))),
+    };
+    let aap = AapProvider::with_clock(config(sim.url()).with_diagnosis(), ours).unwrap();
+    (sim, aap, theirs)
+}
+
+fn vm() -> Resource {
+    let vm =
+        json!({"kind": "ComputeInstance", "metadata": {"name": "vm", "uid": "uid-1"}, "spec": {}});
+    Resource::from_json(vm).unwrap()
+}
+
+fn request(n: u128) -> LaunchRequest {
+    LaunchRequest::new(vm(), OperationToken::from_random(n))
+}
+
+fn search(n: u128) -> FindRequest {
+    FindRequest::new(vm(), JobType::Provision, OperationToken::from_random(n))
+}
+
+async fn status(aap: &AapProvider, job: JobRef) -> JobStatus {
+    let job = TrackedJob::from(job);
+    aap.provision_status(&vm(), &job).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_launch_that_may_not_leave_any_more_is_not_sent() {
+    let (sim, aap, clock) = setup(Template::job(CREATE), 0).await;
+    let late = request(1).send_by(start());
+    clock.advance(Duration::from_secs(1));
+    let error = aap.trigger_provision(&late).await.unwrap_err();
+    assert!(matches!(error, TriggerError::NotLaunched(_)), "{error}");
+    assert_eq!(sim.count(Route::Launch), 0);
+    let in_time = request(1).send_by(clock::add(start(), Duration::from_secs(1)));
+    aap.trigger_provision(&in_time).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_launch_that_something_in_between_gave_up_is_in_doubt() {
+    let (sim, aap, _) = setup(Template::job(CREATE), 0).await;
+    for (n, code) in [(1, 408), (2, 499)] {
+        sim.fault(Route::Launch, &Fault::StatusAfter(code), 1);
+        let error = aap.trigger_provision(&request(n)).await.unwrap_err();
+        assert!(
+            matches!(error, TriggerError::Ambiguous(_)),
+            "{code}: {error}"
+        );
+        assert_eq!(aap.find_launched(&search(n)).await.unwrap().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_launched_that_could_not_be_found_again_for_the_clocks() {
+    // What counts is the time that our records show.
+    for (ahead, fine) in [(8, true), (11, false)] {
+        let (sim, aap, _) = setup(Template::job(CREATE), ahead).await;
+        let ours = clock::add(start(), Duration::from_secs(ahead * 60));
+        sim.fault(Route::Launch, &Fault::DropAfter, 1);
+        let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+        let doubtful = matches!(error, TriggerError::Ambiguous(_));
+        assert_eq!(doubtful, fine, "{ahead}: {error}");
+        if fine {
+            let query = search(1).not_before(ours).not_after(ours);
+            assert_eq!(aap.find_launched(&query).await.unwrap().len(), 1);
+        } else {
+            assert!(error.to_string().contains("11 minutes apart"), "{error}");
+            assert_eq!(sim.count(Route::Launch), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_search_for_an_old_launch_does_not_go_through_all_that_came_after_it() {
+    let (sim, aap, clock) = setup(Template::job(CREATE), 0).await;
+    aap.trigger_provision(&request(1)).await.unwrap();
+    clock.advance(Duration::from_secs(86_400));
+    for n in 2..=203 {
+        aap.trigger_provision(&request(n)).await.unwrap();
+    }
+    let before = sim.requests().len();
+    let query = search(1)
+        .not_before(start())
+        .not_after(clock::add(start(), Duration::from_secs(210)));
+    assert_eq!(aap.find_launched(&query).await.unwrap().len(), 1);
+    let asked = sim.requests().split_off(before);
+    let pages = asked.iter().filter(|r| r.contains("unified_jobs"));
+    assert_eq!(pages.count(), 1, "{asked:?}");
+}
+
+#[tokio::test]
+async fn an_id_that_is_a_path_is_not_followed() {
+    let (sim, aap, _) = setup(Template::job(CREATE), 0).await;
+    for kind in ["job", "workflow_job", ""] {
+        let job = TrackedJob::from(JobRef::new("aap", kind, "../job_templates/7/launch/?x="));
+        let error = aap.cancel(&vm(), &job).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid);
+    }
+    assert_eq!(sim.requests(), [] as [String; 0]);
+}
+
+#[tokio::test]
+async fn a_credential_is_hidden_before_the_text_is_cut() {
+    // Cut first, a part of it would be left at the end.
+    let long = |max: usize| format!("{} {ADMIN_TOKEN}", "x".repeat(max - 8));
+    for ending in [
+        Ending::Explained(long(1_024)),
+        Ending::Failed {
+            task: "t".to_owned(),
+            message: long(500),
+        },
+        Ending::Failed {
+            task: long(200),
+            message: "m".to_owned(),
+        },
+    ] {
+        let plan = RunPlan::default().ending(ending.clone());
+        let (_sim, aap, clock) = setup(Template::job(CREATE).with_plan(plan), 0).await;
+        let launched = aap.trigger_provision(&request(1)).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        let status = status(&aap, launched.job).await;
+        assert_eq!(status.state, JobState::Failed);
+        let shown = format!("{} {}", status.message, status.details.unwrap_or_default());
+        assert!(!shown.contains(&ADMIN_TOKEN[..4]), "{ending:?}: {shown}");
+    }
+}
+
+// ---- answers that no simulator gives ----
+
+async fn answering(at: &str, query: &[(&str, &str)], body: Value) -> Mock {
+    let mut mock = Mock::given(method("GET")).and(path(format!("/api/v2/{at}")));
+    for (name, value) in query {
+        mock = mock.and(query_param(*name, *value));
+    }
+    mock.respond_with(ResponseTemplate::new(200).set_body_json(body))
+}
+
+async fn controller(mocks: &[(&str, &[(&str, &str)], Value)]) -> (MockServer, AapProvider) {
+    let server = MockServer::start().await;
+    let ping = answering("ping/", &[], json!({"version": "24.6.1"})).await;
+    ping.mount(&server).await;
+    for (at, query, body) in mocks {
+        answering(at, query, body.clone())
+            .await
+            .mount(&server)
+            .await;
+    }
+    let clock = Arc::new(ManualClock::new(start()));
+    let aap = AapProvider::with_clock(config(server.uri()), clock).unwrap();
+    (server, aap)
+}
+
+/// A job of the server's that ended long ago by anybody's clock, or is at work.
+fn row(id: u64, kind: &str, status: &str, explanation: &str) -> Value {
+    json!({"id": id, "type": kind, "status": status, "job_explanation": explanation,
+           "work_unit_id": "u", "started": "2100-01-01T00:00:00Z", "finished": "2100-01-01T00:00:01Z"})
+}
+
+const REAPED: &str = "Task was marked as running but was not present in the job queue";
+const OF_WORKFLOW: &str = "unified_job_node__workflow_job";
+
+#[tokio::test]
+async fn a_failed_workflow_is_settled_when_all_its_jobs_are() {
+    let failed = || row(5, "workflow_job", "failed", "");
+    let fine = || row(6, "job", "failed", "");
+    let reaped = || row(7, "job", "failed", REAPED);
+    let inner = || row(8, "workflow_job", "failed", "");
+    for (children, grandchildren, settled) in [
+        (vec![fine()], vec![], true),
+        (vec![fine(), reaped()], vec![], false),
+        (vec![inner()], vec![fine()], true),
+        (vec![inner()], vec![reaped()], false),
+    ] {
+        let (_server, aap) = controller(&[
+            ("workflow_jobs/5/", &[], failed()),
+            ("jobs/7/", &[], reaped()),
+            (
+                "unified_jobs/",
+                &[(OF_WORKFLOW, "5")],
+                json!({"results": children}),
+            ),
+            (
+                "unified_jobs/",
+                &[(OF_WORKFLOW, "8")],
+                json!({"results": grandchildren}),
+            ),
+        ])
+        .await;
+        let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
+        assert_eq!(
+            (status.state, status.settled),
+            (JobState::Failed, settled),
+            "{children:?} {grandchildren:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn all_jobs_of_a_large_workflow_are_looked_at() {
+    let first: Vec<Value> = (100..300)
+        .map(|n| row(n, "job", "successful", ""))
+        .collect();
+    let rest = vec![row(300, "job", "running", "")];
+    let (_server, aap) = controller(&[
+        (
+            "workflow_jobs/5/",
+            &[],
+            row(5, "workflow_job", "failed", ""),
+        ),
+        (
+            "unified_jobs/",
+            &[(OF_WORKFLOW, "5"), ("id__gt", "0")],
+            json!({"results": first}),
+        ),
+        (
+            "unified_jobs/",
+            &[(OF_WORKFLOW, "5"), ("id__gt", "299")],
+            json!({"results": rest}),
+        ),
+    ])
+    .await;
+    let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
+    assert!(!status.settled);
+}
+
+#[tokio::test]
+async fn a_row_with_our_token_that_cannot_be_read_is_not_absence() {
+    let token = OperationToken::from_random(1);
+    let vars = |name: &str| json!({name: token.as_str()}).to_string();
+    let name = config("https://x".to_owned()).token_variable;
+    for (id, kind) in [(json!("seven"), "job"), (json!(7), "something_new")] {
+        let mut row = row(0, kind, "running", "");
+        row["id"] = id;
+        row["launch_type"] = json!("manual");
+        row["extra_vars"] = json!(vars(&name));
+        let (_server, aap) = controller(&[("unified_jobs/", &[], json!({"results": [row]}))]).await;
+        let error = aap.find_launched(&search(1)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Protocol, "{row}");
+    }
+    // A full page without any id is no end either.
+    let rows: Vec<Value> = (0..200).map(|_| json!({"type": "job"})).collect();
+    let (_server, aap) = controller(&[("unified_jobs/", &[], json!({"results": rows}))]).await;
+    let error = aap.find_launched(&search(1)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Protocol);
+}

@@ -1,0 +1,452 @@
+//! Answers that come late or twice, and what must not be concluded from them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
+mod support;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use provider_core::lifecycle::{
+    Block, Context, Hold, LAUNCH_LEASE, Observation, Policy, ProviderRegistry, Standing, absorb,
+};
+use provider_core::{
+    CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
+    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight,
+    Provider, ProviderError, ProvisionResult, Reason, Resource, TrackedJob, TriggerError, clock,
+};
+use provider_testkit::{FakeProvider, Function, Trouble};
+use support::{Life, START, endless, object, policy};
+
+fn at(seconds: u64) -> Timestamp {
+    clock::add(START.parse().unwrap(), Duration::from_secs(seconds))
+}
+
+/// An attempt that was handed to the backend so many times.
+fn sent(job_type: JobType, sends: u32) -> JobRecord {
+    let mut record = JobRecord::new(1, job_type);
+    record.token = Some(OperationToken::from_random(1));
+    record.provider = Some("fake".to_owned());
+    record.reason = Some(Reason::Intended);
+    (record.timestamp, record.sent_at) = (Some(at(0)), Some(at(0)));
+    record.sends = sends;
+    record
+}
+
+fn seen(records: &[JobRecord], asked: &JobRecord, observation: &Observation) -> Vec<JobRecord> {
+    let policy = Policy::default();
+    let mut capabilities = Capabilities::none();
+    (capabilities.cancel, capabilities.find_launched) = (true, true);
+    let context = Context {
+        policy: &policy,
+        capabilities: &capabilities,
+        now: at(600),
+        seed: 1,
+    };
+    absorb(records, asked, observation, &context)
+}
+
+fn launched(id: &str) -> Observation {
+    let job = JobRef::new("fake", "job", id);
+    Observation::Provisioned(Ok(ProvisionResult::new(job, JobState::Pending, "launched")))
+}
+
+#[test]
+fn a_refusal_of_an_older_send_does_not_close_the_attempt() {
+    let not_sent = || ProviderError::new(Effect::NotSent, ErrorKind::Timeout, "too late");
+    let waiting = DeprovisionResult::Waiting {
+        reason: "a job is in the way".to_owned(),
+        retry_after: Duration::from_secs(5),
+        block_deletion_on_failure: true,
+        provision_job: None,
+    };
+    let skipped = DeprovisionResult::Skipped {
+        reason: "nothing there".to_owned(),
+    };
+    for (job_type, old) in [
+        (
+            JobType::Provision,
+            Observation::Provisioned(Err(not_sent().into())),
+        ),
+        (
+            JobType::Deprovision,
+            Observation::Deprovisioned(Err(not_sent().into())),
+        ),
+        (
+            JobType::Deprovision,
+            Observation::Deprovisioned(Ok(waiting)),
+        ),
+        (
+            JobType::Deprovision,
+            Observation::Deprovisioned(Ok(skipped)),
+        ),
+    ] {
+        let (asked, there) = (sent(job_type, 1), sent(job_type, 2));
+        assert_eq!(seen(&[there.clone()], &asked, &old), [], "{old:?}");
+        // The answer to the newest send counts.
+        assert_ne!(seen(&[there.clone()], &there, &old), [], "{old:?}");
+    }
+}
+
+#[test]
+fn a_second_job_of_one_launch_is_put_on_record() {
+    let asked = sent(JobType::Provision, 1);
+    let mut there = sent(JobType::Provision, 2);
+    there.set_job_ref(JobRef::new("fake", "job", "501"));
+    there.state = JobState::Running;
+    let changed = seen(&[there.clone()], &asked, &launched("502"));
+    let [second] = &changed[..] else {
+        panic!("{changed:?}");
+    };
+    assert_eq!((second.attempt, second.job_id.as_deref()), (2, Some("502")));
+    assert_eq!(second.reason, Some(Reason::Duplicate));
+    assert_eq!(second.message, "launched");
+    assert!(second.may_be_live());
+    // What was adopted meanwhile is no second job, and neither is one that has its record.
+    for id in ["501", "502"] {
+        let again = seen(&[there.clone(), second.clone()], &asked, &launched(id));
+        assert!(again.iter().all(|record| record.attempt == 1), "{again:?}");
+        assert!(again.iter().all(|record| record.job_id == there.job_id));
+    }
+}
+
+#[test]
+fn a_second_deprovision_job_is_put_on_record_too() {
+    let asked = sent(JobType::Deprovision, 1);
+    let mut there = sent(JobType::Deprovision, 2);
+    there.set_job_ref(JobRef::new("fake", "job", "501"));
+    let answer = DeprovisionResult::Triggered {
+        job: JobRef::new("fake", "job", "502"),
+        initial_state: JobState::Pending,
+        block_deletion_on_failure: false,
+        provision_job: None,
+    };
+    let changed = seen(&[there], &asked, &Observation::Deprovisioned(Ok(answer)));
+    assert_eq!((changed.len(), changed[0].attempt), (1, 2));
+    assert_eq!(changed[0].block_deletion_on_failure, Some(false));
+}
+
+#[test]
+fn equal_ids_at_two_providers_are_two_jobs_when_one_is_adopted() {
+    let unresolved = sent(JobType::Provision, 1);
+    let found = Observation::Found(Ok(vec![JobStatus::new(
+        JobRef::new("fake", "job", "7"),
+        JobState::Running,
+    )]));
+    let other = |provider: &str, kind: &str| {
+        let mut other = JobRecord::new(2, JobType::Provision);
+        other.set_job_ref(JobRef::new(provider, kind, "7"));
+        other
+    };
+    for (provider, kind, known) in [
+        ("elsewhere", "job", false),
+        ("fake", "workflow_job", false),
+        ("fake", "job", true),
+        ("fake", "", true),
+    ] {
+        let records = [unresolved.clone(), other(provider, kind)];
+        let changed = seen(&records, &unresolved, &found);
+        assert_eq!(changed.is_empty(), known, "{provider} {kind}: {changed:?}");
+    }
+}
+
+#[test]
+fn the_survivor_of_a_double_launch_fails_like_any_other_job() {
+    let unresolved = sent(JobType::Provision, 1);
+    let status = |id: &str, state| JobStatus::new(JobRef::new("fake", "job", id), state);
+    let found = Observation::Found(Ok(vec![
+        status("7", JobState::Running),
+        status("8", JobState::Running),
+    ]));
+    let changed = seen(&[unresolved.clone()], &unresolved, &found);
+    let survivor = changed.iter().find(|record| record.attempt == 2).unwrap();
+    assert_eq!(survivor.job_id.as_deref(), Some("8"));
+    let mut failed = status("8", JobState::Failed);
+    failed.settled = true;
+    let ended = seen(&changed, survivor, &Observation::Status(Ok(failed)));
+    assert_eq!(ended[0].failures, 1);
+    assert!(ended[0].retry_at.is_some());
+}
+
+#[tokio::test]
+async fn a_retry_that_was_answered_stays_answered_when_its_record_is_trimmed() {
+    let mut life = Life::with(endless(), policy(|p| p.history_length = 1));
+    life.desired.retry_request = Some("once".to_owned());
+    life.step().await;
+    for n in 1..=3 {
+        life.want(&format!("version {n}"));
+        life.fake.end(n, JobState::Failed);
+        life.until(|_| life.jobs() > usize::try_from(n).unwrap())
+            .await;
+    }
+    assert!(life.records().iter().all(|record| record.attempt > 1));
+    // A person cancels the newest job: the old request is no reason to launch again.
+    life.fake.end(4, JobState::Canceled);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::Held(_)))
+        .await;
+    let hold = Hold::CanceledByOthers { attempt: 4 };
+    assert_eq!(outcome.standing, Standing::Held(hold));
+    life.pass(3_600);
+    life.step().await;
+    assert_eq!(life.jobs(), 4);
+    life.desired.retry_request = Some("twice".to_owned());
+    life.step().await;
+    assert_eq!(life.jobs(), 5);
+}
+
+#[tokio::test]
+async fn one_moment_without_an_old_job_does_not_purge_it() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    // A job of an older operator: without a token, it cannot be looked for.
+    let mut records = life.records();
+    records[0].token = None;
+    life.store.inner.overwrite(life.object.key(), records);
+    life.pass(600);
+    life.restart();
+    life.fake.purge(1);
+    let outcome = life
+        .until(|o| o.records[0].reason == Some(Reason::PurgeSuspected))
+        .await;
+    let wait = outcome.wake_after(life.now()).unwrap();
+    assert!(wait >= Duration::from_secs(3), "{wait:?}");
+    let outcome = life.step().await;
+    assert_eq!(outcome.records[0].reason, Some(Reason::PurgeSuspected));
+    life.until(|o| o.records[0].reason == Some(Reason::Purged))
+        .await;
+}
+
+/// Takes its time with the preparations of a launch.
+#[derive(Debug)]
+struct Slow {
+    inner: FakeProvider,
+    clock: Arc<provider_core::ManualClock>,
+    takes: Duration,
+}
+
+#[async_trait]
+impl Provider for Slow {
+    fn name(&self) -> &str {
+        self.inner.name()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.inner.capabilities()
+    }
+
+    async fn trigger_provision(
+        &self,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        self.clock.advance(self.takes);
+        request.in_time(self.clock.now())?;
+        self.inner.trigger_provision(request).await
+    }
+
+    async fn provision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.inner.provision_status(resource, job).await
+    }
+
+    async fn trigger_deprovision(
+        &self,
+        request: &LaunchRequest,
+        history: &[JobRecord],
+    ) -> Result<DeprovisionResult, TriggerError> {
+        self.inner.trigger_deprovision(request, history).await
+    }
+
+    async fn deprovision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        self.inner.deprovision_status(resource, job).await
+    }
+
+    async fn cancel(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError> {
+        self.inner.cancel(resource, job).await
+    }
+
+    async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        self.inner.find_launched(query).await
+    }
+
+    async fn preflight(&self, kinds: &[String]) -> Preflight {
+        self.inner.preflight(kinds).await
+    }
+}
+
+#[tokio::test]
+async fn a_launch_leaves_within_its_lease_or_not_at_all() {
+    for (takes, launched) in [(LAUNCH_LEASE, true), (LAUNCH_LEASE * 2, false)] {
+        let clock = Arc::new(provider_core::ManualClock::new(at(0)));
+        let slow = Slow {
+            inner: endless(),
+            clock: Arc::clone(&clock),
+            takes,
+        };
+        let life = Life::new(endless());
+        let registry = ProviderRegistry::single(Arc::new(slow));
+        let outcome = life
+            .engine
+            .reconcile(
+                &registry,
+                &life.store,
+                &object("vm"),
+                &life.desired,
+                &*clock,
+            )
+            .await;
+        let record = &outcome.records[0];
+        assert_eq!(record.job_id.is_some(), launched, "{takes:?}");
+        if !launched {
+            assert_eq!(record.reason, Some(Reason::NotSent));
+            assert!(matches!(outcome.standing, Standing::BackingOff { .. }));
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_receipt_names_launches_whose_job_was_never_known() {
+    let mut life = Life::with(
+        endless().with_capabilities(|c| c.find_launched = false),
+        policy(|p| p.deletion.abandon_after = Some("2h".parse().unwrap())),
+    );
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+    life.step().await;
+    life.delete();
+    life.pass(3 * 3_600);
+    let receipt = life.released().await.receipt.unwrap();
+    assert_eq!(receipt.jobs, []);
+    let token = life.records()[0].token.clone().unwrap();
+    assert_eq!(receipt.in_doubt.len(), 1);
+    assert!(receipt.in_doubt[0].contains(token.as_str()), "{receipt:?}");
+}
+
+// ---- jobs that are not what was launched ----
+
+/// A life whose launch starts a job without what it was to be given.
+async fn astray(policy: Policy) -> Life {
+    let life = Life::with(endless(), policy);
+    let request = LaunchRequest::new(object("vm"), OperationToken::from_random(9));
+    let job = life.fake.trigger_provision(&request).await.unwrap().job;
+    let error = ProviderError::new(
+        Effect::MaybeSent,
+        ErrorKind::Invalid,
+        "variables are ignored",
+    );
+    life.fake.trouble(
+        Function::TriggerProvision,
+        Trouble::Fails(error.with_stray_job(job)),
+    );
+    life
+}
+
+#[tokio::test]
+async fn a_job_gone_astray_is_ended_and_not_repeated() {
+    let mut life = astray(Policy::default()).await;
+    life.fake.next_ending(JobState::Succeeded);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::Held(_)))
+        .await;
+    assert_eq!(outcome.standing, Standing::Held(Hold::Stray { attempt: 1 }));
+    assert!(life.fake.count(Function::Cancel) >= 1);
+    let record = &life.records()[0];
+    assert_eq!((record.state, record.failures), (JobState::Failed, 1));
+    assert_eq!(record.message, "variables are ignored");
+    life.for_a_while(Duration::from_secs(100 * 3_600)).await;
+    assert_eq!(life.jobs(), 1);
+    life.desired.retry_request = Some("mended".to_owned());
+    life.step().await;
+    assert_eq!(life.jobs(), 2);
+}
+
+#[tokio::test]
+async fn deletion_waits_for_the_end_of_a_job_gone_astray() {
+    let mut life = astray(Policy::default()).await;
+    life.fake.trouble(
+        Function::Cancel,
+        Trouble::Fails(ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::Forbidden,
+            "not allowed",
+        )),
+    );
+    life.step().await;
+    life.delete();
+    let outcome = life.step().await;
+    assert!(
+        matches!(outcome.standing, Standing::InProgress { attempt: 1, .. }),
+        "{:?}",
+        outcome.standing
+    );
+    assert_eq!(life.jobs(), 1);
+    life.until(|_| life.jobs() == 2).await;
+    assert!(life.fake.jobs()[0].state.is_terminal());
+    assert_eq!(life.fake.jobs()[1].job_type, JobType::Deprovision);
+}
+
+#[test]
+fn a_job_gone_astray_has_failed_however_it_ends() {
+    let mut stray = sent(JobType::Deprovision, 1);
+    stray.set_job_ref(JobRef::new("fake", "job", "9"));
+    (stray.reason, stray.state) = (Some(Reason::Stray), JobState::Running);
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled] {
+        let mut status = JobStatus::new(JobRef::new("fake", "job", "9"), state);
+        status.settled = true;
+        let ended = seen(&[stray.clone()], &stray, &Observation::Status(Ok(status)));
+        assert_eq!(
+            (ended[0].state, &ended[0].reason),
+            (JobState::Failed, &Some(Reason::Stray))
+        );
+    }
+    // It is not taken for succeeded when it is purged either, and not purged by one mistake.
+    let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "gone");
+    let once = seen(&[stray.clone()], &stray, &Observation::Status(Err(gone())));
+    assert!(once[0].may_be_live());
+    assert_eq!(seen(&once, &once[0], &Observation::Status(Err(gone()))), []);
+    let mut later = once[0].clone();
+    later.state_since = Some(at(0));
+    let twice = seen(&[later.clone()], &later, &Observation::Status(Err(gone())));
+    assert_eq!(
+        (twice[0].state, &twice[0].reason),
+        (JobState::Failed, &Some(Reason::Stray))
+    );
+}
+
+#[tokio::test]
+async fn a_search_that_always_fails_is_ended_by_a_person() {
+    let mut life = Life::new(endless());
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+    for _ in 0..500 {
+        let error = ProviderError::new(Effect::Unreadable, ErrorKind::Unavailable, "no end");
+        life.fake
+            .trouble(Function::FindLaunched, Trouble::Fails(error));
+    }
+    let block = Block::AmbiguousLaunch { attempt: 1 };
+    life.until(|o| o.standing == Standing::Blocked(block.clone()))
+        .await;
+    life.for_a_while(Duration::from_secs(3_600)).await;
+    assert_eq!(life.jobs(), 1);
+    life.desired.retry_request = Some("looked".to_owned());
+    life.step().await;
+    assert_eq!(life.jobs(), 2);
+}
