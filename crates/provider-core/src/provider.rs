@@ -38,6 +38,19 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// *Behaviour*: constant for the life of the provider.
     fn capabilities(&self) -> Capabilities;
 
+    /// The [`JobRef::kind`] that the job of this launch will have, where that depends on
+    /// something that is known before the launch alone, such as what the object says then.
+    ///
+    /// *Behaviour*: pure. It is written down with the intent, so that neither a crash nor a lost
+    /// answer forgets it; a launch in doubt that is taken as sent keeps it.
+    fn launch_kind(
+        &self,
+        _request: &LaunchRequest,
+        _job_type: JobType,
+    ) -> Option<Cow<'static, str>> {
+        None
+    }
+
     /// Starts a job that brings the resource to its desired configuration.
     ///
     /// *Behaviour*: sends one launch request at most. Not idempotent: called twice it starts
@@ -166,10 +179,11 @@ impl Capabilities {
 pub enum OnAmbiguity {
     /// Start nothing until a person has looked.
     Hold,
-    /// Take it as sent. The job is then named by its token, with this kind; the provider's
-    /// status methods must be able to answer for such a job.
+    /// Take it as sent. The job is then named by its token; the provider's status methods must be
+    /// able to answer for such a job.
     AssumeSent {
-        /// [`JobRef::kind`](crate::JobRef::kind) of the assumed job.
+        /// [`JobRef::kind`](crate::JobRef::kind) of the assumed job, unless
+        /// [`launch_kind`](Provider::launch_kind) named another one before the launch.
         kind: Cow<'static, str>,
     },
 }
@@ -186,6 +200,9 @@ pub struct LaunchRequest {
     pub config_version: Option<ConfigVersion>,
     /// What the caller adds.
     pub extra_vars: ExtraVars,
+    /// When the backend was last sent a launch of this type for this object, as the records tell:
+    /// a pace that a restart does not forget.
+    pub last_sent: Option<Timestamp>,
 }
 
 impl LaunchRequest {
@@ -197,6 +214,7 @@ impl LaunchRequest {
             token,
             config_version: None,
             extra_vars: ExtraVars::new(),
+            last_sent: None,
         }
     }
 
@@ -211,6 +229,13 @@ impl LaunchRequest {
     #[must_use]
     pub fn with_extra_vars(mut self, extra_vars: ExtraVars) -> Self {
         self.extra_vars = extra_vars;
+        self
+    }
+
+    /// The same launch with the time of the one before it.
+    #[must_use]
+    pub fn with_last_sent(mut self, at: Timestamp) -> Self {
+        self.last_sent = Some(at);
         self
     }
 }

@@ -141,10 +141,16 @@ impl Life {
 
     async fn reconcile(&mut self) -> Outcome {
         self.step();
+        let outcome = self.reconcile_alone().await;
+        self.step();
+        outcome
+    }
+
+    /// While the rulebook does nothing.
+    async fn reconcile_alone(&self) -> Outcome {
         let store: &dyn StatusStore = &self.store;
         let desired = Desired::new(version(), "eda");
-        let outcome = self
-            .engine
+        self.engine
             .reconcile(
                 &self.registry,
                 store,
@@ -152,9 +158,7 @@ impl Life {
                 &desired,
                 &*self.clock,
             )
-            .await;
-        self.step();
-        outcome
+            .await
     }
 
     /// Reconciles whenever the engine asks for it, for so long at most, until it stands so.
@@ -258,6 +262,41 @@ async fn a_job_in_sight_outweighs_the_sign_on_the_object() {
     assert!(in_state(JobType::Provision, JobState::Running)(
         &outcome.standing
     ));
+}
+
+/// The object shows the version already, of a time before our records. While the event stands in the
+/// rulebook's queue nothing is applied; the job's own end, or the operation it reports, proves it.
+#[tokio::test]
+async fn a_version_that_was_shown_before_is_not_applied_while_the_event_is_queued() {
+    for tracked in [true, false] {
+        let marks = Marks {
+            reports_operation: !tracked,
+            ..Marks::default()
+        };
+        let rulebook = Rulebook::sequential(rules(BY_TOKEN, 0)).with_marks(marks);
+        let mut life = life(rulebook, |config, _, aap| {
+            if tracked {
+                config.with_tracking(JobTracking::new(of_aap(aap)))
+            } else {
+                config
+            }
+        })
+        .await;
+        life.change(|object| {
+            object["metadata"]["annotations"] = json!({ common::APPLIED: version().as_str() });
+        });
+        for _ in 0..4 {
+            let outcome = life.reconcile_alone().await;
+            assert!(
+                in_state(JobType::Provision, JobState::Unknown)(&outcome.standing),
+                "{:?}",
+                outcome.standing
+            );
+            life.clock.advance(Duration::from_secs(60));
+        }
+        life.until(8, applied).await;
+        assert_eq!(life.ran(), [done(CREATE, true)]);
+    }
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider};
 use provider_core::{
-    CancelResult, Clock, ErrorKind, JobRef, JobStatus, OperationToken, Preflight, Provider,
-    ProviderError, Resource, Severity, TrackedJob, WakeUps,
+    CancelResult, Clock, ErrorKind, JobStatus, OperationToken, Preflight, Provider, ProviderError,
+    Resource, Severity, TrackedJob, WakeUps,
 };
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ use super::{SETTLE, doubt_fresh_failures, telling};
 use crate::ConfigError;
 use crate::backend::of_aap;
 use crate::client::std_duration;
-use crate::provider::EVENT;
+use crate::kind::{self, EVENT};
 
 /// Finds an event's job on the AAP controller by its label.
 ///
@@ -195,7 +195,7 @@ impl Jobs {
         let (alive, provider) = (Arc::clone(&self.alive), provider.to_owned());
         let events = self.aap.wake_ups()?.filter_map(move |job| {
             let token = lock(&alive).event(&job);
-            let event = token.map(|token| JobRef::new(&provider, EVENT, token.as_str()));
+            let event = token.map(|token| kind::event(&provider, EVENT, &token));
             std::future::ready(event)
         });
         Some(Box::pin(events))
