@@ -122,7 +122,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Checks what can be checked without starting anything: reachable, authenticated, the
     /// automation for these kinds exists and can be launched.
     ///
-    /// *Behaviour*: reads only, never fails: what is wrong is a finding with its advice.
+    /// *Behaviour*: starts and changes nothing, never fails: what is wrong is a finding with its
+    /// advice.
     async fn preflight(&self, kinds: &[String]) -> Preflight;
 
     /// Jobs that have ended, or may have, as soon as the backend tells of them; none where it
