@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use futures::StreamExt;
 use hyper::ext::ReasonPhrase;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -460,13 +461,14 @@ async fn wait_for_room(shared: &Shared) {
     }
 }
 
-/// The answer with a body that ends in an error instead of its end.
+/// The answer with a body that ends in an error instead of its end. Its beginning goes out first.
 fn broken_off(answer: Response<Body>) -> Response<Body> {
-    let pieces = [
-        Ok(Bytes::from_static(b"crea")),
-        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-    ];
-    answer.map(|_| Body::from_stream(futures::stream::iter(pieces)))
+    let begin = futures::stream::iter([Ok(Bytes::from_static(b"crea"))]);
+    let end = futures::stream::once(async {
+        tokio::task::yield_now().await;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    answer.map(|_| Body::from_stream(begin.chain(end)))
 }
 
 /// What happens instead of the service being asked.
