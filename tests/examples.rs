@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use provider_core::SystemClock;
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, RunPlan, Template, World};
+use provider_testkit::eda::{Cluster, EdaSim, Marks, Rule, Rulebook, Webhook};
 use serde_json::Value;
 
 /// The examples are built beside the tests.
@@ -199,6 +200,84 @@ async fn test_compute_instance_on_real_endpoints() {
         &["--real", "--provider", "eda"],
     ));
     assert!(text.contains("--observe"), "{text}");
+}
+
+/// The object of a cluster that is one file, on which the simulated playbooks leave their marks.
+struct ObjectFile(PathBuf);
+
+impl Cluster for ObjectFile {
+    fn edit(&self, _: &str, _: &str, change: &mut dyn FnMut(&mut Value)) {
+        let mut object = serde_json::from_slice(&std::fs::read(&self.0).unwrap()).unwrap();
+        change(&mut object);
+        // Whoever reads meanwhile sees the whole of the one or of the other.
+        let new = self.0.with_extension("new");
+        std::fs::write(&new, object.to_string()).unwrap();
+        std::fs::rename(new, &self.0).unwrap();
+    }
+}
+
+/// Events alone, and an object that is observed: as on a cluster.
+#[tokio::test(flavor = "multi_thread")]
+async fn test_compute_instance_with_an_observed_object() {
+    let clock = Arc::new(SystemClock);
+    let eda = Arc::new(EdaSim::start(Webhook::new(), clock.clone()).await.unwrap());
+    let plan = RunPlan::lasting(Duration::from_millis(200));
+    let templates = ["create", "delete"].map(|name| Template::job(name).with_plan(plan.clone()));
+    let aap = AapSim::start(World::with(templates), clock).await.unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("object.json");
+    let object = serde_json::json!({
+        "apiVersion": "osac.openshift.io/v1alpha1", "kind": "ComputeInstance",
+        "metadata": {"name": "web", "namespace": "blue", "uid": "u"}, "spec": {"cores": 4},
+    });
+    std::fs::write(&file, object.to_string()).unwrap();
+    let url = eda.url();
+    let observe = format!("cat '{}'", file.display());
+    let check = |more: &[&str]| {
+        let mut command = example("test_compute_instance");
+        command
+            .args([
+                "--real",
+                "--provider",
+                "eda",
+                "--json",
+                "--observe",
+                &observe,
+            ])
+            .args(["--create-url", &format!("{url}/create")])
+            .args(["--delete-url", &format!("{url}/delete")])
+            .args(more)
+            .env("EDA_POLL_INTERVAL", "100ms")
+            .env("NO_PROXY", "*");
+        tokio::task::spawn_blocking(move || command.output().unwrap())
+    };
+    // The playbooks report the version, and nothing else.
+    let marks = Marks {
+        reports_operation: false,
+        ..Marks::default()
+    };
+    let rules = ["create", "delete"].map(|action| Rule::new(action, action));
+    let mut rulebook = Rulebook::sequential(rules).with_marks(marks);
+    let cluster = ObjectFile(file.clone());
+    let events = Arc::clone(&eda);
+    let at_work = tokio::spawn(async move {
+        loop {
+            rulebook.step(&events, &aap, &cluster);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    assert_eq!(
+        last_line(&check(&[]).await.unwrap()).get("result").unwrap(),
+        "ok"
+    );
+    assert_eq!(eda.journal().len(), 2);
+    // What the first run has left on the object would pass for the end of the second.
+    let text = complaint(&check(&[]).await.unwrap());
+    assert!(text.contains("applied; change its spec"), "{text}");
+    let text = complaint(&check(&["--repeat", "2"]).await.unwrap());
+    assert!(text.contains("--observe shows one object"), "{text}");
+    assert_eq!(eda.journal().len(), 2);
+    at_work.abort();
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Questions about an object's records, and the one way to shorten them.
 
-use crate::{JobRecord, JobType};
+use jiff::Timestamp;
+
+use crate::{JobRecord, JobType, Reason};
 
 /// Gives every record a number of its own. A record of an older operator (attempt zero) gets its
 /// place in the order: after the records before it in the list, which is how those operators
@@ -57,6 +59,22 @@ pub fn newest<'a>(
         .iter()
         .filter(|record| record.job_type == job_type && record.target.as_deref() == target)
         .max_by_key(|record| record.attempt)
+}
+
+/// When the provider of this attempt was last sent another launch of its type for its target, whatever
+/// became of it; launches that did not reach the backend do not count.
+#[must_use]
+pub fn last_sent(records: &[JobRecord], attempt: &JobRecord) -> Option<Timestamp> {
+    let before = records.iter().filter(|other| {
+        other.attempt != attempt.attempt
+            && other.job_type == attempt.job_type
+            && other.target == attempt.target
+            && (other.provider.is_none() || other.provider == attempt.provider)
+            && (other.may_have_run() || other.reason == Some(Reason::Rejected))
+    });
+    before
+        .filter_map(|other| other.sent_at.or(other.timestamp))
+        .max()
 }
 
 /// Replaces the record of the same attempt, or appends.

@@ -42,6 +42,7 @@
 pub mod clock;
 mod error;
 mod extra_vars;
+mod finite;
 #[doc = include_str!("../docs/GUIDE.md")]
 pub mod guide {}
 pub mod history;

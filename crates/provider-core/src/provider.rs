@@ -38,6 +38,19 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// *Behaviour*: constant for the life of the provider.
     fn capabilities(&self) -> Capabilities;
 
+    /// The [`JobRef::kind`] that the job of this launch will have, where that depends on
+    /// something that is known before the launch alone, such as what the object says then.
+    ///
+    /// *Behaviour*: pure. It is written down with the intent, so that neither a crash nor a lost
+    /// answer forgets it; a launch in doubt that is taken as sent keeps it.
+    fn launch_kind(
+        &self,
+        _request: &LaunchRequest,
+        _job_type: JobType,
+    ) -> Option<Cow<'static, str>> {
+        None
+    }
+
     /// Starts a job that brings the resource to its desired configuration.
     ///
     /// *Behaviour*: sends one launch request at most. Not idempotent: called twice it starts
@@ -111,7 +124,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Checks what can be checked without starting anything: reachable, authenticated, the
     /// automation for these kinds exists and can be launched.
     ///
-    /// *Behaviour*: reads only, never fails: what is wrong is a finding with its advice.
+    /// *Behaviour*: starts and changes nothing, never fails: what is wrong is a finding with its
+    /// advice.
     async fn preflight(&self, kinds: &[String]) -> Preflight;
 
     /// Jobs that have ended, or may have, as soon as the backend tells of them; none where it
@@ -168,10 +182,11 @@ impl Capabilities {
 pub enum OnAmbiguity {
     /// Start nothing until a person has looked.
     Hold,
-    /// Take it as sent. The job is then named by its token, with this kind; the provider's
-    /// status methods must be able to answer for such a job.
+    /// Take it as sent. The job is then named by its token; the provider's status methods must be
+    /// able to answer for such a job.
     AssumeSent {
-        /// [`JobRef::kind`](crate::JobRef::kind) of the assumed job.
+        /// [`JobRef::kind`](crate::JobRef::kind) of the assumed job, unless
+        /// [`launch_kind`](Provider::launch_kind) named another one before the launch.
         kind: Cow<'static, str>,
     },
 }
@@ -191,6 +206,9 @@ pub struct LaunchRequest {
     /// The last moment, by this process's clock, at which the request may leave; none without a limit.
     /// Whoever leaves later may meet the launch of a replica that has taken over.
     pub send_by: Option<Timestamp>,
+    /// When the backend was last sent a launch of this type for this object, as the records tell:
+    /// a pace that a restart does not forget.
+    pub last_sent: Option<Timestamp>,
 }
 
 impl LaunchRequest {
@@ -203,6 +221,7 @@ impl LaunchRequest {
             config_version: None,
             extra_vars: ExtraVars::new(),
             send_by: None,
+            last_sent: None,
         }
     }
 
@@ -241,6 +260,13 @@ impl LaunchRequest {
             "the preparations of the launch took so long that it may not be sent any more",
         )
         .with_advice("see why lookups at the backend take so long; the launch is tried again"))
+    }
+
+    /// The same launch with the time of the one before it.
+    #[must_use]
+    pub fn with_last_sent(mut self, at: Timestamp) -> Self {
+        self.last_sent = Some(at);
+        self
     }
 }
 

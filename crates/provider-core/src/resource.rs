@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::text;
+use crate::{finite, text};
 
 /// A Kubernetes-style object: `apiVersion`, `kind`, `metadata`, `spec`, and whatever else it has.
 ///
@@ -52,14 +52,22 @@ pub enum ResourceError {
     /// It is not an object, or a member has the wrong kind.
     #[error("{0}; expected a Kubernetes object with apiVersion, kind and metadata.name")]
     Malformed(String),
+    /// It holds a number that is NaN or infinite.
+    #[error("{0}; send it as a text, or leave it out")]
+    NotFinite(String),
 }
 
 impl Resource {
     /// The resource for anything that serialises to a Kubernetes-style object.
     ///
     /// # Errors
-    /// When it does not: see [`from_json`](Self::from_json).
+    /// When it does not: see [`from_json`](Self::from_json). [`ResourceError::NotFinite`] when it
+    /// holds a number that JSON has no word for, which would be gone without a word.
     pub fn from_serializable<T: Serialize + ?Sized>(object: &T) -> Result<Self, ResourceError> {
+        if let Some(trouble) = finite::not_finite(object) {
+            let text = text::bounded(&trouble.to_string(), 300);
+            return Err(ResourceError::NotFinite(text));
+        }
         let value = serde_json::to_value(object).map_err(|error| {
             ResourceError::Malformed(format!(
                 "the object cannot be written as JSON ({})",

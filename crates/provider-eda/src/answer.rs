@@ -107,6 +107,16 @@ impl Answer {
         }
     }
 
+    /// Whether this says that a body cannot be read, which both transports look at after the
+    /// credential (ansible-rulebook 1.3.2; eda-server of August 2026).
+    pub(crate) fn is_about_the_body(&self, transport: TransportKind) -> bool {
+        let said = match transport {
+            TransportKind::RulebookWebhook => "Invalid JSON payload",
+            TransportKind::EventStream => "Invalid content",
+        };
+        self.status == 400 && self.says(said)
+    }
+
     fn redirected(&self, from: &Url) -> Meaning {
         let to = self.location.as_deref();
         let to = to.and_then(|to| from.join(to).ok());

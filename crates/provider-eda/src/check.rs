@@ -98,13 +98,6 @@ impl Serialize for Checked<'_> {
             ));
         }
         match value {
-            Value::Number(number) if !number.as_f64().is_some_and(f64::is_finite) => {
-                // Accepted with 200 and then dropped by a rulebook's engine.
-                Err(check.fail(
-                    "the object holds a number that is not finite",
-                    "send it as a text",
-                ))
-            }
             Value::String(text) => {
                 check.text(text)?;
                 serializer.serialize_str(text)

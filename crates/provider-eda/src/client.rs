@@ -54,6 +54,31 @@ impl Client {
 
     /// Sends an event: once, to this place, whatever is answered.
     pub(crate) async fn post(&self, url: &Url, body: Vec<u8>) -> Result<(), ProviderError> {
+        let answer = self.post_signed(url, body).await?;
+        answer.judge(self.transport.kind(), url)
+    }
+
+    /// Tries the credential out by a body that nobody can read, so that it can start nothing. (An
+    /// event stream counts it among its events if it refuses the credential.)
+    ///
+    /// # Errors
+    /// What an event would have met; also when the body was taken nevertheless.
+    pub(crate) async fn knock(&self, url: &Url) -> Result<(), ProviderError> {
+        let kind = self.transport.kind();
+        let answer = self.post_signed(url, b"{".to_vec()).await?;
+        if answer.is_about_the_body(kind) {
+            return Ok(());
+        }
+        answer.judge(kind, url)?;
+        Err(ProviderError::new(
+            Effect::Unreadable,
+            ErrorKind::Protocol,
+            format!("a body that is no JSON was taken, which no {kind} does"),
+        )
+        .with_advice("check the URL, and what is in front of the service"))
+    }
+
+    async fn post_signed(&self, url: &Url, body: Vec<u8>) -> Result<Answer, ProviderError> {
         let mut headers = self.headers.clone();
         if let Some(hmac) = self.hmac() {
             let (name, value) = signature(hmac, &self.transport, &body)?;
@@ -64,8 +89,7 @@ impl Client {
             HeaderValue::from_static("application/json"),
         );
         let request = self.http.post(url.clone()).headers(headers).body(body);
-        let answer = self.answer(request).await?;
-        answer.judge(self.transport.kind(), url)
+        self.answer(request).await
     }
 
     /// Asks for the same place without an event: both transports answer 405 to that, after they

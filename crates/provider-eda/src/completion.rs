@@ -8,25 +8,48 @@ use provider_core::{
 };
 
 use crate::client::std_duration;
+use crate::kind::is_blind;
 use crate::{Completion, EdaConfig};
 
 impl Completion {
-    /// Whether the automation has applied this version; with the token of its event, whether it
-    /// was this very event that it worked off.
+    /// Whether the object carries this version, whoever has applied it.
+    pub(crate) fn shows_version(
+        &self,
+        resource: &Resource,
+        version: Option<&ConfigVersion>,
+    ) -> bool {
+        let shown = resource.annotation(&self.version_annotation);
+        version.is_some_and(|version| shown == Some(version.as_str()))
+    }
+
+    /// Whether it was this very event that the automation has last worked off; none where it does
+    /// not say.
+    fn worked_off(&self, resource: &Resource, token: Option<&OperationToken>) -> Option<bool> {
+        let seen = resource.annotation(&self.operation_annotation)?;
+        token.map(|token| seen == token.as_str())
+    }
+
+    /// Whether the automation has applied this version at this event.
     pub(crate) fn has_applied(
         &self,
         resource: &Resource,
         version: Option<&ConfigVersion>,
         token: Option<&OperationToken>,
+        kind: Option<&str>,
     ) -> bool {
-        let applied = resource.annotation(&self.version_annotation);
-        let of_event = resource.annotation(&self.operation_annotation);
-        let same_version = version.is_some_and(|version| applied == Some(version.as_str()));
-        let other_event = match (of_event, token) {
-            (Some(seen), Some(token)) => seen != token.as_str(),
-            _ => false,
-        };
-        same_version && !other_event
+        let at_this_event = self.worked_off(resource, token);
+        self.shows_version(resource, version) && at_this_event.unwrap_or(!is_blind(kind))
+    }
+
+    /// Whether the automation has removed what it had made, at this event.
+    pub(crate) fn has_removed(
+        &self,
+        resource: &Resource,
+        token: Option<&OperationToken>,
+        kind: Option<&str>,
+    ) -> bool {
+        let by_report = || self.worked_off(resource, token) == Some(true);
+        !self.has_finalizer(resource) && (!is_blind(kind) || by_report())
     }
 
     pub(crate) fn has_finalizer(&self, resource: &Resource) -> bool {
@@ -64,9 +87,20 @@ impl EdaConfig {
         let poll = std_duration(self.timing.poll_interval);
         let marked = self.completion.has_finalizer(resource);
         let mut settled = None;
-        let provisions = history
+        let mut of_others = false;
+        // What was removed since leaves nothing to ask about.
+        let removed = history
             .iter()
-            .filter(|record| record.job_type == JobType::Provision && record.may_have_run());
+            .filter(|record| {
+                record.job_type == JobType::Deprovision && record.state == JobState::Succeeded
+            })
+            .map(|record| record.attempt)
+            .max();
+        let provisions = history.iter().filter(|record| {
+            record.job_type == JobType::Provision
+                && record.may_have_run()
+                && removed.is_none_or(|removed| record.attempt > removed)
+        });
         for record in provisions {
             let ours = record
                 .provider
@@ -84,14 +118,17 @@ impl EdaConfig {
                         provision_job: None,
                     };
                 }
+                // It may have made something, and leaves no mark that is ours.
+                of_others = true;
                 continue;
             }
             let live = record.may_be_live();
             let (version, token) = (record.config_version.as_ref(), record.token.as_ref());
+            let kind = record.kind.as_deref();
             if !live && record.state == JobState::Succeeded {
                 continue;
             }
-            if self.completion.has_applied(resource, version, token) {
+            if self.completion.has_applied(resource, version, token, kind) {
                 settled = record
                     .job_ref()
                     .filter(|_| live)
@@ -114,7 +151,7 @@ impl EdaConfig {
                 };
             }
         }
-        if marked {
+        if marked || of_others {
             return Verdict::Send {
                 provision_job: settled.map(Box::new),
             };

@@ -211,9 +211,10 @@ pub struct Timing {
     /// How long a provision event without a sign of its end may still be at work: deletion waits
     /// so long. Zero takes the risk that a delete event runs beside it or before it.
     pub in_flight_window: SignedDuration,
-    /// How long the automation's finalizer may stay after a deprovision event before the job
-    /// counts as failed. Without it, the engine's own deadline for running jobs decides.
-    pub deprovision_limit: Option<SignedDuration>,
+    /// How long the automation's finalizer may stay after a deprovision event whose job cannot be
+    /// seen before the job counts as failed: longer than the longest deletion. An event that was
+    /// lost looks the same until then, and what fails does not hold the object.
+    pub deprovision_limit: SignedDuration,
 }
 
 impl Default for Timing {
@@ -221,7 +222,7 @@ impl Default for Timing {
         Self {
             poll_interval: SignedDuration::from_secs(15),
             in_flight_window: SignedDuration::from_mins(15),
-            deprovision_limit: None,
+            deprovision_limit: SignedDuration::from_hours(2),
         }
     }
 }
@@ -356,11 +357,7 @@ impl EdaConfig {
             ("pacing.breakerPause", self.pacing.breaker_pause, 0),
             ("timing.pollInterval", self.timing.poll_interval, 1),
             ("timing.inFlightWindow", self.timing.in_flight_window, 0),
-            (
-                "timing.deprovisionLimit",
-                self.timing.deprovision_limit.unwrap_or(SignedDuration::MAX),
-                1,
-            ),
+            ("timing.deprovisionLimit", self.timing.deprovision_limit, 1),
         ] {
             if value < SignedDuration::from_millis(least) {
                 return refuse(

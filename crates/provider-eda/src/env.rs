@@ -187,7 +187,7 @@ impl EdaConfig {
     /// | `EDA_TRACKING` | `jobs`: by label on the controller of `AAP_URL` and the other `AAP_…` variables (feature `aap`); `audit`: in the audit of `EDA_API_URL` |
     /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `osac-{token}`; `{uid}` for the object's) |
     /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
-    /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW` | durations such as `45s` or `2m` |
+    /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW`, `EDA_DEPROVISION_LIMIT` | durations such as `45s` or `2m` |
     ///
     /// # Errors
     /// When a required variable is missing or one cannot be read; the error names it.
@@ -254,6 +254,10 @@ impl EdaConfig {
         vars.duration("EDA_REQUEST_TIMEOUT", &mut config.http.request_timeout)?;
         vars.duration("EDA_POLL_INTERVAL", &mut config.timing.poll_interval)?;
         vars.duration("EDA_IN_FLIGHT_WINDOW", &mut config.timing.in_flight_window)?;
+        vars.duration(
+            "EDA_DEPROVISION_LIMIT",
+            &mut config.timing.deprovision_limit,
+        )?;
         Ok(config)
     }
 }

@@ -45,6 +45,7 @@ mod config;
 mod endpoints;
 mod env;
 mod error;
+mod kind;
 mod pace;
 mod preflight;
 mod provider;

@@ -98,12 +98,12 @@ impl Paces {
     }
 
     /// Learns from a record that an event was sent then, perhaps by a process before this one.
-    pub(crate) fn remember(&self, key: Key, sent: Timestamp, now: Timestamp) {
+    pub(crate) fn remember(&self, key: &Key, sent: Timestamp, now: Timestamp) {
         // A time that lies ahead is of a clock that ran fast.
         let sent = sent.min(now);
         if clock::since(now, sent) < self.interval {
             let mut slots = self.lock();
-            let slot = slots.by_key.entry(key).or_default();
+            let slot = slots.by_key.entry(key.clone()).or_default();
             slot.sent = slot.sent.max(Some(sent));
         }
     }

@@ -3,7 +3,7 @@
 use provider_core::{JobType, Preflight};
 
 use crate::body::action;
-use crate::{EdaProvider, StreamAuth, Transport, TransportKind};
+use crate::{EdaProvider, Transport, TransportKind};
 
 impl EdaProvider {
     pub(crate) async fn check(&self, kinds: &[String]) -> Preflight {
@@ -50,32 +50,25 @@ impl EdaProvider {
     }
 
     fn check_auth(&self, report: &mut Preflight) {
+        if let Transport::RulebookWebhook(webhook) = &self.config.transport
+            && webhook.hmac.is_none()
+            && webhook.token.is_none()
+            && self.config.http.client_identity.is_none()
+        {
+            report.warning(
+                "authentication",
+                "events are sent without any credential: whoever reaches the webhook can send them \
+                 too",
+                "set a token, or an HMAC secret, on both sides",
+            );
+        }
+    }
+
+    /// Whether a GET leaves the credential untried: only a webhook looks at a token before the verb.
+    const fn needs_a_knock(&self) -> bool {
         match &self.config.transport {
-            Transport::RulebookWebhook(webhook) => {
-                if webhook.hmac.is_some() {
-                    report.warning(
-                        "signature",
-                        "a signature can only be tried out by sending an event",
-                        "",
-                    );
-                } else if webhook.token.is_none() && self.config.http.client_identity.is_none() {
-                    report.warning(
-                        "authentication",
-                        "events are sent without any credential: whoever reaches the webhook can \
-                         send them too",
-                        "set a token, or an HMAC secret, on both sides",
-                    );
-                }
-            }
-            Transport::EventStream(stream) => {
-                if !matches!(stream.auth, StreamAuth::ClientCertificate) {
-                    report.warning(
-                        "credential",
-                        "the credential of an event stream can only be tried out by sending an event",
-                        "put the event stream into test mode and send one",
-                    );
-                }
-            }
+            Transport::RulebookWebhook(webhook) => webhook.hmac.is_some(),
+            Transport::EventStream(_) => true,
         }
     }
 
@@ -86,12 +79,18 @@ impl EdaProvider {
             Err(error) => return report.error(check, error.message(), error.advice()),
         };
         match (transport, status) {
+            (_, 405) if self.needs_a_knock() => match self.client.knock(url).await {
+                Ok(()) => report.ok(
+                    check,
+                    &format!(
+                        "the {transport} takes our credential (a body that is no event was sent)"
+                    ),
+                ),
+                Err(error) => return report.error(check, error.message(), error.advice()),
+            },
             (_, 405) => report.ok(
                 check,
-                match transport {
-                    TransportKind::RulebookWebhook => "the rulebook listens and takes our token",
-                    TransportKind::EventStream => "the EDA server answers",
-                },
+                "the rulebook listens and takes our token, if it wants one",
             ),
             (TransportKind::RulebookWebhook, 401) => {
                 return report.error(

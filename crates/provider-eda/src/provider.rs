@@ -18,12 +18,10 @@ use url::Url;
 use crate::breaker::Breaker;
 use crate::client::{Client, std_duration};
 use crate::completion::{Verdict, applied};
+use crate::kind::{self, EVENT, is_blind, is_ours};
 use crate::pace::{Key, Paces};
 use crate::tracking::{Tracker, is_fresh};
 use crate::{ConfigError, EdaConfig};
-
-/// What our jobs are called in records.
-pub(crate) const EVENT: &str = "event";
 
 /// Starts jobs by events to a rulebook or to an event stream.
 ///
@@ -103,24 +101,6 @@ impl EdaProvider {
         &self.config
     }
 
-    /// Learns from an object's records when its last events were sent, so that a process that has
-    /// just started does not send the next ones too soon.
-    ///
-    /// Deprovisioning does this by itself, with the history that it is given.
-    pub fn remember(&self, resource: &Resource, history: &[JobRecord]) {
-        let now = self.clock.now();
-        let ours = |name: &str| name == self.config.name;
-        for record in history {
-            if record.may_have_run()
-                && record.provider.as_deref().is_none_or(ours)
-                && let Some(sent) = record.sent_at.or(record.timestamp)
-            {
-                let key = Key::new(resource, record.job_type);
-                self.paces.remember(key, sent, now);
-            }
-        }
-    }
-
     pub(crate) fn url(&self, job_type: JobType, kind: &str) -> Result<Url, ProviderError> {
         let endpoints = self.config.transport.endpoints();
         let advice = "set the URLs for creation and deletion of this kind, or fixed ones";
@@ -152,7 +132,11 @@ impl EdaProvider {
         let url = self.url(job_type, request.resource.kind())?;
         let body = self.config.body(request, job_type)?;
         let key = Key::new(&request.resource, job_type);
-        let turn = self.paces.enter(key, self.clock.now()).map_err(|left| {
+        let now = self.clock.now();
+        if let Some(sent) = request.last_sent {
+            self.paces.remember(&key, sent, now);
+        }
+        let turn = self.paces.enter(key, now).map_err(|left| {
             not_sent(
                 ErrorKind::RateLimited,
                 "an event of this kind for this object was sent a moment ago",
@@ -203,11 +187,8 @@ impl EdaProvider {
             "sent an event"
         );
         sent?;
-        Ok(JobRef::new(
-            &self.config.name,
-            EVENT,
-            request.token.as_str(),
-        ))
+        let kind = self.config.completion.launch_kind(request, job_type);
+        Ok(kind::event(&self.config.name, &kind, &request.token))
     }
 
     /// A place among the events that are on their way, if one comes free in time.
@@ -222,7 +203,7 @@ impl EdaProvider {
     /// Refuses to speak for the jobs of others. Jobs of older operators have no kind.
     fn own(&self, job: &JobRef) -> Result<(), ProviderError> {
         let ours = job.provider.is_empty() || job.provider == self.config.name;
-        if ours && (job.kind.is_empty() || job.kind == EVENT) {
+        if ours && is_ours(&job.kind) {
             return Ok(());
         }
         Err(not_sent(
@@ -253,6 +234,10 @@ impl Provider for EdaProvider {
         capabilities
     }
 
+    fn launch_kind(&self, request: &LaunchRequest, job_type: JobType) -> Option<Cow<'static, str>> {
+        Some(self.config.completion.launch_kind(request, job_type))
+    }
+
     async fn trigger_provision(
         &self,
         request: &LaunchRequest,
@@ -272,22 +257,29 @@ impl Provider for EdaProvider {
     ) -> Result<JobStatus, ProviderError> {
         self.own(&job.job)?;
         let (version, token) = (job.config_version.as_ref(), job.token.as_ref());
-        let completion = &self.config.completion;
+        let kind = Some(job.job.kind.as_str());
+        let has_applied = self
+            .config
+            .completion
+            .has_applied(resource, version, token, kind);
         // What is seen of the job itself is better than a sign: the sign may come before its end.
-        let signed = !self.is_live() && completion.has_applied(resource, version, token);
-        if !signed && let Some(mut status) = self.seen(resource, token).await? {
+        let signed = !self.is_live() && has_applied;
+        if !signed && let Some(mut status) = self.seen(resource, token, kind).await? {
             if status.state == JobState::Succeeded {
                 status.reconciled_version = version.cloned();
             }
             return Ok(status);
         }
-        if completion.has_applied(resource, version, token) {
+        if has_applied {
             return Ok(applied(job.job.clone(), version));
         }
-        let message = if version.is_some() {
-            "the automation has not reported this version as applied"
-        } else {
-            "the event carried no version, so its end cannot be seen"
+        let message = match version {
+            None => "the event carried no version, so its end cannot be seen",
+            Some(_) if is_blind(kind) => {
+                "the object carried this version before the event, so its end is seen only where \
+                 the automation reports the operation too"
+            }
+            Some(_) => "the automation has not reported this version as applied",
         };
         Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(message))
     }
@@ -302,7 +294,6 @@ impl Provider for EdaProvider {
             .filter(|record| record.token.as_ref() != Some(&request.token))
             .cloned()
             .collect();
-        self.remember(&request.resource, &others);
         let seen = self.provisions_seen(&request.resource, &mut others).await;
         // Nothing was sent, whatever went wrong while looking.
         let verdict = match seen.map_err(|error| nothing_sent(&error))? {
@@ -324,12 +315,19 @@ impl Provider for EdaProvider {
                 block_deletion_on_failure: false,
                 provision_job: provision_job.map(|job| *job),
             }),
-            Verdict::Send { provision_job } => Ok(DeprovisionResult::Triggered {
-                job: self.send(request, JobType::Deprovision).await?,
-                initial_state: JobState::Running,
-                block_deletion_on_failure: false,
-                provision_job: provision_job.map(|job| *job),
-            }),
+            Verdict::Send { provision_job } => {
+                let job = self.send(request, JobType::Deprovision).await?;
+                Ok(DeprovisionResult::Triggered {
+                    initial_state: if is_blind(Some(&job.kind)) {
+                        JobState::Unknown
+                    } else {
+                        JobState::Running
+                    },
+                    job,
+                    block_deletion_on_failure: false,
+                    provision_job: provision_job.map(|job| *job),
+                })
+            }
         }
     }
 
@@ -341,30 +339,43 @@ impl Provider for EdaProvider {
         self.own(&job.job)?;
         let status =
             |state, message: &str| Ok(JobStatus::new(job.job.clone(), state).with_message(message));
-        if !self.config.completion.has_finalizer(resource) {
+        let (completion, kind) = (&self.config.completion, Some(job.job.kind.as_str()));
+        if completion.has_removed(resource, job.token.as_ref(), kind) {
             return status(
                 JobState::Succeeded,
                 "the automation has removed its finalizer",
             );
         }
-        let limit = self.config.timing.deprovision_limit.map(std_duration);
-        let since = job.launched_at;
-        if let (Some(limit), Some(since)) = (limit, since)
-            && clock::since(self.clock.now(), since) >= limit
-        {
-            return status(
-                JobState::Failed,
-                "the automation has kept its finalizer beyond the limit; the event may be lost, or \
-                 no rule fits it",
-            );
-        }
-        let Some(seen) = self.seen(resource, job.token.as_ref()).await? else {
-            return status(
-                JobState::Running,
-                "the automation has not removed its finalizer yet",
-            );
+        let marked = completion.has_finalizer(resource);
+        let Some(seen) = self.seen(resource, job.token.as_ref(), kind).await? else {
+            if !marked {
+                return status(
+                    JobState::Unknown,
+                    "the object did not carry the automation's finalizer when the event was sent, so \
+                     its end is seen only where the automation reports the operation",
+                );
+            }
+            let limit = std_duration(self.config.timing.deprovision_limit);
+            let now = self.clock.now();
+            // Records of older operators may not tell when the event was sent.
+            let since = job
+                .launched_at
+                .or(resource.deletion_timestamp())
+                .unwrap_or(now);
+            return if clock::since(now, since) >= limit {
+                status(
+                    JobState::Failed,
+                    "the automation has kept its finalizer beyond the limit; the event may be lost, \
+                     or no rule fits it",
+                )
+            } else {
+                status(
+                    JobState::Running,
+                    "the automation has not removed its finalizer yet",
+                )
+            };
         };
-        if seen.state != JobState::Succeeded {
+        if seen.state != JobState::Succeeded || !marked {
             return Ok(seen);
         }
         let (state, rest) = if is_fresh(&seen, self.settle(), self.clock.now()) {
@@ -393,14 +404,17 @@ impl Provider for EdaProvider {
         self.own(&job.job)?;
         let token = OperationToken::from_text(&job.job.id);
         let token = job.token.as_ref().unwrap_or(&token);
+        let kind = Some(job.job.kind.as_str());
         match tracker.cancel(resource, token).await? {
             // As the event's own, and with the doubts of its status.
-            Some(CancelResult::Finished(_)) => match self.seen(resource, Some(token)).await? {
-                Some(status) if status.state.is_terminal() => {
-                    Ok(CancelResult::Finished(Box::new(status)))
+            Some(CancelResult::Finished(_)) => {
+                match self.seen(resource, Some(token), kind).await? {
+                    Some(status) if status.state.is_terminal() => {
+                        Ok(CancelResult::Finished(Box::new(status)))
+                    }
+                    _ => Ok(CancelResult::Requested),
                 }
-                _ => Ok(CancelResult::Requested),
-            },
+            }
             Some(result) => Ok(result),
             None => Err(not_sent(
                 ErrorKind::Conflict,

@@ -110,6 +110,48 @@ async fn where_the_automation_reports_the_token_an_older_event_is_no_proof() {
     assert_eq!(status.state, JobState::Succeeded);
 }
 
+/// An event that was sent while the version was shown already: that is the report of another one.
+#[tokio::test]
+async fn what_was_shown_before_the_event_is_no_sign_of_its_end() {
+    let s = plain().await;
+    let sent = s
+        .eda
+        .trigger_provision(&request(reported("vm", &version()), 1))
+        .await
+        .unwrap();
+    assert_eq!(sent.job.kind, "blind-event");
+    let mut job = tracked(1);
+    job.job = sent.job;
+    let status = s
+        .eda
+        .provision_status(&reported("vm", &version()), &job)
+        .await
+        .unwrap();
+    assert_eq!(
+        (status.state, status.reconciled_version),
+        (JobState::Unknown, None)
+    );
+    assert_eq!(status.job, job.job);
+    // Nor is it for a deletion: the event may still be on its way.
+    let mut history = record(JobType::Provision, 1, JobState::Unknown, start());
+    history.kind = Some(job.job.kind);
+    let deleted = s
+        .eda
+        .trigger_deprovision(&request(reported("vm", &version()), 2), &[history])
+        .await
+        .unwrap();
+    assert!(
+        matches!(deleted, DeprovisionResult::Waiting { .. }),
+        "{deleted:?}"
+    );
+    let sent = s
+        .eda
+        .trigger_provision(&request(vm("other"), 3))
+        .await
+        .unwrap();
+    assert_eq!(sent.job.kind, "event");
+}
+
 #[tokio::test]
 async fn a_deprovision_runs_while_the_finalizer_is_there() {
     let s = plain().await;
@@ -135,7 +177,7 @@ async fn a_deprovision_runs_while_the_finalizer_is_there() {
         event.text("/providerEvent/operationToken"),
         Some(job.id.as_str())
     );
-    s.pass(24 * 3_600);
+    s.pass(3_600);
     let status = s
         .eda
         .deprovision_status(&marked("vm"), &tracked(1))
@@ -193,6 +235,11 @@ async fn nothing_is_skipped_while_an_event_may_be_on_its_way() {
     let foreign = |state| {
         let mut record = at(1, state);
         record.provider = Some("aap".to_owned());
+        record
+    };
+    let removed = |attempt| {
+        let mut record = record(JobType::Deprovision, 7, Succeeded, start());
+        record.attempt = attempt;
         record
     };
     let undated = || {
@@ -310,6 +357,45 @@ async fn nothing_is_skipped_while_an_event_may_be_on_its_way() {
             "of AAP, ended",
             full(),
             vec![foreign(Succeeded)],
+            0,
+            Triggered,
+        ),
+        (
+            "of AAP, ended, unmarked",
+            bare(),
+            vec![foreign(Succeeded)],
+            0,
+            Triggered,
+        ),
+        (
+            "of AAP, failed, unmarked",
+            bare(),
+            vec![foreign(Failed)],
+            0,
+            Triggered,
+        ),
+        (
+            "of AAP, never launched",
+            bare(),
+            vec![{
+                let mut record = foreign(Failed);
+                (record.job_id, record.reason) = (None, Some(Reason::Rejected));
+                record
+            }],
+            0,
+            Skipped,
+        ),
+        (
+            "of AAP, removed since",
+            bare(),
+            vec![foreign(Succeeded), removed(2)],
+            0,
+            Skipped,
+        ),
+        (
+            "of AAP, made again since",
+            bare(),
+            vec![removed(0), foreign(Succeeded)],
             0,
             Triggered,
         ),

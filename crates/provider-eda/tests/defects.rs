@@ -28,7 +28,7 @@ use provider_core::{
     Clock, DeprovisionResult, Effect, ErrorKind, JobRecord, JobRef, JobState, JobType, Provider,
     TrackedJob,
 };
-use provider_eda::{EdaProvider, Pacing};
+use provider_eda::Pacing;
 use provider_testkit::FakeProvider;
 use provider_testkit::eda::{EdaSim, Fault, Webhook};
 use serde_json::json;
@@ -250,33 +250,20 @@ async fn d43_a_call_that_was_given_up_sends_nothing_more() {
     assert_eq!(names, [token(1).as_str(), token(3).as_str()]);
 }
 
+/// Through the engine, which knows the time from its records: `tests/lifecycle.rs`.
 #[tokio::test]
 async fn d44_a_restart_does_not_forget_when_the_last_event_was_sent() {
     let s = paced_setup(30).await;
-    let sent = s
-        .eda
-        .trigger_deprovision(&request(marked("vm"), 1), &[])
-        .await
-        .unwrap();
-    assert!(matches!(sent, DeprovisionResult::Triggered { .. }));
-    let history = [record(JobType::Deprovision, 1, JobState::Failed, start())];
     s.pass(10);
-    // Another process, with the records alone.
-    let restarted = EdaProvider::with_clock(paced(&s.sim, 30), s.clock.clone()).unwrap();
-    let error = restarted
-        .trigger_deprovision(&request(marked("vm"), 2), &history)
-        .await
-        .unwrap_err();
+    let launch = |n| request(marked("vm"), n).with_last_sent(start());
+    let error = s.eda.trigger_provision(&launch(1)).await.unwrap_err();
     assert_eq!(
         not_launched(&error).retry_after(),
         Some(Duration::from_secs(20))
     );
-    // The provision side has no history in its call, and is told before.
-    let restarted = EdaProvider::with_clock(paced(&s.sim, 30), s.clock.clone()).unwrap();
-    let provision = record(JobType::Provision, 1, JobState::Unknown, start());
-    restarted.remember(&vm("vm"), &[provision]);
-    let error = restarted
-        .trigger_provision(&request(vm("vm"), 2))
+    let error = s
+        .eda
+        .trigger_deprovision(&launch(2), &[])
         .await
         .unwrap_err();
     assert_eq!(
@@ -284,17 +271,8 @@ async fn d44_a_restart_does_not_forget_when_the_last_event_was_sent() {
         Some(Duration::from_secs(20))
     );
     s.pass(20);
-    restarted
-        .trigger_provision(&request(vm("vm"), 2))
-        .await
-        .unwrap();
-    // An intent of our own that is about to be sent does not hold itself back.
-    let own = record(JobType::Deprovision, 3, JobState::Pending, s.clock.now());
-    let again = EdaProvider::with_clock(paced(&s.sim, 30), s.clock.clone()).unwrap();
-    again
-        .trigger_deprovision(&request(marked("vm"), 3), &[own])
-        .await
-        .unwrap();
+    s.eda.trigger_provision(&launch(3)).await.unwrap();
+    s.eda.trigger_deprovision(&launch(4), &[]).await.unwrap();
 }
 
 #[tokio::test]
@@ -326,7 +304,7 @@ async fn d44_events_that_failed_are_held_back_too() {
 async fn d44_an_event_that_no_rule_fits_stays_unknown_and_has_an_end() {
     let s = setup(Webhook::new(), |sim| {
         let mut config = config(webhook(sim));
-        config.timing.deprovision_limit = Some(SignedDuration::from_mins(30));
+        config.timing.deprovision_limit = SignedDuration::from_mins(30);
         config
     })
     .await;

@@ -15,7 +15,9 @@ use common::{
     tracked, vm, webhook,
 };
 use jiff::SignedDuration;
-use provider_core::{DeprovisionResult, Effect, ErrorKind, JobState, JobType, Provider};
+use provider_core::{
+    DeprovisionResult, Effect, ErrorKind, JobState, JobType, Provider, Resource, ResourceError,
+};
 use provider_eda::{Pacing, StreamAuth};
 use provider_testkit::eda::{EdaSim, Fate, Stream, Webhook, World};
 use serde_json::json;
@@ -65,23 +67,50 @@ async fn s02_a_timeout_is_not_not_sent() {
     assert_eq!(s.sim.journal().len(), 18);
 }
 
-/// The limit of events in flight keeps a slow rulebook from being flooded.
+/// The limit of events in flight keeps a slow rulebook from being flooded: of many more events than it
+/// takes at once, none has a sender that times out.
 #[tokio::test]
 async fn s03_with_few_events_in_flight_no_sender_times_out() {
     let s = setup(Webhook::new().with_queue(13), |sim| {
-        config(webhook(sim)).with_pacing(Pacing {
+        let mut config = config(webhook(sim)).with_pacing(Pacing {
             min_interval: SignedDuration::ZERO,
             max_in_flight: 4,
             ..Pacing::default()
-        })
+        });
+        // However slow the machine is, what waits for the rulebook is told from what does not.
+        config.http.request_timeout = SignedDuration::from_secs(20);
+        config
     })
     .await;
-    let requests: Vec<_> = (1..=12)
+    let requests: Vec<_> = (1..=40)
         .map(|n| request(vm(&format!("vm-{n}")), n))
         .collect();
-    let results =
-        futures::future::join_all(requests.iter().map(|r| s.eda.trigger_provision(r))).await;
+    let senders = futures::future::join_all(requests.iter().map(|r| s.eda.trigger_provision(r)));
+    let sim = &s.sim;
+    // It works one event off whenever nobody gets on, so its queue is full nearly all the time.
+    let slow = async {
+        let mut most_waiting = 0;
+        for worked_off in 0.. {
+            let mut last = usize::MAX;
+            while last != sim.journal().len() {
+                last = sim.journal().len();
+                for _ in 0..200 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            most_waiting = most_waiting.max(last.saturating_sub(13 + worked_off));
+            if last == 40 {
+                break;
+            }
+            sim.work_off(1);
+        }
+        sim.work_off(40);
+        most_waiting
+    };
+    let (results, most_waiting) = futures::future::join(senders, slow).await;
     assert!(results.iter().all(Result::is_ok));
+    // The senders did have to wait, and never more than the limit of them.
+    assert_eq!(most_waiting, 4);
 }
 
 /// An event stream answers 200 while its activation is down, and the event is gone.
@@ -265,5 +294,41 @@ async fn s10_nothing_is_sent_twice() {
             .await
             .unwrap_err();
         assert_eq!(s.sim.requests(), u64::try_from(n).unwrap(), "{fault:?}");
+    }
+}
+
+/// A number that is not finite is answered with 200 and then dropped, so it must not get that far;
+/// and it must not silently become a null either.
+#[tokio::test]
+async fn s11_a_number_that_is_not_finite_is_never_sent() {
+    #[derive(serde::Serialize)]
+    struct Spec {
+        ratio: f64,
+    }
+    #[derive(serde::Serialize)]
+    struct Vm {
+        kind: &'static str,
+        metadata: serde_json::Value,
+        spec: Spec,
+    }
+    let vm = |ratio| Vm {
+        kind: "ComputeInstance",
+        metadata: json!({"name": "vm", "namespace": "tenant"}),
+        spec: Spec { ratio },
+    };
+    for ratio in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+        let error = Resource::from_serializable(&vm(ratio)).unwrap_err();
+        assert!(matches!(error, ResourceError::NotFinite(_)));
+        assert!(error.to_string().contains("spec.ratio"), "{error}");
+    }
+    let s = setup(Webhook::new(), |sim| config(webhook(sim))).await;
+    let good = Resource::from_serializable(&vm(f64::MAX)).unwrap();
+    s.eda.trigger_provision(&request(good, 1)).await.unwrap();
+    let event = &s.sim.journal()[0];
+    assert_eq!(event.fate, Fate::Queued);
+    assert_eq!(event.payload["spec"]["ratio"], json!(f64::MAX));
+    // JSON texts cannot hold one at all.
+    for text in ["NaN", "Infinity", "1e400"] {
+        serde_json::from_str::<serde_json::Value>(text).unwrap_err();
     }
 }

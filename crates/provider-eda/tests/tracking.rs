@@ -141,10 +141,16 @@ impl Life {
 
     async fn reconcile(&mut self) -> Outcome {
         self.step();
+        let outcome = self.reconcile_alone().await;
+        self.step();
+        outcome
+    }
+
+    /// While the rulebook does nothing.
+    async fn reconcile_alone(&self) -> Outcome {
         let store: &dyn StatusStore = &self.store;
         let desired = Desired::new(version(), "eda");
-        let outcome = self
-            .engine
+        self.engine
             .reconcile(
                 &self.registry,
                 store,
@@ -152,9 +158,7 @@ impl Life {
                 &desired,
                 &*self.clock,
             )
-            .await;
-        self.step();
-        outcome
+            .await
     }
 
     /// Reconciles whenever the engine asks for it, for so long at most, until it stands so.
@@ -258,6 +262,41 @@ async fn a_job_in_sight_outweighs_the_sign_on_the_object() {
     assert!(in_state(JobType::Provision, JobState::Running)(
         &outcome.standing
     ));
+}
+
+/// The object shows the version already, of a time before our records. While the event stands in the
+/// rulebook's queue nothing is applied; the job's own end, or the operation it reports, proves it.
+#[tokio::test]
+async fn a_version_that_was_shown_before_is_not_applied_while_the_event_is_queued() {
+    for tracked in [true, false] {
+        let marks = Marks {
+            reports_operation: !tracked,
+            ..Marks::default()
+        };
+        let rulebook = Rulebook::sequential(rules(BY_TOKEN, 0)).with_marks(marks);
+        let mut life = life(rulebook, |config, _, aap| {
+            if tracked {
+                config.with_tracking(JobTracking::new(of_aap(aap)))
+            } else {
+                config
+            }
+        })
+        .await;
+        life.change(|object| {
+            object["metadata"]["annotations"] = json!({ common::APPLIED: version().as_str() });
+        });
+        for _ in 0..4 {
+            let outcome = life.reconcile_alone().await;
+            assert!(
+                in_state(JobType::Provision, JobState::Unknown)(&outcome.standing),
+                "{:?}",
+                outcome.standing
+            );
+            life.clock.advance(Duration::from_secs(60));
+        }
+        life.until(8, applied).await;
+        assert_eq!(life.ran(), [done(CREATE, true)]);
+    }
 }
 
 #[tokio::test]
@@ -379,39 +418,48 @@ async fn a_job_is_searched_until_it_is_found_and_when_it_has_ended() {
     assert!(life.aap.count(Route::Jobs) > searches);
 }
 
-/// What a controller attaches: the job behind an event wakes the event's object.
-#[tokio::test]
-async fn the_end_of_a_job_wakes_the_object_of_its_event() {
-    let mut life = life(
+/// A life with an ear for wake-ups, as a controller has it.
+async fn listening() -> (
+    Life,
+    futures::channel::mpsc::UnboundedReceiver<provider_core::JobRef>,
+) {
+    let life = life(
         Rulebook::sequential(rules(BY_TOKEN, 0)),
         |config, _, aap| config.with_tracking(JobTracking::new(of_aap(aap).with_push())),
     )
     .await;
-    let (tell, mut told) = futures::channel::mpsc::unbounded();
+    let (tell, told) = futures::channel::mpsc::unbounded();
     let mut wake_ups = life.provider.wake_ups().unwrap();
-    let controller = tokio::spawn(async move {
+    tokio::spawn(async move {
         while let Some(job) = wake_ups.next().await {
             let _ = tell.unbounded_send(job);
         }
     });
-    let listening = async {
+    let connected = async {
         while life.aap.listeners() != 1 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(20), listening)
+    tokio::time::timeout(Duration::from_secs(20), connected)
         .await
         .unwrap();
-    let outcome = life
-        .until(2, in_state(JobType::Provision, JobState::Running))
-        .await;
-    while told.try_recv().is_ok() {}
-    life.clock.advance(Duration::from_secs(400));
-    let job = tokio::time::timeout(Duration::from_secs(20), told.next());
-    let of_record = outcome.records.last().unwrap().job_ref().unwrap();
-    let job = job.await.unwrap().unwrap();
-    assert_eq!((job.provider, job.id), (of_record.provider, of_record.id));
-    controller.abort();
+    (life, told)
+}
+
+/// The job behind an event wakes the event's object, also when it ends before anybody has asked about
+/// it again since it was found.
+#[tokio::test]
+async fn the_end_of_a_job_wakes_the_object_of_its_event() {
+    for state in [JobState::Pending, JobState::Running] {
+        let (mut life, mut told) = listening().await;
+        let outcome = life.until(2, in_state(JobType::Provision, state)).await;
+        while told.try_recv().is_ok() {}
+        life.clock.advance(Duration::from_secs(400));
+        let job = tokio::time::timeout(Duration::from_secs(20), told.next());
+        let of_record = outcome.records.last().unwrap().job_ref().unwrap();
+        let job = job.await.unwrap().unwrap();
+        assert_eq!((job.provider, job.id), (of_record.provider, of_record.id));
+    }
     assert!(by_audit().await.provider.wake_ups().is_none());
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use provider_core::{Clock, ManualClock};
 use provider_testkit::aap::{AapSim, Ending, RunPlan, Template, World};
-use provider_testkit::eda::{EdaSim, Objects, Rule, Rulebook, Webhook};
+use provider_testkit::eda::{EdaSim, Fate, Fault, Marks, Objects, Rule, Rulebook, Webhook};
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -134,17 +134,58 @@ async fn a_full_queue_makes_its_senders_wait() {
 
 #[tokio::test]
 async fn a_restart_loses_what_was_queued_and_watches_nothing() {
-    let mut s = setup(Rulebook::sequential([rule().with_retries(1)])).await;
+    let hook = Webhook::new().with_queue(2);
+    let mut s = with_webhook(Rulebook::sequential([rule().with_retries(1)]), hook).await;
     let failing =
         RunPlan::lasting(Duration::from_secs(1)).ending(Ending::Explained("no".to_owned()));
     s.aap.plan_next("create", failing);
     s.send("a", "create").await;
-    s.send("b", "create").await;
     s.step(0);
-    s.rulebook.restart();
+    s.send("b", "create").await;
+    s.rulebook.restart(&s.eda);
     s.step(60);
     s.step(60);
     assert_eq!(s.launched(), 1, "neither repeated nor worked off");
+    // The queue is empty as well: there is room for as many as at the beginning.
+    s.send("c", "create").await;
+    s.send("d", "create").await;
+}
+
+/// What never gets into the queue does not fill it.
+#[tokio::test]
+async fn lost_and_dropped_events_take_up_no_place() {
+    let hook = Webhook::new().with_queue(1);
+    let s = with_webhook(Rulebook::sequential([rule()]), hook).await;
+    s.eda.fault(&Fault::Lose, 3);
+    for name in ["a", "b", "c"] {
+        s.send(name, "create").await;
+    }
+    for _ in 0..3 {
+        let sent = s.client.post(s.eda.url() + "/x").body("{\"a\": NaN}");
+        assert_eq!(sent.send().await.unwrap().status().as_u16(), 200);
+    }
+    s.send("d", "create").await;
+    let fates: Vec<Fate> = s.eda.journal().iter().map(|event| event.fate).collect();
+    let expected = [[Fate::Lost; 3], [Fate::Dropped; 3]].concat();
+    assert_eq!(fates, [expected, vec![Fate::Queued]].concat());
+    assert_eq!(s.eda.troubles().len(), 3);
+    assert_eq!(s.eda.troubles()[0].fault, Fault::Lose);
+}
+
+/// A playbook may report the version alone.
+#[tokio::test]
+async fn the_operation_is_reported_by_choice() {
+    let marks = Marks {
+        reports_operation: false,
+        ..Marks::default()
+    };
+    let mut s = setup(Rulebook::sequential([rule()]).with_marks(marks)).await;
+    s.send("a", "create").await;
+    s.step(0);
+    s.step(6);
+    let object = s.objects.get("n", "a").unwrap();
+    let expected = json!({"osac.openshift.io/reconciled-config-version": "v1"});
+    assert_eq!(object["metadata"]["annotations"], expected);
 }
 
 #[tokio::test]

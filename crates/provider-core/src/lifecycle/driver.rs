@@ -306,12 +306,17 @@ impl Run<'_> {
 
     async fn fence(
         &mut self,
-        changed: Vec<JobRecord>,
+        mut changed: Vec<JobRecord>,
         then: Option<Right>,
         why: Why,
     ) -> Result<(), End> {
         self.pass.right = None;
         self.pass.absent = None;
+        if let Some(Right::Launch(n)) = then {
+            for intent in changed.iter_mut().filter(|record| record.attempt == n) {
+                intent.kind = self.launch_kind(intent).or(intent.kind.take());
+            }
+        }
         if self.swap(changed).await? {
             tracing::info!(%why, ?then, "recorded");
             self.pass.right = then;
@@ -373,15 +378,29 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// What the provider says of a launch before it is made.
+    fn launch_kind(&self, intent: &JobRecord) -> Option<String> {
+        let (owner, _) = self.registry.owner(intent)?;
+        let provider = self.registry.get(owner)?;
+        let kind = provider.launch_kind(&self.request(intent)?, intent.job_type)?;
+        Some(kind.into_owned())
+    }
+
+    fn request(&self, asked: &JobRecord) -> Option<LaunchRequest> {
+        let mut request = LaunchRequest::new(self.resource.clone(), asked.token.clone()?)
+            .with_extra_vars(self.desired.extra_vars.clone());
+        request.config_version.clone_from(&asked.config_version);
+        request.last_sent = history::last_sent(&self.records, asked);
+        request.send_by = asked.sent_at.map(|at| add(at, LAUNCH_LEASE));
+        Some(request)
+    }
+
     async fn ask(&self, call: Call, asked: &JobRecord) -> Option<Observation> {
         let (owner, caps) = self.registry.owner(asked)?;
         let provider = self.registry.get(owner)?;
         Some(match call {
             Call::Launch(_) => {
-                let mut request = LaunchRequest::new(self.resource.clone(), asked.token.clone()?)
-                    .with_extra_vars(self.desired.extra_vars.clone());
-                request.config_version.clone_from(&asked.config_version);
-                request.send_by = asked.sent_at.map(|at| add(at, LAUNCH_LEASE));
+                let request = self.request(asked)?;
                 match asked.job_type {
                     JobType::Provision => {
                         Observation::Provisioned(provider.trigger_provision(&request).await)

@@ -133,7 +133,7 @@ fn resolve_blindly(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -
         (OnAmbiguity::AssumeSent { kind }, Some(token)) if !held => {
             let mut record = record.clone();
             record.job_id = Some(token.as_str().to_owned());
-            record.kind = Some(kind.clone().into_owned());
+            record.kind.get_or_insert_with(|| kind.clone().into_owned());
             record.state = JobState::Unknown;
             record.state_since = Some(rules.s.now);
             record.reason = Some(Reason::Assumed);

@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use provider_core::{
-    JobRecord, JobRef, JobStatus, JobType, OperationToken, ProviderError, Resource, text,
-};
+use provider_core::{JobRecord, JobStatus, JobType, OperationToken, ProviderError, Resource, text};
 
 use super::{Tracking, is_fresh};
 use crate::EdaProvider;
 use crate::client::std_duration;
 use crate::completion::Verdict;
-use crate::provider::EVENT;
+use crate::kind::{self, EVENT};
 
 impl EdaProvider {
     /// The job behind an event, under the event's name, where it can be seen.
@@ -18,6 +16,7 @@ impl EdaProvider {
         &self,
         resource: &Resource,
         token: Option<&OperationToken>,
+        kind: Option<&str>,
     ) -> Result<Option<JobStatus>, ProviderError> {
         let (Some(tracker), Some(token)) = (&self.tracker, token) else {
             return Ok(None);
@@ -27,7 +26,7 @@ impl EdaProvider {
         };
         let behind = std::mem::replace(
             &mut status.job,
-            JobRef::new(&self.config.name, EVENT, token.as_str()),
+            kind::event(&self.config.name, kind.unwrap_or(EVENT), token),
         );
         let message = match status.message.as_str() {
             "" => format!("{behind} is {}", status.state),
@@ -63,7 +62,8 @@ impl EdaProvider {
             if record.job_type != JobType::Provision || !record.may_have_run() || !ours(record) {
                 continue;
             }
-            let Some(status) = self.seen(resource, record.token.as_ref()).await? else {
+            let (token, kind) = (record.token.as_ref(), record.kind.as_deref());
+            let Some(status) = self.seen(resource, token, kind).await? else {
                 continue;
             };
             let fresh = is_fresh(&status, self.settle(), self.clock.now());

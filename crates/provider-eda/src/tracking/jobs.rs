@@ -8,8 +8,8 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider};
 use provider_core::{
-    CancelResult, Clock, ErrorKind, JobRef, JobStatus, OperationToken, Preflight, Provider,
-    ProviderError, Resource, Severity, TrackedJob, WakeUps,
+    CancelResult, Clock, ErrorKind, JobStatus, OperationToken, Preflight, Provider, ProviderError,
+    Resource, Severity, TrackedJob, WakeUps,
 };
 use serde::Deserialize;
 
@@ -18,7 +18,7 @@ use super::{SETTLE, doubt_fresh_failures, telling};
 use crate::ConfigError;
 use crate::backend::of_aap;
 use crate::client::std_duration;
-use crate::provider::EVENT;
+use crate::kind::{self, EVENT};
 
 /// Finds an event's job on the AAP controller by its label.
 ///
@@ -120,9 +120,23 @@ impl fmt::Debug for Jobs {
     }
 }
 
+/// A job that nobody asks about for three of AAP's intervals is no longer watched: ours, with its
+/// jitter, must stay below that.
+fn watching(aap: &AapConfig, poll: SignedDuration) -> AapConfig {
+    let mut aap = aap.clone();
+    let interval = &mut aap.timing.poll_interval;
+    *interval = (*interval).max(poll / 2);
+    aap
+}
+
 impl Jobs {
-    pub(super) fn new(config: &JobTracking, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        let aap = AapProvider::with_clock(config.aap.clone(), Arc::clone(&clock));
+    /// `poll` is how often an event is asked about.
+    pub(super) fn new(
+        config: &JobTracking,
+        clock: Arc<dyn Clock>,
+        poll: SignedDuration,
+    ) -> Result<Self, ConfigError> {
+        let aap = AapProvider::with_clock(watching(&config.aap, poll), Arc::clone(&clock));
         Ok(Self {
             aap: aap.map_err(|error| of_aap(&error))?,
             label: config.label.clone(),
@@ -156,16 +170,21 @@ impl Jobs {
         let Some(mut status) = telling(self.jobs(resource, token).await?) else {
             return Ok(None);
         };
+        let job = TrackedJob::from(status.job.clone());
+        let detail = self.aap.provision_status(resource, &job).await;
         if status.state.is_terminal() {
-            // The list lacks what tells why, and whether the end is one.
-            let job = TrackedJob::from(status.job.clone());
-            let detail = self.aap.provision_status(resource, &job).await?;
-            // An end that the list knows is newer than a round that saw none.
+            // The list lacks what tells why, and whether the end is one. An end that the list knows is
+            // newer than a round that saw none.
+            let detail = detail?;
             if detail.state.is_terminal() {
                 status = detail;
             }
         } else {
-            lock(&self.alive).learn(token, &status.job);
+            // From this question on the job is watched, and its end wakes its object.
+            status = detail.unwrap_or(status);
+            if !status.state.is_terminal() {
+                lock(&self.alive).learn(token, &status.job);
+            }
         }
         doubt_fresh_failures(&mut status, self.settle, self.clock.now());
         Ok(Some(status))
@@ -195,7 +214,7 @@ impl Jobs {
         let (alive, provider) = (Arc::clone(&self.alive), provider.to_owned());
         let events = self.aap.wake_ups()?.filter_map(move |job| {
             let token = lock(&alive).event(&job);
-            let event = token.map(|token| JobRef::new(&provider, EVENT, token.as_str()));
+            let event = token.map(|token| kind::event(&provider, EVENT, &token));
             std::future::ready(event)
         });
         Some(Box::pin(events))
@@ -245,6 +264,23 @@ impl Jobs {
                 ),
             ),
             Err(error) => report.error("tracking: labels", error.message(), error.advice()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn jobs_stay_watched_however_seldom_their_objects_are_looked_at() {
+        let aap = AapConfig::new("http://aap.invalid", provider_aap::Auth::token("t"));
+        let seconds = SignedDuration::from_secs;
+        for (poll, interval) in [(1, 15), (15, 15), (30, 15), (600, 300)] {
+            let watching = watching(&aap, seconds(poll)).timing.poll_interval;
+            assert_eq!(watching, seconds(interval));
+            // The engine asks once per interval, and at its default jitter up to a fifth later.
+            assert!(seconds(poll) * 6 / 5 < watching * 3);
         }
     }
 }

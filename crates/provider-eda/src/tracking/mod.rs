@@ -101,6 +101,7 @@ impl Tracker {
             Some(Tracking::Jobs(jobs)) => Some(Self::Jobs(Box::new(jobs::Jobs::new(
                 jobs,
                 Arc::clone(clock),
+                config.timing.poll_interval,
             )?))),
             Some(Tracking::Audit(audit)) => Some(Self::Audit(Audit::new(
                 audit.clone(),

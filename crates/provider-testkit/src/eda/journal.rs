@@ -4,6 +4,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::fault::Fault;
+
 /// One event that the service took: the judge of every simulation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Event {
@@ -39,4 +41,13 @@ pub enum Fate {
     Dropped,
     /// It was shown on the page of the event stream, and went no further.
     TestMode,
+}
+
+/// One request that met a fault: what its sender should make of it can be told from the fault alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trouble {
+    /// The body of the request.
+    pub body: Vec<u8>,
+    /// What went wrong.
+    pub fault: Fault,
 }

@@ -38,7 +38,7 @@ mod yaml;
 
 pub use api::AuditRule;
 pub use fault::{Fault, Weather};
-pub use journal::{Event, Fate};
+pub use journal::{Event, Fate, Trouble};
 pub use rulebook::{Cluster, Marks, Objects, Rule, Rulebook};
 pub use script::{Script, ScriptedFault};
 pub use server::EdaSim;

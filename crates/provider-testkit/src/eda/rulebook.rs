@@ -98,8 +98,10 @@ impl Rule {
 /// What the playbooks do to their objects, beside adding their finalizer at the start of a creation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Marks {
-    /// At its end, a creation writes the version and the operation into annotations.
+    /// At its end, a creation writes the version into an annotation.
     pub reports_version: bool,
+    /// At the end of a job, its operation is written into an annotation.
+    pub reports_operation: bool,
     /// At its end, a deletion removes the finalizer.
     pub removes_finalizer: bool,
 }
@@ -108,6 +110,7 @@ impl Default for Marks {
     fn default() -> Self {
         Self {
             reports_version: true,
+            reports_operation: true,
             removes_finalizer: true,
         }
     }
@@ -168,11 +171,13 @@ impl Rulebook {
         self
     }
 
-    /// The process ends and starts again: events that it had taken are lost, and nobody watches
-    /// the jobs that run.
-    pub fn restart(&mut self) {
+    /// The process ends and starts again: events that stood in its queue are lost, also those that
+    /// it had not looked at, and nobody watches the jobs that run.
+    pub fn restart(&mut self, eda: &EdaSim) {
+        self.seen = eda.journal().last().map_or(self.seen, |event| event.id);
         self.queue.clear();
         self.running.clear();
+        eda.work_off(usize::MAX);
     }
 
     /// Does what is due: takes events, launches jobs, sees their ends; and what the playbooks of
@@ -326,14 +331,17 @@ fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) {
                 finalizers.retain(|one| *one != finalizer.as_str());
             }
         }
-        if create && run.succeeded && marks.reports_version {
+        let mut annotate = |name: &str, value: &str| {
             let annotations = metadata.entry("annotations").or_insert_with(|| json!({}));
             if let Value::Object(annotations) = annotations {
-                let version = text("/providerEvent/configVersion");
-                let token = text("/providerEvent/operationToken");
-                annotations.insert(APPLIED.to_owned(), json!(version));
-                annotations.insert(OPERATION.to_owned(), json!(token));
+                annotations.insert(name.to_owned(), json!(value));
             }
+        };
+        if create && run.succeeded && marks.reports_version {
+            annotate(APPLIED, text("/providerEvent/configVersion"));
+        }
+        if run.succeeded && marks.reports_operation {
+            annotate(OPERATION, text("/providerEvent/operationToken"));
         }
     };
     cluster.edit(text("/metadata/namespace"), text("/metadata/name"), change);

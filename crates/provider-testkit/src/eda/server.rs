@@ -7,6 +7,7 @@ use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
+use futures::StreamExt;
 use hyper::ext::ReasonPhrase;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::TokioIo;
@@ -22,7 +23,7 @@ use tokio_rustls::TlsAcceptor;
 use super::api::{Api, AuditRule};
 use super::control::{self, Reach};
 use super::fault::{Fault, Faults, Weather};
-use super::journal::{Event, Fate};
+use super::journal::{Event, Fate, Trouble};
 use super::script::Script;
 use super::world::{Stream, World};
 use super::{stream, webhook};
@@ -49,6 +50,7 @@ struct State {
     api: Api,
     faults: Faults,
     journal: Vec<Event>,
+    troubles: Vec<Trouble>,
     /// Events that were taken and not worked off.
     queued: usize,
     requests: u64,
@@ -93,6 +95,7 @@ impl EdaSim {
                 api: Api::default(),
                 faults: Faults::default(),
                 journal: Vec::new(),
+                troubles: Vec::new(),
                 queued: 0,
                 requests: 0,
             }),
@@ -186,6 +189,12 @@ impl EdaSim {
         let state = self.shared.lock();
         let known = usize::try_from(id).unwrap_or(usize::MAX);
         state.journal.iter().skip(known).cloned().collect()
+    }
+
+    /// Everything that went wrong so far, by script or by chance, in order.
+    #[must_use]
+    pub fn troubles(&self) -> Vec<Trouble> {
+        self.shared.lock().troubles.clone()
     }
 
     /// How many requests came in, also those that were not taken.
@@ -375,7 +384,14 @@ async fn handle(
         if let Some(outcome) = state.api.answer(&asked) {
             return write(outcome);
         }
-        state.faults.next()
+        let fault = state.faults.next();
+        if let Some(fault) = &fault {
+            state.troubles.push(Trouble {
+                body: asked.body.to_vec(),
+                fault: fault.clone(),
+            });
+        }
+        fault
     };
     if let Some(Fault::Echo(status)) = fault {
         let text = String::from_utf8_lossy(asked.body);
@@ -407,8 +423,9 @@ async fn handle(
                 payload,
                 fate: if lost { Fate::Lost } else { fate },
             };
+            // What is lost or dropped takes up no place.
+            state.queued += usize::from(event.fate == Fate::Queued);
             state.journal.push(event);
-            state.queued += 1;
         }
         (outcome, is_full(&state))
     };
@@ -444,13 +461,14 @@ async fn wait_for_room(shared: &Shared) {
     }
 }
 
-/// The answer with a body that ends in an error instead of its end.
+/// The answer with a body that ends in an error instead of its end. Its beginning goes out first.
 fn broken_off(answer: Response<Body>) -> Response<Body> {
-    let pieces = [
-        Ok(Bytes::from_static(b"crea")),
-        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset)),
-    ];
-    answer.map(|_| Body::from_stream(futures::stream::iter(pieces)))
+    let begin = futures::stream::iter([Ok(Bytes::from_static(b"crea"))]);
+    let end = futures::stream::once(async {
+        tokio::task::yield_now().await;
+        Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset))
+    });
+    answer.map(|_| Body::from_stream(begin.chain(end)))
 }
 
 /// What happens instead of the service being asked.
