@@ -16,8 +16,11 @@
 //! struct MachineSpec { cores: u32 }
 //!
 //! async fn reconcile(machine: Arc<Machine>, ctx: Arc<Provisioner<Machine>>) -> Result<Action, Error> {
-//!     let version = ConfigVersion::of_json(&serde_json::json!(machine.spec));
-//!     ctx.reconcile(&machine, &Desired::new(version, "aap")).await
+//!     ctx.reconcile(&machine, |machine| {
+//!         let version = ConfigVersion::of_json(&serde_json::json!(machine.spec));
+//!         Desired::new(version, "aap")
+//!     })
+//!     .await
 //! }
 //!
 //! # async fn run(registry: ProviderRegistry) -> Result<(), Box<dyn std::error::Error>> {
@@ -52,15 +55,19 @@ mod crd;
 mod error;
 mod events;
 mod finalizer;
+mod handle;
 mod object;
+mod pass;
 mod provisioner;
+mod retries;
 mod seen;
 mod status;
 mod store;
+mod targets;
 mod wake;
 
 pub use annotations::Annotations;
-pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED};
+pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED, TARGETS_KNOWN};
 pub use crd::guarded;
 pub use error::Error;
 pub use object::resource_of;

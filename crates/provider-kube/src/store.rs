@@ -13,7 +13,7 @@ use provider_core::lifecycle::{
 use provider_core::{Clock, ConfigVersion, JobRecord, JobState, JobType, ObjectKey, Resource};
 use serde_json::{Value, json};
 
-use crate::conditions::{self, Findings};
+use crate::conditions::{self, DEPROVISIONED, Findings, OVERDUE};
 use crate::handle::Handle;
 use crate::object;
 use crate::wake::Jobs;
@@ -197,7 +197,13 @@ impl StatusStore for ObjectStore<'_> {
                 return Ok(version.clone());
             }
             let ours = standing.and_then(|standing| {
-                let findings = Findings::of(&standing);
+                let name = conditions::name(self.desired, DEPROVISIONED);
+                let findings = Findings {
+                    standing: &standing,
+                    trouble: None,
+                    // Once it is late it stays late.
+                    overdue: object::reason(&object, &name) == Some(OVERDUE),
+                };
                 conditions::of(&findings, records, &resource, self.desired, self.note)
             });
             status = self.status(&object, &resource, records, ours);
@@ -209,10 +215,7 @@ impl StatusStore for ObjectStore<'_> {
             members.insert("jobs".to_owned(), json!(records));
         }
         let body = json!({ "status": status });
-        let written = self
-            .handle
-            .patch(body, version.as_str(), true)
-            .await;
+        let written = self.handle.patch(body, version.as_str(), true).await;
         Ok(StoreVersion::new(
             self.noted(written)?.resource_version().unwrap_or_default(),
         ))
