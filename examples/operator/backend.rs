@@ -11,10 +11,10 @@ use crate::Failure;
 use crate::simulated::{self, Running};
 
 /// What the environment asks for.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Choice {
-    /// A backend by its word, with the settings of the environment.
-    Configured(String),
+    /// A backend, with the settings of the environment.
+    Configured(ProviderConfig),
     SimulatedAap,
     SimulatedEda,
 }
@@ -32,8 +32,8 @@ impl Choice {
             ("simulator", ..) => Ok(Self::SimulatedAap),
             ("eda-simulator", ..) => Ok(Self::SimulatedEda),
             ("eda", _, false) if !in_cluster => Ok(Self::SimulatedEda),
-            ("", true, false) => Ok(Self::Configured("aap".to_owned())),
-            ("", false, true) => Ok(Self::Configured("eda".to_owned())),
+            ("", true, false) => configured("aap", &variables),
+            ("", false, true) => configured("eda", &variables),
             ("", true, true) => Err(
                 "AAP_URL and EDA_CREATE_URL are both set; say in PROVISIONING_PROVIDER which it is, aap or eda"
                     .into(),
@@ -44,9 +44,17 @@ impl Choice {
                     .into(),
             ),
             ("", false, false) => Ok(Self::SimulatedAap),
-            (word, ..) => Ok(Self::Configured(word.to_owned())),
+            (word, ..) => configured(word, &variables),
         }
     }
+}
+
+fn configured(word: &str, variables: impl Fn(&str) -> Option<String>) -> Result<Choice, Failure> {
+    let config = ProviderConfig::from_vars(|name| match name {
+        "PROVISIONING_PROVIDER" => Some(word.to_owned()),
+        name => variables(name),
+    })?;
+    Ok(Choice::Configured(config))
 }
 
 /// The provider, and the simulator behind it where there is one.
@@ -59,13 +67,7 @@ pub(crate) struct Backend {
 impl Backend {
     pub(crate) async fn start(choice: Choice, client: &Client) -> Result<Self, Failure> {
         let (config, running) = match choice {
-            Choice::Configured(word) => {
-                let config = ProviderConfig::from_vars(|name| match name {
-                    "PROVISIONING_PROVIDER" => Some(word.clone()),
-                    name => std::env::var(name).ok(),
-                })?;
-                (config, None)
-            }
+            Choice::Configured(config) => (config, None),
             Choice::SimulatedAap => {
                 let (config, running) = simulated::aap().await?;
                 (config, Some(running))

@@ -37,6 +37,8 @@
 //! The function names no backend: which provider does the work is the registry's affair.
 //!
 //! - [`Provisioner`] does what a reconcile function would: finalizer, records, jobs, conditions, events.
+//! - What is wanted is a function of the object, because the object at hand may be newer than the one that
+//!   the controller was given: a conflict brings the present one, and the decision is made on that.
 //! - [`ProvisioningStatus`] is the part of the status that is its own; [`guarded`] makes the API server
 //!   refuse writes that would erase it.
 //! - [`Provisioner::wake_ups`] is a stream for `Controller::reconcile_on` (kube's feature

@@ -169,6 +169,45 @@ mod tests {
         assert!(resource_of(&map).is_err());
     }
 
+    #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema, kube::CustomResource)]
+    #[kube(
+        group = "example.com",
+        version = "v1",
+        kind = "Shy",
+        status = "ShyStatus"
+    )]
+    #[derive(Serialize)]
+    struct ShySpec {}
+
+    /// A status that is written in a way of its own: without the records.
+    #[derive(Debug, Clone, Default, Serialize, serde::Deserialize, schemars::JsonSchema)]
+    struct ShyStatus {
+        address: String,
+        #[serde(skip)]
+        provisioning: ProvisioningStatus,
+    }
+
+    impl AsRef<ProvisioningStatus> for ShyStatus {
+        fn as_ref(&self) -> &ProvisioningStatus {
+            &self.provisioning
+        }
+    }
+
+    #[test]
+    fn records_do_not_depend_on_how_the_rest_of_the_status_is_written() {
+        let mut shy = Shy::new("n", ShySpec {});
+        assert!(records(&cached(&shy).unwrap()).is_empty());
+        let mut status = ShyStatus {
+            address: "192.0.2.1".to_owned(),
+            ..ShyStatus::default()
+        };
+        status.provisioning.jobs = vec![JobRecord::new(1, JobType::Provision)];
+        shy.status = Some(status);
+        let object = cached(&shy).unwrap();
+        assert_eq!(records(&object).len(), 1);
+        assert_eq!(member(&object, "address"), "192.0.2.1");
+    }
+
     #[test]
     fn records_are_read_one_by_one_and_none_is_overlooked() {
         let good = json!({"jobID": 7, "type": "provision", "state": "Running"});

@@ -153,7 +153,7 @@ impl<K> Provisioner<K> {
         if !is_in_doubt(store, &outcome) {
             let findings = Findings {
                 standing: &outcome.standing,
-                trouble: outcome.trouble.as_ref(),
+                trouble: outcome.trouble.as_ref().filter(|_| !outcome.answered),
                 overdue: outcome.escalated,
             };
             match store.settle(&findings).await {

@@ -69,6 +69,21 @@ async fn d19_an_edit_before_the_success_is_written_is_not_reported_as_applied() 
     assert_eq!(s.fake.jobs().len(), 2);
 }
 
+/// A pass that finds the object changed records what it has seen, and says nothing about a configuration
+/// that it does not know.
+#[tokio::test]
+async fn d19_what_is_recorded_on_a_changed_object_says_nothing_about_it() {
+    let s = setup();
+    s.server.meanwhile(2, edited);
+    s.server.pass_writing(4);
+    s.server.trouble_writing(Trouble::Refused(403), 5);
+    assert!(s.with(&s.server.cached("m")).await.is_err());
+    let object = s.server.value("m");
+    assert_eq!(object["status"]["jobs"][0]["jobID"], "1");
+    assert_eq!(object["metadata"]["generation"], 2);
+    assert_eq!(object["status"]["observedGeneration"], 1);
+}
+
 #[tokio::test]
 async fn a_pause_before_the_intent_is_respected() {
     let s = setup();

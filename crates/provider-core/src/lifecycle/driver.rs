@@ -392,9 +392,9 @@ impl Run<'_> {
                 pacing::looked_in_vain(&mut self.pass.paces, n, sent_at, asked_at);
             }
         }
-        match error {
-            Some(error) => self.trouble = Some(error),
-            None => self.answered = true,
+        self.answered = error.is_none();
+        if let Some(error) = error {
+            self.trouble = Some(error);
         }
         if outdated {
             return Err(End::Broken(Standing::Outdated));

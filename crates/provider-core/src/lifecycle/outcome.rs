@@ -30,8 +30,8 @@ pub struct Outcome {
     /// The last call of a provider that failed in this pass. A poll that fails changes no record,
     /// and is repeated at its pace.
     pub trouble: Option<ProviderError>,
-    /// A call of a provider went well in this pass. Neither this nor a trouble: none was made, and
-    /// whatever was known about the backend before is all that is known.
+    /// The last call of a provider in this pass went well. Neither this nor a trouble: none was made,
+    /// and whatever was known about the backend before is all that is known.
     pub answered: bool,
     /// What may be left behind at the backend, when the object is let go nevertheless.
     pub receipt: Option<OrphanReceipt>,

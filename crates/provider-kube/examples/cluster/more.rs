@@ -6,8 +6,8 @@ use kube::api::{Patch, PatchParams};
 use provider_testkit::aap::RunPlan;
 use serde_json::{Value, json};
 
-use crate::parts::{apply, code, merge_status};
-use crate::world::{World, condition, is, jobs, judge, records, violations_in};
+use crate::parts::{apply, code, merge, merge_status};
+use crate::world::{FINALIZER, World, condition, is, jobs, judge, records, violations_in};
 
 /// Two programs that apply their parts of one status: lists are merged by their keys.
 pub(crate) async fn field_managers(world: &World) -> String {
@@ -178,10 +178,16 @@ pub(crate) async fn events_of_edges(world: &World) -> String {
         objects.iter().all(reason)
     };
     world.until("edge", 30, "running", running).await;
-    // Somebody takes the finalizer off while the job runs.
+    // Somebody takes our finalizer off while the job runs, and another one keeps the object.
+    let finalizers = |all: Value| json!({"metadata": {"finalizers": all}});
+    operator.signal("-STOP");
+    let both = json!([FINALIZER, "example.com/other"]);
+    merge(world, "edge", finalizers(both)).await.unwrap();
+    merge(world, "edge", finalizers(json!(["example.com/other"])))
+        .await
+        .unwrap();
     world.delete("edge").await;
-    let none = json!({"metadata": {"finalizers": ["example.com/other"]}});
-    crate::parts::merge(world, "edge", none).await.unwrap();
+    operator.signal("-CONT");
     for _ in 0..50 {
         if world.proxy.log.events("edge", "Orphaned") > 0 {
             break;
@@ -193,8 +199,7 @@ pub(crate) async fn events_of_edges(world: &World) -> String {
         world.proxy.log.events("edge", "Orphaned") >= 1,
         "nobody was told"
     );
-    let none = json!({"metadata": {"finalizers": null}});
-    crate::parts::merge(world, "edge", none).await.unwrap();
+    merge(world, "edge", finalizers(Value::Null)).await.unwrap();
     world.until_gone("edge", 10).await;
     operator.stop().await;
     "a finalizer that was taken off under a live job is told as Orphaned".to_owned()

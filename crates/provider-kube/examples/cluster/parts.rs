@@ -475,9 +475,44 @@ pub(crate) async fn replicas(world: &World) -> String {
     )
 }
 
-/// The same without the precondition of writes: the judge must notice.
+/// Applies the definition with or without its rules, and waits until that is in force.
+async fn guard(world: &World, guarded: bool) {
+    let text = world.printed_definition().await;
+    let mut definition: Value = serde_norway::from_str(&text).unwrap();
+    if !guarded {
+        let root = &mut definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+        root.as_object_mut()
+            .unwrap()
+            .remove("x-kubernetes-validations");
+    }
+    let file = world.directory.path().join("rules.json");
+    std::fs::write(&file, definition.to_string()).unwrap();
+    apply(world, &file).await;
+    world.create("probe").await;
+    let with = |token: usize| {
+        let live = json!({
+            "attempt": 1, "jobID": "1", "type": "provision", "state": "Running",
+            "token": token.to_string(),
+        });
+        json!({"status": {"jobs": [live]}})
+    };
+    merge_status(world, "probe", with(0)).await.unwrap();
+    let wanted = if guarded { Err(422) } else { Ok(()) };
+    for n in 1..100 {
+        if merge_status(world, "probe", with(n)).await == wanted {
+            world.delete("probe").await;
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("the definition is not in force");
+}
+
+/// The same without the precondition of writes, and without the rule of the definition, which stops a
+/// second launch by itself: the judge must notice.
 pub(crate) async fn broken_fence(world: &World) -> String {
     const OBJECTS: usize = 40;
+    guard(world, false).await;
     let aap = jobs(1_500, 800).await;
     let broken = proxy::start(&world.kubeconfig, world.directory.path(), false).await;
     let broken = &broken.kubeconfig;
@@ -509,6 +544,7 @@ pub(crate) async fn broken_fence(world: &World) -> String {
         .unwrap();
     }
     world.delete_all("broken").await;
+    guard(world, true).await;
     format!(
         "without the fence the judge finds {} violations",
         found.len()
