@@ -1,14 +1,27 @@
 #!/usr/bin/env bash
 # A Kubernetes API server for custom resources (apiextensions-apiserver) on etcd, on loopback, for tests.
 #   KUBE_LANE_DIR=DIR KUBE_APISERVER_BIN=FILE scripts/kube-server.sh start | stop | start-api | stop-api | compact
-# `start` leaves DIR/kubeconfig. Needs etcd, openssl and curl.
+# `start` leaves DIR/kubeconfig, and takes ports that are free. Needs etcd, openssl and curl.
 set -euo pipefail
 dir="${KUBE_LANE_DIR:?set it to a directory for keys, data and logs}"
-store="http://127.0.0.1:${KUBE_LANE_ETCD_PORT:-22379}"
-peer="http://127.0.0.1:${KUBE_LANE_PEER_PORT:-22380}"
-port="${KUBE_LANE_API_PORT:-26443}"
 mkdir -p "$dir"
 cd "$dir"
+
+# A port that nobody listens at, below those that the system gives to connections.
+free_port() {
+    local port
+    for _ in $(seq 100); do
+        port=$((20000 + RANDOM % 12000))
+        (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || { echo "$port"; return; }
+    done
+    echo "no free port" >&2
+    return 1
+}
+
+[ -f ports ] || { free_port; free_port; free_port; } >ports
+{ read -r etcd_port; read -r peer_port; read -r port; } <ports
+store="http://127.0.0.1:$etcd_port"
+peer="http://127.0.0.1:$peer_port"
 
 # A key and a certificate of our own authority; the extensions make it X.509 v3.
 certificate() { # NAME SUBJECT EXTENSIONS
@@ -48,9 +61,11 @@ stop_one() {
     rm -f "$1.pid"
 }
 
-answers() { # URL ARGUMENTS…: waits for 200
-    local url="$1"; shift
+answers() { # NAME URL ARGUMENTS…: waits for 200 from the process NAME; whoever else answers is not it
+    local pid url="$2"
+    pid="$(cat "$1.pid")"; shift 2
     for _ in $(seq 300); do
+        kill -0 "$pid" 2>/dev/null || { echo "it has ended" >&2; return 1; }
         [ "$(curl -s -o /dev/null -w '%{http_code}' "$@" "$url" || true)" = 200 ] && return 0
         sleep 0.1
     done
@@ -62,7 +77,7 @@ start_etcd() {
         --listen-peer-urls "$peer" --initial-advertise-peer-urls "$peer" --initial-cluster "lane=$peer" \
         >etcd.log 2>&1 &
     echo $! >etcd.pid
-    answers "$store/health" || { tail -5 etcd.log >&2; return 1; }
+    answers etcd "$store/health" || { tail -5 etcd.log >&2; return 1; }
 }
 
 start_api() {
@@ -75,7 +90,7 @@ start_api() {
         --disable-admission-plugins "$without,ValidatingAdmissionPolicy,MutatingAdmissionPolicy" \
         >>api.log 2>&1 &
     echo $! >api.pid
-    answers "https://127.0.0.1:$port/apis/apiextensions.k8s.io/v1/customresourcedefinitions" \
+    answers api "https://127.0.0.1:$port/apis/apiextensions.k8s.io/v1/customresourcedefinitions" \
         --cacert ca.crt --cert admin.crt --key admin.key || { tail -5 api.log >&2; return 1; }
 }
 

@@ -12,6 +12,8 @@ die() { echo "test-kube: $*" >&2; exit 1; }
 for tool in openssl curl; do
     command -v "$tool" >/dev/null || die "$tool is needed"
 done
+command -v kubectl >/dev/null \
+    || die "kubectl is needed: Debian's kubernetes-client, or https://kubernetes.io/docs/tasks/tools"
 if ! command -v etcd >/dev/null; then
     { apt-get install -y etcd-server || { apt-get update && apt-get install -y etcd-server; }; } >/dev/null 2>&1 \
         || die "etcd is not installed, and Debian's etcd-server cannot be; install etcd"
@@ -26,7 +28,11 @@ build_server() {
     local mirror
     mirror="$(sed -n 's/^URIs: *\([^ ]*\).*/\1/p; s/^deb \(\[[^]]*\] \)\{0,1\}\([^ ]*debian\/\{0,1\}\) .*/\2/p' \
         /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null | grep -v security | head -n 1)"
-    echo "deb [trusted=yes] ${mirror:-http://deb.debian.org/debian} sid main" >"$work/sources.list"
+    # Debian's own keys, as for every package of the system.
+    local keys
+    keys="$(ls /usr/share/keyrings/debian-archive-keyring.{pgp,gpg} 2>/dev/null | head -n 1)"
+    [ -n "$keys" ] || { echo "debian-archive-keyring is not installed" >"$work/log"; return 1; }
+    echo "deb [signed-by=$keys] ${mirror:-http://deb.debian.org/debian} sid main" >"$work/sources.list"
     local options=(-o "Dir::Etc::sourcelist=$work/sources.list" -o Dir::Etc::sourceparts=/dev/null
         -o "Dir::State::lists=$work/lists" -o "Dir::Cache::archives=$work/archives" -o Dir::Cache::pkgcache=
         -o Dir::Cache::srcpkgcache= -o APT::Install-Recommends=false)

@@ -408,6 +408,42 @@ fn operator_without_a_cluster_says_so_and_ends() {
     );
 }
 
+/// Which backend it would use is said before anything else is done.
+#[test]
+fn operator_takes_no_simulator_for_a_backend_that_was_given_or_in_a_cluster() {
+    let said = |variables: &[(&str, &str)]| {
+        let mut command = example("operator");
+        for name in [
+            "PROVISIONING_PROVIDER",
+            "AAP_URL",
+            "EDA_CREATE_URL",
+            "EDA_DELETE_URL",
+        ] {
+            command.env_remove(name);
+        }
+        command
+            .env("KUBECONFIG", "/nonexistent")
+            .env_remove("HOME")
+            .env_remove("KUBERNETES_SERVICE_HOST")
+            .envs(variables.iter().copied())
+            .args(["--listen", "127.0.0.1:0"]);
+        let output = command.output().unwrap();
+        assert!(!output.status.success());
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let cluster = ("KUBERNETES_SERVICE_HOST", "192.0.2.1");
+    let url = "https://backend.example.com";
+    assert!(said(&[cluster]).contains("no backend is given"));
+    assert!(said(&[cluster, ("PROVISIONING_PROVIDER", "eda")]).contains("EDA_CREATE_URL"));
+    assert!(said(&[("AAP_URL", url)]).contains("AAP_TOKEN"));
+    assert!(said(&[("EDA_CREATE_URL", url)]).contains("EDA_DELETE_URL"));
+    assert!(said(&[("AAP_URL", url), ("EDA_CREATE_URL", url)]).contains("both set"));
+    assert!(
+        said(&[]).contains("kubeconfig"),
+        "a simulator needs a cluster"
+    );
+}
+
 /// The README lists every example, and lists no other.
 #[test]
 fn every_example_is_in_the_readme() {

@@ -2,7 +2,7 @@
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::{CustomResource, CustomResourceExt};
-use provider_kube::{ProvisioningStatus, guarded};
+use provider_kube::{Error, ProvisioningStatus, guarded};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -39,6 +39,6 @@ pub(crate) struct ComputeInstanceSpec {
 }
 
 /// The definition to apply, with the rule that keeps the records.
-pub(crate) fn definition() -> CustomResourceDefinition {
+pub(crate) fn definition() -> Result<CustomResourceDefinition, Error> {
     guarded(ComputeInstance::crd())
 }

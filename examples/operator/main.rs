@@ -3,23 +3,24 @@
 //!     cargo run --example operator -- --print-crd | kubectl apply -f -
 //!     cargo run --example operator
 //!
-//! Uses the kubeconfig in force, or the service account of its pod. Without PROVISIONING_PROVIDER, jobs
-//! run on a simulator in this process; with `aap` or `eda`, on the backend of the `AAP_…` or `EDA_…`
-//! variables.
+//! Uses the kubeconfig in force, or the service account of its pod. Jobs run on the backend of the
+//! `AAP_…` or `EDA_…` variables; where no endpoint is given, on a simulator in this process. See `--help`.
 
 mod backend;
 mod crd;
 mod serve;
+mod simulated;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Parser;
 use futures::{StreamExt, TryStreamExt};
-use kube::runtime::controller::{Action, Config};
+use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::events::Reporter;
 use kube::runtime::{
     Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher,
@@ -29,13 +30,25 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use provider_core::ConfigVersion;
 use provider_core::lifecycle::{Desired, Lifecycle, Policy, PolicyConfig};
 use provider_kube::{Error, Provisioner};
+use tokio::signal::unix::{SignalKind, signal};
 
-use backend::Backend;
+use backend::{Backend, Choice};
 use crd::{ComputeInstance, definition};
+
+/// How often the metrics are tidied up.
+const UPKEEP: Duration = Duration::from_secs(5);
 
 pub(crate) type Failure = Box<dyn std::error::Error>;
 
+/// An operator for ComputeInstance objects.
 #[derive(Debug, Parser)]
+#[command(after_help = "\
+Backend, by environment:
+  PROVISIONING_PROVIDER=aap | eda      the backend of the AAP_… or EDA_… variables
+  AAP_URL or EDA_CREATE_URL alone      the same, decided by the endpoint that is given
+  PROVISIONING_PROVIDER=simulator      AAP, simulated in this process; the default outside of a cluster
+  PROVISIONING_PROVIDER=eda-simulator  EDA, simulated in this process, with playbooks that mark the objects;
+                                       also what `eda` means outside of a cluster without an endpoint")]
 struct Flags {
     /// Prints the definition of the custom resource, and ends.
     #[arg(long)]
@@ -63,9 +76,11 @@ struct Context {
 /// The user's part: what is wanted, and by which provider. The rest is the provisioner's.
 async fn reconcile(instance: Arc<ComputeInstance>, context: Arc<Context>) -> Result<Action, Error> {
     metrics::counter!("operator_reconciles_total").increment(1);
-    let version = ConfigVersion::of_json(&serde_json::json!(instance.spec));
-    let desired = Desired::new(version, &context.provider);
-    context.provisioner.reconcile(&instance, &desired).await
+    let wanted = |instance: &ComputeInstance| {
+        let version = ConfigVersion::of_json(&serde_json::json!(instance.spec));
+        Desired::new(version, &context.provider)
+    };
+    context.provisioner.reconcile(&instance, wanted).await
 }
 
 fn policy(flags: &Flags) -> Result<Policy, Failure> {
@@ -77,10 +92,19 @@ fn policy(flags: &Flags) -> Result<Policy, Failure> {
 }
 
 async fn run(flags: &Flags) -> Result<(), Failure> {
+    let choice = Choice::of(|name| std::env::var(name).ok())?;
     let metrics = PrometheusBuilder::new().install_recorder()?;
+    let upkeep = metrics.clone();
+    tokio::spawn(async move {
+        // Without it, samples of histograms are kept until somebody scrapes.
+        loop {
+            tokio::time::sleep(UPKEEP).await;
+            upkeep.run_upkeep();
+        }
+    });
     let ready = Arc::new(AtomicBool::new(false));
-    let backend = Backend::start().await?;
     let client = Client::try_default().await?;
+    let backend = Backend::start(choice, &client).await?;
     let mut provisioner = Provisioner::new(
         client.clone(),
         Lifecycle::new(policy(flags)?),
@@ -119,10 +143,22 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
             .combine(predicates::finalizers),
         PredicateConfig::default(),
     );
+    // Passes that have begun are ended; nothing new is sent here meanwhile.
+    let stopping = Arc::new(AtomicBool::new(false));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let (is_ready, is_stopping) = (Arc::clone(&ready), Arc::clone(&stopping));
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        is_stopping.store(true, Ordering::Relaxed);
+        is_ready.store(false, Ordering::Relaxed);
+    };
     let controller = Controller::for_stream(instances, reader)
         .with_config(Config::default().concurrency(flags.concurrency))
         .reconcile_on(ended_jobs)
-        .shutdown_on_signal()
+        .graceful_shutdown_on(stop)
         .run(
             reconcile,
             |instance, error, context: Arc<Context>| {
@@ -130,30 +166,46 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
             },
             Arc::clone(&context),
         )
-        .for_each(async |result| {
-            if let Err(error) = result {
-                tracing::debug!("{error}");
-            }
+        .for_each(async |result| match result {
+            // The error policy has told of these.
+            Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
+            // Gone between its event and its turn.
+            Err(error @ controller::Error::ObjectNotFound(_)) => tracing::debug!("{error}"),
+            Err(error) => tracing::warn!("the watch: {error}"),
         });
     tokio::select! {
-        () = controller => tracing::info!("stopped"),
+        () = controller => {}
         ended = serve::serve(flags.listen, ready, metrics) => ended?,
     }
+    if !stopping.load(Ordering::Relaxed) {
+        return Err("the watch has ended by itself; nothing would be reconciled any more".into());
+    }
+    tracing::info!("stopped");
     Ok(())
+}
+
+#[allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "it was asked for"
+)]
+fn print_definition() -> ExitCode {
+    let text = definition().map_err(|error| error.to_string());
+    match text.and_then(|d| serde_norway::to_string(&d).map_err(|error| error.to_string())) {
+        Ok(text) => print!("{text}"),
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    }
+    ExitCode::SUCCESS
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     if flags.print_crd {
-        #[allow(clippy::print_stdout, reason = "it was asked for")]
-        {
-            print!(
-                "{}",
-                serde_norway::to_string(&definition()).unwrap_or_default()
-            );
-        }
-        return ExitCode::SUCCESS;
+        return print_definition();
     }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,kube_runtime=warn".into());

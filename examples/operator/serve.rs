@@ -11,7 +11,7 @@ use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::Failure;
 
-/// `/healthz`: the process lives. `/readyz`: it has seen all objects once. `/metrics`: Prometheus.
+/// `/healthz`: the process lives. `/readyz`: it has seen all objects once, and is not ending. `/metrics`: Prometheus.
 pub(crate) async fn serve(
     address: SocketAddr,
     ready: Arc<AtomicBool>,
@@ -26,7 +26,7 @@ pub(crate) async fn serve(
         } else {
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "the objects have not been listed yet",
+                "the objects have not been listed yet, or the process is ending",
             )
         })
     };

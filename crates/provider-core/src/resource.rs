@@ -200,6 +200,29 @@ impl Resource {
         self.0.object.get("spec").unwrap_or(&Value::Null)
     }
 
+    /// Whether a decision that was made on the other holds on this one too: nothing differs that people
+    /// and other programs ask with (generation, deletion, finalizers, annotations, labels).
+    #[must_use]
+    pub fn asks_the_same(&self, other: &Self) -> bool {
+        let same = |name: &&str| self.asked(name) == other.asked(name);
+        self.uid() == other.uid()
+            && self.generation() == other.generation()
+            && self.is_deleting() == other.is_deleting()
+            && ["finalizers", "annotations", "labels"].iter().all(same)
+    }
+
+    /// A member of the metadata; empty ones are as good as none.
+    fn asked(&self, name: &str) -> Option<&Value> {
+        let value = self.0.object.get("metadata")?.get(name)?;
+        let empty = match value {
+            Value::Null => true,
+            Value::Array(all) => all.is_empty(),
+            Value::Object(all) => all.is_empty(),
+            _ => false,
+        };
+        (!empty).then_some(value)
+    }
+
     /// The whole object. What leaves the process is [`projection`](Self::projection) instead.
     #[must_use]
     pub fn object(&self) -> &Map<String, Value> {

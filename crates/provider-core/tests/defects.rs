@@ -22,7 +22,7 @@ use provider_core::lifecycle::{
 };
 use provider_core::{
     ConfigVersion, Effect, ErrorKind, JobRecord, JobRef, JobState, JobStatus, JobType, OnAmbiguity,
-    Provider, ProviderError, Reason, clock,
+    Provider, ProviderError, Reason, Resource, clock,
 };
 use provider_testkit::{FakeProvider, Function, Trouble};
 use support::{Life, endless, object, policy, version};
@@ -67,6 +67,37 @@ async fn d03_a_launch_whose_record_was_not_written_is_adopted_after_every_restar
     life.fake.end(1, JobState::Succeeded);
     life.applied().await;
     assert_eq!(life.jobs(), 1);
+}
+
+/// The object was changed while the launch was under way: the pass ends, and the job is not lost by it.
+#[tokio::test]
+async fn d03_a_launch_during_which_the_object_was_changed_keeps_its_job() {
+    let changes: [fn(&mut serde_json::Value); 3] = [
+        |object| object["metadata"]["generation"] = 2.into(),
+        |object| object["metadata"]["deletionTimestamp"] = "2026-11-23T04:00:00Z".into(),
+        |object| object["metadata"]["annotations"] = serde_json::json!({"mode": "paused"}),
+    ];
+    for change in changes {
+        let life = Life::new(endless());
+        let mut newer = serde_json::Value::Object(life.object.object().clone());
+        change(&mut newer);
+        *life.store.newer.lock().unwrap() = Some(Resource::from_json(newer).unwrap());
+        life.store
+            .script([None, Some(StoreError::Conflict), Some(StoreError::Conflict)]);
+        let outcome = life.step().await;
+        assert_eq!(outcome.standing, Standing::Outdated);
+        assert_eq!(life.records()[0].job_id.as_deref(), Some("1"));
+        assert_eq!(outcome.events.last().unwrap().kind, EventKind::Started);
+        assert_eq!(life.fake.count(Function::FindLaunched), 0);
+    }
+    // Before the launch it is another matter: nothing is begun on an object that has changed.
+    let life = Life::new(endless());
+    let mut newer = serde_json::Value::Object(life.object.object().clone());
+    newer["metadata"]["generation"] = 2.into();
+    *life.store.newer.lock().unwrap() = Some(Resource::from_json(newer).unwrap());
+    life.store.script([Some(StoreError::Conflict)]);
+    assert_eq!(life.step().await.standing, Standing::Outdated);
+    assert_eq!(life.jobs(), 0);
 }
 
 #[tokio::test]

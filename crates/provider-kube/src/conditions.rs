@@ -2,8 +2,9 @@
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use provider_core::lifecycle::{Block, Desired, Ground, Hold, Release, Standing};
-use provider_core::{JobRecord, JobState, JobType, Resource, text};
+use provider_core::lifecycle::{Block, Desired, Ground, Hold, Mode, Release, Standing};
+use provider_core::{ErrorKind, JobRecord, JobState, JobType, ProviderError, Resource, text};
+use serde_json::{Value, json};
 
 /// The object is in its desired configuration.
 pub const PROVISIONED: &str = "Provisioned";
@@ -11,6 +12,23 @@ pub const PROVISIONED: &str = "Provisioned";
 pub const PROGRESSING: &str = "Progressing";
 /// The backend has nothing of the object any more.
 pub const DEPROVISIONED: &str = "Deprovisioned";
+
+/// Every record belongs to a target that the controller still names. Written only when one does not.
+pub const TARGETS_KNOWN: &str = "TargetsKnown";
+
+/// The reason of [`DEPROVISIONED`] when deletion takes longer than the policy's `escalateAfter`.
+pub(crate) const OVERDUE: &str = "DeletionOverdue";
+/// How the reasons begin that say what the backend fails with.
+pub(crate) const BACKEND: &str = "Backend";
+
+/// What is known about an object after a pass, or in the middle of one.
+pub(crate) struct Findings<'a> {
+    pub(crate) standing: &'a Standing,
+    /// What the backend failed with.
+    pub(crate) trouble: Option<&'a ProviderError>,
+    /// Deletion takes too long.
+    pub(crate) overdue: bool,
+}
 
 /// What a standing says about one condition.
 struct Says {
@@ -27,17 +45,22 @@ fn says(status: &'static str, reason: &str, message: &str) -> Says {
     }
 }
 
-/// The three conditions for a standing; none where it says nothing about the object.
+/// The three conditions for what was found; none where it says nothing about the object.
 pub(crate) fn of(
-    standing: &Standing,
+    findings: &Findings<'_>,
     records: &[JobRecord],
     resource: &Resource,
     desired: &Desired,
     note: Option<&str>,
-) -> Option<[(String, Condition); 3]> {
-    let (reason, progressing, mut message) = progress(standing, records)?;
+) -> Option<[Condition; 3]> {
+    let standing = findings.standing;
+    let (mut reason, progressing, mut message) = progress(standing, records)?;
     if let Some(note) = note {
         note.clone_into(&mut message);
+    }
+    if let (Some(error), Standing::InProgress { .. }) = (findings.trouble, standing) {
+        backend(error.kind()).clone_into(&mut reason);
+        message = format!("{message}; the backend cannot be asked: {error}");
     }
     let applied = matches!(standing, Standing::Applied { .. });
     let released = match standing {
@@ -46,7 +69,6 @@ pub(crate) fn of(
     };
     let provisioned = match standing {
         Standing::Applied { .. } => says("True", &reason, &message),
-        Standing::Unmanaged => says("Unknown", &reason, &message),
         _ if resource.is_deleting() => says("False", "Deleting", ""),
         _ => says("False", &reason, &message),
     };
@@ -60,31 +82,70 @@ pub(crate) fn of(
             says("True", release.ground.as_str(), &message)
         }
         Some(release) => says("Unknown", release.ground.as_str(), &message),
+        None if findings.overdue => says(
+            "False",
+            OVERDUE,
+            &format!("deletion takes longer than escalateAfter ({reason}); {message}"),
+        ),
         None if resource.is_deleting() => says("False", &reason, &message),
         None => says("False", "NotDeleted", ""),
     };
-    let name = |word: &str| match &desired.target {
-        Some(target) => format!("{target}/{word}"),
-        None => word.to_owned(),
-    };
     let generation = Some(resource.generation()).filter(|generation| *generation > 0);
-    let condition = |word: &str, says: Says| {
-        let type_ = name(word);
-        let condition = Condition {
-            last_transition_time: Time(Timestamp::UNIX_EPOCH),
-            message: says.message,
-            observed_generation: generation,
-            reason: says.reason,
-            status: says.status.to_owned(),
-            type_: type_.clone(),
-        };
-        (type_, condition)
+    let condition = |word: &str, says: Says| Condition {
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        message: says.message,
+        observed_generation: generation,
+        reason: says.reason,
+        status: says.status.to_owned(),
+        type_: name(desired, word),
     };
     Some([
         condition(PROVISIONED, provisioned),
         condition(PROGRESSING, progressing),
         condition(DEPROVISIONED, deprovisioned),
     ])
+}
+
+/// The type of a condition for one target.
+pub(crate) fn name(desired: &Desired, word: &str) -> String {
+    match &desired.target {
+        Some(target) => format!("{target}/{word}"),
+        None => word.to_owned(),
+    }
+}
+
+/// What a backend fails with, in one word.
+const fn backend(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Unauthorized => "BackendUnauthorized",
+        ErrorKind::Forbidden => "BackendForbidden",
+        ErrorKind::RateLimited => "BackendRateLimited",
+        ErrorKind::Unavailable => "BackendUnavailable",
+        ErrorKind::Timeout => "BackendTimeout",
+        _ => "BackendTrouble",
+    }
+}
+
+/// Whether there are records of targets which nobody looks after.
+pub(crate) fn strays(targets: &[String], resource: &Resource) -> Condition {
+    let (status, reason, message) = if targets.is_empty() {
+        ("True", "AllKnown", String::new())
+    } else {
+        let message = format!(
+            "there are records of {}, which this controller does not name any more; name it until it \
+             is deprovisioned",
+            targets.join(", ")
+        );
+        ("False", "UnknownTarget", message)
+    };
+    Condition {
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        message: text::bounded(&message, text::MAX_TEXT),
+        observed_generation: Some(resource.generation()).filter(|generation| *generation > 0),
+        reason: reason.to_owned(),
+        status: status.to_owned(),
+        type_: TARGETS_KNOWN.to_owned(),
+    }
 }
 
 /// The reason, whether things move by themselves, and a message.
@@ -143,11 +204,6 @@ fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool,
         Standing::Released(Release { ground, .. }) => {
             (ground.as_str().to_owned(), false, told(newest))
         }
-        Standing::Unmanaged => (
-            "Unmanaged".to_owned(),
-            false,
-            "the object is not managed; nothing is looked at".to_owned(),
-        ),
         _ => return None,
     })
 }
@@ -236,7 +292,9 @@ pub(crate) fn implied(
                 version: desired.version.clone(),
             })
         }
-        (JobType::Deprovision, JobState::Succeeded) if resource.is_deleting() => {
+        (JobType::Deprovision, JobState::Succeeded)
+            if resource.is_deleting() && desired.mode != Mode::Paused =>
+        {
             Some(Standing::Released(Release {
                 ground: Ground::Deprovisioned,
                 left_behind: Vec::new(),
@@ -252,24 +310,29 @@ pub(crate) fn implied(
 
 /// The conditions of the object with ours in them; those of others stay as they are. A condition
 /// that says what it said before keeps the time of its last transition.
-pub(crate) fn merged(
-    present: &[Condition],
-    ours: [(String, Condition); 3],
-    now: Timestamp,
-) -> Vec<Condition> {
+pub(crate) fn merged(present: &[Value], ours: Vec<Condition>, now: Timestamp) -> Vec<Value> {
     let mut all = present.to_vec();
-    for (name, mut condition) in ours {
-        let old = all.iter_mut().find(|known| known.type_ == name);
-        // Whole seconds, as Kubernetes writes them.
-        let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-        condition.last_transition_time = match &old {
-            Some(old) if old.status == condition.status => old.last_transition_time.clone(),
-            _ => Time(now),
+    // Whole seconds, as Kubernetes writes them.
+    let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    for mut condition in ours {
+        condition.last_transition_time = Time(now);
+        let mut new = json!(condition);
+        let named = |one: &&mut Value| one.get("type") == new.get("type");
+        let Some(old) = all.iter_mut().find(named) else {
+            all.push(new);
+            continue;
         };
-        match old {
-            Some(old) => *old = condition,
-            None => all.push(condition),
+        let since = old
+            .get("lastTransitionTime")
+            .filter(|time| time.is_string());
+        if let (true, Some(since), Some(members)) = (
+            old.get("status") == new.get("status"),
+            since.cloned(),
+            new.as_object_mut(),
+        ) {
+            members.insert("lastTransitionTime".to_owned(), since);
         }
+        *old = new;
     }
     all
 }

@@ -18,20 +18,17 @@ pub enum Error {
         /// What it said, bounded.
         reason: String,
     },
-}
-
-impl Error {
-    pub(crate) fn api(action: &'static str, error: &kube::Error) -> Self {
-        Self::Api {
-            action,
-            reason: reason(error),
-        }
-    }
+    /// The targets that the caller names cannot be told apart in the status, or do not fit into it.
+    #[error("the targets of the object cannot be kept in its status: {0}")]
+    Targets(String),
+    /// A definition has no place for the records.
+    #[error("the definition has no status.jobs: {0}; flatten ProvisioningStatus into its status")]
+    Definition(String),
 }
 
 /// What the API server said, or why it could not be asked. The texts of transport errors name
 /// hosts, no credentials.
-fn reason(error: &kube::Error) -> String {
+pub(crate) fn reason(error: &kube::Error) -> String {
     let text = match error {
         kube::Error::Api(status) if status.code == 403 => format!(
             "{} (give the service account of this controller the right)",

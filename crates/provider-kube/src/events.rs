@@ -1,14 +1,13 @@
 //! What happens to an object, as Kubernetes events.
 
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Client;
-use kube::api::DynamicObject;
 use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
 use provider_core::lifecycle::{Event, EventKind, Outcome, Standing};
-use provider_core::{JobType, text};
+use provider_core::{JobRecord, JobRef, JobType, text};
 
-use crate::conditions::{PROGRESSING, blocked};
-use crate::object;
+use crate::conditions::{BACKEND, DEPROVISIONED, OVERDUE, PROGRESSING};
 
 /// Publishes events for one controller.
 pub(crate) struct Events(Recorder);
@@ -21,9 +20,9 @@ impl std::fmt::Debug for Events {
 
 /// One event, before it has an object.
 #[derive(Debug, PartialEq)]
-struct Told {
+pub(crate) struct Told {
     warning: bool,
-    reason: &'static str,
+    reason: String,
     action: &'static str,
     note: String,
 }
@@ -33,28 +32,24 @@ impl Events {
         Self(Recorder::new(client, reporter))
     }
 
-    /// Tells what a pass has brought. `before` is the object as it was at the beginning of the pass.
-    pub(crate) async fn publish(
-        &self,
-        before: &DynamicObject,
-        reference: &ObjectReference,
-        outcome: &Outcome,
-    ) {
-        for told in tell(before, outcome) {
+    /// Publishes what is told about an object.
+    pub(crate) async fn publish(&self, reference: &ObjectReference, all: Vec<Told>) {
+        for told in all {
             let event = KubeEvent {
                 type_: if told.warning {
                     EventType::Warning
                 } else {
                     EventType::Normal
                 },
-                reason: told.reason.to_owned(),
+                reason: told.reason.clone(),
                 note: Some(text::bounded(&told.note, 1_000)),
                 action: told.action.to_owned(),
                 secondary: None,
             };
             // An event is a courtesy: the conditions tell the same, and stay.
             if let Err(error) = self.0.publish(&event, reference).await {
-                tracing::debug!(reason = told.reason, "an event was not published: {error}");
+                let why = crate::error::reason(&error);
+                tracing::warn!(reason = told.reason, "an event was not published: {why}");
             }
         }
     }
@@ -67,48 +62,81 @@ fn action(job_type: JobType) -> &'static str {
     }
 }
 
-fn tell(before: &DynamicObject, outcome: &Outcome) -> Vec<Told> {
-    let mut all: Vec<Told> = outcome.events.iter().filter_map(of_attempt).collect();
-    let deprovision = action(JobType::Deprovision);
-    match &outcome.standing {
-        Standing::Blocked(block) => {
-            let (reason, note) = blocked(block);
-            // Once, when it begins; the condition says so as long as it lasts.
-            let known = object::conditions(before)
-                .iter()
-                .any(|condition| condition.type_ == PROGRESSING && condition.reason == reason);
-            if !known {
-                all.push(Told {
-                    warning: true,
-                    reason,
-                    action: "Block",
-                    note,
-                });
-            }
-        }
-        Standing::Released(release) => all.push(Told {
-            warning: false,
-            reason: "Released",
-            action: deprovision,
-            note: format!("the object may go: {}", release.ground.as_str()),
-        }),
-        _ => {}
+/// What happened to attempts: told as soon as it is on record.
+pub(crate) fn tell(outcome: &Outcome) -> Vec<Told> {
+    outcome.events.iter().filter_map(of_attempt).collect()
+}
+
+/// Conditions that have just got a new reason, if it is one that somebody should be told of: once, when
+/// it begins; the condition says so as long as it lasts.
+pub(crate) fn of_conditions(standing: &Standing, news: &[Condition]) -> Vec<Told> {
+    let blocked = matches!(standing, Standing::Blocked(_));
+    let alarming = |condition: &&Condition| {
+        let is = |word: &str| condition.type_.rsplit('/').next() == Some(word);
+        (is(PROGRESSING) && (blocked || condition.reason.starts_with(BACKEND)))
+            || (is(DEPROVISIONED) && condition.reason == OVERDUE)
+    };
+    news.iter().filter(alarming).map(alarm).collect()
+}
+
+/// That there are records which nobody looks after.
+pub(crate) fn of_strays(condition: &Condition) -> Told {
+    alarm(condition)
+}
+
+fn alarm(condition: &Condition) -> Told {
+    Told {
+        warning: true,
+        reason: condition.reason.clone(),
+        action: "Block",
+        note: condition.message.clone(),
     }
+}
+
+/// That an object was let go: told when our finalizer is off it.
+pub(crate) fn of_release(outcome: &Outcome) -> Vec<Told> {
+    let Standing::Released(release) = &outcome.standing else {
+        return Vec::new();
+    };
+    let ground = release.ground.as_str();
+    let mut all = vec![Told {
+        warning: false,
+        reason: "Released".to_owned(),
+        action: action(JobType::Deprovision),
+        note: format!("the object may go: {ground}"),
+    }];
     if let Some(receipt) = &outcome.receipt {
-        let jobs = receipt.jobs.iter().map(ToString::to_string);
-        let jobs: Vec<String> = jobs.chain(receipt.in_doubt.iter().cloned()).collect();
-        all.push(Told {
-            warning: true,
-            reason: "Orphaned",
-            action: deprovision,
-            note: format!(
-                "let go ({}) although something may be left behind by {}; look at the backend",
-                receipt.ground,
-                jobs.join(", ")
-            ),
-        });
+        let why = format!("let go ({ground}) although something may be left behind by");
+        all.push(orphaned(&why, &receipt.jobs, &receipt.in_doubt));
     }
     all
+}
+
+/// That our finalizer was taken off by somebody else while jobs may be alive.
+pub(crate) fn of_theft(records: &[JobRecord]) -> Vec<Told> {
+    let live: Vec<&JobRecord> = records.iter().filter(|r| r.may_be_live()).collect();
+    if live.is_empty() {
+        return Vec::new();
+    }
+    let jobs: Vec<JobRef> = live.iter().filter_map(|record| record.job_ref()).collect();
+    let why = "somebody took our finalizer off while jobs may be alive; nobody waits for";
+    vec![orphaned(why, &jobs, &[])]
+}
+
+fn orphaned(why: &str, jobs: &[JobRef], in_doubt: &[String]) -> Told {
+    let jobs = jobs.iter().map(ToString::to_string);
+    let jobs: Vec<String> = jobs.chain(in_doubt.iter().cloned()).collect();
+    let jobs = if jobs.is_empty() {
+        "a launch whose job is not known".to_owned()
+    } else {
+        jobs.join(", ")
+    };
+    Told {
+        warning: true,
+        reason: "Orphaned".to_owned(),
+        action: action(JobType::Deprovision),
+        note: format!("{why} {jobs}; look at the backend"),
+    }
 }
 
 /// The event of an attempt, if it is one that a person wants to be told of.
@@ -133,7 +161,7 @@ fn of_attempt(event: &Event) -> Option<Told> {
     let colon = if event.message.is_empty() { "" } else { ": " };
     Some(Told {
         warning,
-        reason,
+        reason: reason.to_owned(),
         action: action(event.job_type),
         note: format!("attempt {}{job}{colon}{}", event.attempt, event.message),
     })

@@ -16,8 +16,11 @@
 //! struct MachineSpec { cores: u32 }
 //!
 //! async fn reconcile(machine: Arc<Machine>, ctx: Arc<Provisioner<Machine>>) -> Result<Action, Error> {
-//!     let version = ConfigVersion::of_json(&serde_json::json!(machine.spec));
-//!     ctx.reconcile(&machine, &Desired::new(version, "aap")).await
+//!     ctx.reconcile(&machine, |machine| {
+//!         let version = ConfigVersion::of_json(&serde_json::json!(machine.spec));
+//!         Desired::new(version, "aap")
+//!     })
+//!     .await
 //! }
 //!
 //! # async fn run(registry: ProviderRegistry) -> Result<(), Box<dyn std::error::Error>> {
@@ -34,6 +37,8 @@
 //! The function names no backend: which provider does the work is the registry's affair.
 //!
 //! - [`Provisioner`] does what a reconcile function would: finalizer, records, jobs, conditions, events.
+//! - What is wanted is a function of the object, because the object at hand may be newer than the one that
+//!   the controller was given: a conflict brings the present one, and the decision is made on that.
 //! - [`ProvisioningStatus`] is the part of the status that is its own; [`guarded`] makes the API server
 //!   refuse writes that would erase it.
 //! - [`Provisioner::wake_ups`] is a stream for `Controller::reconcile_on` (kube's feature
@@ -52,15 +57,19 @@ mod crd;
 mod error;
 mod events;
 mod finalizer;
+mod handle;
 mod object;
+mod pass;
 mod provisioner;
+mod retries;
 mod seen;
 mod status;
 mod store;
+mod targets;
 mod wake;
 
 pub use annotations::Annotations;
-pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED};
+pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED, TARGETS_KNOWN};
 pub use crd::guarded;
 pub use error::Error;
 pub use object::resource_of;

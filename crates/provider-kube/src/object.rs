@@ -1,34 +1,70 @@
 //! An object as the API server keeps it, whatever its Rust type.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::ResourceExt;
 use kube::api::DynamicObject;
-use provider_core::{JobRecord, Resource, ResourceError};
+use kube::core::object::HasStatus;
+use provider_core::{JobRecord, JobType, Resource, ResourceError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::ProvisioningStatus;
+
+fn malformed(what: &str) -> ResourceError {
+    ResourceError::Malformed(what.to_owned())
+}
+
 /// The object for a value of its own type. What the type does not know is not in it.
-pub(crate) fn dynamic<K>(
-    object: &K,
-    dynamic_type: &K::DynamicType,
-) -> Result<DynamicObject, ResourceError>
+fn dynamic<K>(object: &K) -> Result<Value, ResourceError>
 where
-    K: kube::Resource + Serialize,
+    K: kube::Resource<DynamicType = ()> + Serialize,
 {
-    let malformed = |error: serde_json::Error| ResourceError::Malformed(error.to_string());
-    let mut value = serde_json::to_value(object).map_err(malformed)?;
+    let value = serde_json::to_value(object);
+    let mut value = value.map_err(|_| malformed("the object cannot be written as JSON"))?;
     if let Value::Object(members) = &mut value {
         // Types from the Kubernetes API itself, and from watches, may come without these.
         let known = [
-            ("apiVersion", K::api_version(dynamic_type).into_owned()),
-            ("kind", K::kind(dynamic_type).into_owned()),
+            ("apiVersion", K::api_version(&()).into_owned()),
+            ("kind", K::kind(&()).into_owned()),
         ];
         for (name, text) in known {
             members.insert(name.to_owned(), text.into());
         }
     }
-    serde_json::from_value(value).map_err(malformed)
+    Ok(value)
+}
+
+/// The object of a watch cache, with all of our part of its status: however the rest of its type is
+/// written as JSON, the records are in it.
+pub(crate) fn cached<K>(object: &K) -> Result<DynamicObject, ResourceError>
+where
+    K: kube::Resource<DynamicType = ()> + Serialize + HasStatus,
+    K::Status: AsRef<ProvisioningStatus>,
+{
+    let mut value = dynamic(object)?;
+    if let (Some(status), Value::Object(members)) = (object.status(), &mut value) {
+        let ours = serde_json::to_value(status.as_ref());
+        let ours = ours.map_err(|_| malformed("its status cannot be written as JSON"))?;
+        let there = members.entry("status").or_insert(Value::Null);
+        match (there, ours) {
+            (Value::Object(there), Value::Object(ours)) => there.extend(ours),
+            (there, ours) => *there = ours,
+        }
+    }
+    serde_json::from_value(value).map_err(|_| malformed("it is not an object of the API server"))
+}
+
+/// The object as its own type. Records that the type cannot read are left out of it: what is wanted
+/// does not follow from them, and [`records`] reads them for itself.
+pub(crate) fn typed<K: DeserializeOwned>(object: &DynamicObject) -> Result<K, ResourceError> {
+    // The error would show values of the object.
+    let unfit = |_| malformed("what the API server holds does not fit the object's Rust type");
+    let mut value = serde_json::to_value(object).map_err(unfit)?;
+    if records(object).iter().any(|record| record.defect.is_some())
+        && let Some(Value::Object(status)) = value.get_mut("status")
+    {
+        status.remove("jobs");
+    }
+    serde_json::from_value(value).map_err(unfit)
 }
 
 /// The object of any Kubernetes type, as providers see it: for those who call the engine themselves.
@@ -39,7 +75,7 @@ pub fn resource_of<K>(object: &K) -> Result<Resource, ResourceError>
 where
     K: kube::Resource<DynamicType = ()> + Serialize,
 {
-    resource(&dynamic(object, &())?)
+    Resource::from_json(dynamic(object)?)
 }
 
 /// The object for providers.
@@ -47,33 +83,56 @@ pub(crate) fn resource(object: &DynamicObject) -> Result<Resource, ResourceError
     Resource::from_serializable(object)
 }
 
-fn status<T: DeserializeOwned>(object: &DynamicObject, name: &str) -> Option<T> {
+fn status<'o>(object: &'o DynamicObject, name: &str) -> Option<&'o Value> {
     let value = object.data.get("status")?.get(name)?;
-    serde_json::from_value(value.clone()).ok()
+    (!value.is_null()).then_some(value)
 }
 
-/// The records in its status. Each is read by itself, so none hides the others.
+/// The records in its status. Each is read by itself, so none hides the others, and what cannot be
+/// read is a defective record: whatever it stands for may be alive.
 pub(crate) fn records(object: &DynamicObject) -> Vec<JobRecord> {
-    status(object, "jobs").unwrap_or_default()
+    let read = |value: &Value| {
+        let record = serde_json::from_value(value.clone());
+        record.unwrap_or_else(|_| defective("a member of status.jobs is not an object"))
+    };
+    match status(object, "jobs") {
+        None => Vec::new(),
+        Some(Value::Array(all)) => all.iter().map(read).collect(),
+        Some(_) => vec![defective("status.jobs is not a list")],
+    }
 }
 
-/// All conditions in its status, ours and others'.
-pub(crate) fn conditions(object: &DynamicObject) -> Vec<Condition> {
-    status(object, "conditions").unwrap_or_default()
+fn defective(defect: &str) -> JobRecord {
+    let mut record = JobRecord::new(0, JobType::Provision);
+    record.defect = Some(defect.to_owned());
+    record
 }
 
-/// A member of its status that is a text or a number.
+/// All conditions in its status, as they are: those of others may have any shape.
+pub(crate) fn conditions(object: &DynamicObject) -> &[Value] {
+    status(object, "conditions")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
+
+/// The reason of a condition.
+pub(crate) fn reason<'o>(object: &'o DynamicObject, condition: &str) -> Option<&'o str> {
+    let named = |one: &&Value| one.get("type").and_then(Value::as_str) == Some(condition);
+    let one = conditions(object).iter().find(named)?;
+    one.get("reason")?.as_str()
+}
+
+/// A member of its status; null where there is none.
 pub(crate) fn member(object: &DynamicObject, name: &str) -> Value {
-    status(object, name).unwrap_or_default()
+    status(object, name).cloned().unwrap_or_default()
 }
 
-/// Whether the first is at least as new as the second; none where that cannot be told.
+/// Whether the first version is at least as new as the second; none where that cannot be told.
 ///
 /// Versions of one resource can be compared as numbers: documented since Kubernetes 1.35, and true of
 /// every version that stores in etcd.
-pub(crate) fn at_least(first: &DynamicObject, second: &DynamicObject) -> Option<bool> {
-    let number = |object: &DynamicObject| object.resource_version()?.parse::<u64>().ok();
-    Some(number(first)? >= number(second)?)
+pub(crate) fn at_least(first: &str, second: &str) -> Option<bool> {
+    Some(first.parse::<u64>().ok()? >= second.parse::<u64>().ok()?)
 }
 
 #[cfg(test)]
@@ -81,20 +140,20 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(version: &str) -> DynamicObject {
+    fn object(jobs: Value) -> DynamicObject {
         serde_json::from_value(json!({
-            "apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "resourceVersion": version},
-            "status": {"jobs": [{"jobID": 7, "type": "provision", "state": "Running"}, {"jobID": "8"}]},
+            "apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "resourceVersion": "1"},
+            "status": {"jobs": jobs},
         }))
         .unwrap()
     }
 
     #[test]
     fn versions_are_compared_as_numbers_or_not_at_all() {
-        assert_eq!(at_least(&object("10"), &object("9")), Some(true));
-        assert_eq!(at_least(&object("9"), &object("10")), Some(false));
-        assert_eq!(at_least(&object("9"), &object("9")), Some(true));
-        assert_eq!(at_least(&object("a"), &object("9")), None);
+        assert_eq!(at_least("10", "9"), Some(true));
+        assert_eq!(at_least("9", "10"), Some(false));
+        assert_eq!(at_least("9", "9"), Some(true));
+        assert_eq!(at_least("a", "9"), None);
     }
 
     #[test]
@@ -110,15 +169,56 @@ mod tests {
         assert!(resource_of(&map).is_err());
     }
 
+    #[derive(Debug, Clone, serde::Deserialize, schemars::JsonSchema, kube::CustomResource)]
+    #[kube(
+        group = "example.com",
+        version = "v1",
+        kind = "Shy",
+        status = "ShyStatus"
+    )]
+    #[derive(Serialize)]
+    struct ShySpec {}
+
+    /// A status that is written in a way of its own: without the records.
+    #[derive(Debug, Clone, Default, Serialize, serde::Deserialize, schemars::JsonSchema)]
+    struct ShyStatus {
+        address: String,
+        #[serde(skip)]
+        provisioning: ProvisioningStatus,
+    }
+
+    impl AsRef<ProvisioningStatus> for ShyStatus {
+        fn as_ref(&self) -> &ProvisioningStatus {
+            &self.provisioning
+        }
+    }
+
     #[test]
-    fn records_are_read_one_by_one() {
-        let records = records(&object("1"));
-        assert_eq!(records.len(), 2);
-        assert!(
-            records
-                .first()
-                .is_some_and(|r| r.job_id.as_deref() == Some("7"))
-        );
-        assert!(records.last().is_some_and(|r| r.defect.is_some()));
+    fn records_do_not_depend_on_how_the_rest_of_the_status_is_written() {
+        let mut shy = Shy::new("n", ShySpec {});
+        assert!(records(&cached(&shy).unwrap()).is_empty());
+        let mut status = ShyStatus {
+            address: "192.0.2.1".to_owned(),
+            ..ShyStatus::default()
+        };
+        status.provisioning.jobs = vec![JobRecord::new(1, JobType::Provision)];
+        shy.status = Some(status);
+        let object = cached(&shy).unwrap();
+        assert_eq!(records(&object).len(), 1);
+        assert_eq!(member(&object, "address"), "192.0.2.1");
+    }
+
+    #[test]
+    fn records_are_read_one_by_one_and_none_is_overlooked() {
+        let good = json!({"jobID": 7, "type": "provision", "state": "Running"});
+        let all = records(&object(json!([good, {"jobID": "8"}, "text", null])));
+        let defects: Vec<bool> = all.iter().map(|record| record.defect.is_some()).collect();
+        assert_eq!(defects, [false, true, true, true]);
+        assert_eq!(all.first().and_then(|r| r.job_id.as_deref()), Some("7"));
+        for not_a_list in [json!({"0": good}), json!("text"), json!(7)] {
+            let all = records(&object(not_a_list));
+            assert!(all.len() == 1 && all.iter().all(|record| record.defect.is_some()));
+        }
+        assert!(records(&object(Value::Null)).is_empty());
     }
 }

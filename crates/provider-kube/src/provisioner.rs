@@ -2,32 +2,35 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
 use kube::api::{Api, ApiResource, DynamicObject};
+use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
 use provider_core::lifecycle::{
-    Desired, Entropy, Lifecycle, Outcome, ProviderRegistry, Standing, StoreError, SystemEntropy,
+    Desired, Entropy, Lifecycle, ProviderRegistry, StoreError, SystemEntropy,
 };
 use provider_core::{Clock, JobRef, SystemClock, text};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use crate::events::Events;
+use crate::handle::{Handle, Requests};
+use crate::pass::Passed;
+use crate::retries::{FIRST, Retries};
 use crate::seen::{Seen, View};
-use crate::store::{ObjectStore, Requests};
+use crate::store::ObjectStore;
 use crate::wake::{self, Jobs};
-use crate::{Annotations, Error, finalizer, object};
+use crate::{Annotations, Error, ProvisioningStatus, object};
 
 /// A pass that is broken off because the object was old is begun anew so often.
-const MAX_PASSES: u32 = 4;
-/// When to try again after the API server could not be used.
-const RETRY: Duration = Duration::from_secs(5);
+const MAX_PASSES: u32 = 8;
 
 /// Drives objects of one kind through their lives: finalizer, records, jobs, conditions, events.
 ///
@@ -35,34 +38,55 @@ const RETRY: Duration = Duration::from_secs(5);
 ///
 /// # Expected flow
 /// The controller's reconcile function calls [`reconcile`](Self::reconcile) with the object that it
-/// was given and what is wanted of it, and returns the action.
+/// was given and a function that says what is wanted of it, and returns the action. The function may be
+/// called again, with a newer object than the one that was passed in.
 ///
 /// # Guarantees
 /// Those of the [engine](provider_core::lifecycle), for any number of replicas at once: leader
 /// election saves requests, and safety does not need it. The object that is passed in may be as old
 /// as a watch cache can be: nothing is launched, cancelled or let go but right after a write that the
-/// API server accepted on the newest version of the object, and nothing is decided on an object older
-/// than this process' own last write.
+/// API server accepted on the newest version of the object, nothing is decided on an object older
+/// than this process' own last write, and what is wanted is always asked of the object that is at hand.
 ///
 /// # Assumptions
 /// The kind has a status subresource, whose `jobs` no other program changes. Apply the definition
-/// [`guarded`](crate::guarded), and the API server sees to that.
+/// [`guarded`](crate::guarded), and the API server sees to that. Its Rust type carries the whole
+/// [`ProvisioningStatus`]: a type without the records would read as an object without jobs, so it does
+/// not compile:
+///
+/// ```compile_fail,E0277
+/// # use kube::CustomResource;
+/// # use provider_kube::Provisioner;
+/// # use schemars::JsonSchema;
+/// # use serde::{Deserialize, Serialize};
+/// #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+/// struct Poor { address: String }
+///
+/// #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
+/// #[kube(group = "example.com", version = "v1", kind = "Machine", namespaced, status = "Poor")]
+/// struct MachineSpec { cores: u32 }
+///
+/// # fn with(client: kube::Client, engine: provider_core::lifecycle::Lifecycle, registry: provider_core::lifecycle::ProviderRegistry) {
+/// let provisioner = Provisioner::<Machine>::new(client, engine, registry);
+/// # }
+/// ```
 ///
 /// # Errors
 /// What the API server refuses. Requeue after a while: nothing is lost or done twice.
 pub struct Provisioner<K> {
     client: Client,
     resource: ApiResource,
-    engine: Lifecycle,
-    registry: ProviderRegistry,
-    finalizer: String,
-    annotations: Annotations,
-    events: Option<Events>,
-    clock: Arc<dyn Clock>,
+    pub(crate) engine: Lifecycle,
+    pub(crate) registry: ProviderRegistry,
+    pub(crate) finalizer: String,
+    pub(crate) annotations: Annotations,
+    pub(crate) events: Option<Events>,
+    pub(crate) clock: Arc<dyn Clock>,
     entropy: Arc<dyn Entropy>,
-    seen: Seen,
-    jobs: Jobs,
-    requests: Requests,
+    pub(crate) seen: Seen,
+    pub(crate) jobs: Jobs,
+    pub(crate) requests: Requests,
+    retries: Retries,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -89,7 +113,8 @@ pub struct RequestCounts {
 
 impl<K> Provisioner<K>
 where
-    K: kube::Resource<DynamicType = ()> + Serialize,
+    K: kube::Resource<DynamicType = ()> + HasStatus + Serialize + DeserializeOwned,
+    K::Status: AsRef<ProvisioningStatus>,
 {
     /// A provisioner with a finalizer of its own: `GROUP/provisioning`.
     #[must_use]
@@ -108,6 +133,7 @@ where
             seen: Seen::default(),
             jobs: Jobs::default(),
             requests: Requests::default(),
+            retries: Retries::default(),
             kind: PhantomData,
         }
     }
@@ -144,158 +170,65 @@ where
 
     /// Brings one object a step further, and says when to come back.
     ///
+    /// `desired` says what is wanted of an object. It is called with the newest one that is known.
+    ///
     /// # Errors
     /// When the API server could not be asked, or refused.
-    pub async fn reconcile(&self, object: &K, desired: &Desired) -> Result<Action, Error> {
-        self.reconcile_targets(object, std::slice::from_ref(desired))
+    pub async fn reconcile<F>(&self, object: &K, desired: F) -> Result<Action, Error>
+    where
+        F: Fn(&K) -> Desired + Send + Sync,
+    {
+        self.reconcile_targets(object, |object| vec![desired(object)])
             .await
     }
 
     /// The same for an object with several backends at once, each with its own target: it is let go
-    /// when all of them let it go.
+    /// when all of them let it go, and never while there are records of a target that is not named
+    /// any more and may have something left.
     ///
     /// # Errors
-    /// As [`reconcile`](Self::reconcile).
-    pub async fn reconcile_targets(
-        &self,
-        object: &K,
-        desired: &[Desired],
-    ) -> Result<Action, Error> {
-        let cached = Arc::new(object::dynamic(object, &())?);
-        let mut view = match self.seen.newest(cached) {
+    /// As [`reconcile`](Self::reconcile), and when the status cannot hold these targets.
+    pub async fn reconcile_targets<F>(&self, object: &K, desired: F) -> Result<Action, Error>
+    where
+        F: Fn(&K) -> Vec<Desired> + Send + Sync,
+    {
+        let action = self.work(object, &desired).await?;
+        self.retries.forget(&name_of(object));
+        Ok(action)
+    }
+
+    async fn work<F>(&self, object: &K, desired: &F) -> Result<Action, Error>
+    where
+        F: Fn(&K) -> Vec<Desired> + Send + Sync,
+    {
+        let cached = Arc::new(object::cached(object)?);
+        let mut view = match self.seen.newest(Arc::clone(&cached)) {
             View::Use(object) => object,
-            View::Ask => {
-                let name = object.name_any();
-                self.requests.read();
-                let fresh = self.api(object.namespace().as_deref()).get(&name).await;
-                match fresh {
-                    Ok(fresh) => Arc::new(fresh),
-                    Err(error) if crate::error::code(&error) == Some(404) => {
-                        return Ok(self.gone(object));
-                    }
-                    Err(error) => return Err(Error::api("read the object", &error)),
-                }
-            }
+            View::Ask => match self.handle(&cached).refresh().await {
+                Ok(fresh) => fresh,
+                Err(StoreError::Gone) => return Ok(self.gone(object)),
+                Err(error) => return Err(of_write("read the object", &error)),
+            },
         };
-        for _ in 0..MAX_PASSES {
-            match self.pass(&view, desired).await? {
-                Passed::Done(action) => return Ok(action),
+        for n in 0..MAX_PASSES {
+            // What is wanted follows from the object that is worked on, never from an older one.
+            let wanted = if Arc::ptr_eq(&view, &cached) {
+                desired(object)
+            } else {
+                desired(&object::typed(&view)?)
+            };
+            match self.pass(&view, &wanted, n == 0).await? {
+                Passed::Rest(Some(wait)) => return Ok(Action::requeue(self.spread(wait))),
+                Passed::Rest(None) => return Ok(Action::await_change()),
+                Passed::Gone => return Ok(self.gone(object)),
                 Passed::Again(newer) => view = newer,
             }
         }
-        Ok(Action::requeue(self.varied(RETRY)))
-    }
-
-    /// One pass of the engine for every target.
-    async fn pass(&self, view: &Arc<DynamicObject>, desired: &[Desired]) -> Result<Passed, Error> {
-        let mut view = Arc::clone(view);
-        let mut wake: Option<Duration> = None;
-        let mut release: Option<String> = None;
-        let mut held = false;
-        for desired in desired {
-            let (desired, note) = self.annotations.applied_to(desired, &*view);
-            let store = self.store(&view, &desired, note.as_deref());
-            match finalizer::ensure(&store, &self.finalizer).await {
-                Ok(true) => {}
-                Ok(false) | Err(StoreError::Gone) => return Ok(Passed::Done(self.gone(&*view))),
-                Err(error) => return Err(of_write("add the finalizer", &error)),
-            }
-            let before = store.view();
-            let resource = object::resource(&before)?;
-            let outcome = self
-                .engine
-                .reconcile(&self.registry, &store, &resource, &desired, &*self.clock)
-                .await;
-            self.jobs.learn(resource.key(), &outcome.records);
-            match &outcome.standing {
-                Standing::Gone => return Ok(Passed::Done(self.gone(&*view))),
-                Standing::Outdated => {
-                    return match store.refresh().await {
-                        Ok(fresh) => Ok(Passed::Again(fresh)),
-                        Err(StoreError::Gone) => Ok(Passed::Done(self.gone(&*view))),
-                        Err(error) => Err(of_write("read the object", &error)),
-                    };
-                }
-                Standing::Released(_) => {
-                    self.jobs.forget(&outcome.records);
-                    let version = outcome.version.as_ref();
-                    release = version.map(|version| version.as_str().to_owned());
-                }
-                Standing::Interrupted { reason } => {
-                    tracing::warn!(object = %resource.key(), reason, "a pass was broken off");
-                    held = true;
-                }
-                _ => {
-                    held = true;
-                    match store.settle(&outcome.standing).await {
-                        // Whoever wrote wakes us with it.
-                        Ok(()) | Err(StoreError::Conflict | StoreError::Gone) => {}
-                        Err(error) => return Err(of_write("write the conditions", &error)),
-                    }
-                }
-            }
-            self.tell(&before, &outcome).await;
-            let next = outcome.wake_after(self.clock.now());
-            wake = [wake, next].into_iter().flatten().min();
-            view = store.view();
-        }
-        if let (Some(version), false) = (release, held) {
-            return self.release(&view, &version).await;
-        }
-        Ok(Passed::Done(match wake {
-            Some(wait) => Action::requeue(self.spread(wait)),
-            None => Action::await_change(),
-        }))
-    }
-
-    async fn release(&self, view: &Arc<DynamicObject>, version: &str) -> Result<Passed, Error> {
-        let none = Desired::new(provider_core::ConfigVersion::from_text(""), "");
-        let store = self.store(view, &none, None);
-        match finalizer::remove(&store, &self.finalizer, version).await {
-            Ok(()) => Ok(Passed::Done(self.gone(&**view))),
-            // Something has changed since: the engine is asked again.
-            Err(StoreError::Conflict) => match store.refresh().await {
-                Ok(fresh) => Ok(Passed::Again(fresh)),
-                Err(StoreError::Gone) => Ok(Passed::Done(self.gone(&**view))),
-                Err(error) => Err(of_write("read the object", &error)),
-            },
-            Err(error) => Err(of_write("remove the finalizer", &error)),
-        }
-    }
-
-    fn store<'a>(
-        &'a self,
-        view: &Arc<DynamicObject>,
-        desired: &'a Desired,
-        note: Option<&'a str>,
-    ) -> ObjectStore<'a> {
-        ObjectStore {
-            api: self.api(view.namespace().as_deref()),
-            view: Mutex::new(Arc::clone(view)),
-            desired,
-            note,
-            seen: &self.seen,
-            requests: &self.requests,
-            clock: &*self.clock,
-        }
-    }
-
-    fn api(&self, namespace: Option<&str>) -> Api<DynamicObject> {
-        match namespace {
-            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &self.resource),
-            _ => Api::all_with(self.client.clone(), &self.resource),
-        }
-    }
-
-    async fn tell(&self, before: &DynamicObject, outcome: &Outcome) {
-        if let Some(events) = &self.events {
-            let reference = reference_of(before);
-            events.publish(before, &reference, outcome).await;
-        }
+        Ok(Action::requeue(self.varied(FIRST)))
     }
 
     /// Nothing is to be done for this object any more.
-    fn gone(&self, object: &impl ResourceExt) -> Action {
+    fn gone(&self, object: &K) -> Action {
         if let Some(uid) = object.uid() {
             self.seen.forget(&uid);
         }
@@ -318,14 +251,14 @@ where
         wait + wait.mul_f64(f64::from(u32::try_from(tenth).unwrap_or(0)) / 10_000.0)
     }
 
-    /// For `Controller::run`: when to try again after an error.
+    /// For `Controller::run`: when to try again after an error; later each time in a row.
     pub fn error_policy(&self, object: &K, error: &Error) -> Action {
         tracing::warn!(
             object = object.name_any(),
             namespace = object.namespace(),
             "{error}"
         );
-        Action::requeue(self.varied(RETRY))
+        Action::requeue(self.varied(self.retries.failed(name_of(object))))
     }
 
     /// Objects to reconcile at once, for `Controller::reconcile_on`: those whose jobs have ended, as
@@ -364,7 +297,7 @@ where
     /// What was asked of the API server so far.
     #[must_use]
     pub fn requests(&self) -> RequestCounts {
-        let read = |count: &std::sync::atomic::AtomicU64| count.load(Ordering::Relaxed);
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
         RequestCounts {
             reads: read(&self.requests.reads),
             writes: read(&self.requests.writes),
@@ -376,17 +309,22 @@ where
     ///
     /// # Errors
     /// When the API server could not be asked.
-    pub async fn explain(
+    pub async fn explain<F>(
         &self,
         object: &K,
-        desired: &Desired,
-    ) -> Result<provider_core::lifecycle::Explanation, Error> {
-        let view = Arc::new(object::dynamic(object, &())?);
-        let (desired, note) = self.annotations.applied_to(desired, &*view);
-        let store = self.store(&view, &desired, note.as_deref());
-        let fresh = store.refresh().await;
+        desired: F,
+    ) -> Result<provider_core::lifecycle::Explanation, Error>
+    where
+        F: Fn(&K) -> Desired + Send + Sync,
+    {
+        let cached = Arc::new(object::cached(object)?);
+        let handle = self.handle(&cached);
+        let fresh = handle.refresh().await;
         let fresh = fresh.map_err(|error| of_write("read the object", &error))?;
+        let desired = desired(&object::typed(&fresh)?);
+        let (desired, _) = self.annotations.applied_to(&desired, &*fresh);
         let resource = object::resource(&fresh)?;
+        let store = ObjectStore::new(&handle, &resource, &desired, &self.jobs, &*self.clock);
         self.engine
             .explain(&self.registry, &store, &resource, &desired, &*self.clock)
             .await
@@ -394,21 +332,33 @@ where
     }
 }
 
-/// How a pass ended.
-enum Passed {
-    Done(Action),
-    /// The object was too old; once more with this one.
-    Again(Arc<DynamicObject>),
+impl<K> Provisioner<K> {
+    /// An object for one pass.
+    pub(crate) fn handle(&self, view: &Arc<DynamicObject>) -> Handle<'_> {
+        let api = match view.namespace().as_deref() {
+            Some(namespace) => Api::namespaced_with(self.client.clone(), namespace, &self.resource),
+            _ => Api::all_with(self.client.clone(), &self.resource),
+        };
+        Handle::new(api, view, &self.seen, &self.requests)
+    }
 }
 
-fn of_write(action: &'static str, error: &StoreError) -> Error {
+fn name_of(object: &impl ResourceExt) -> String {
+    format!(
+        "{}/{}",
+        object.namespace().unwrap_or_default(),
+        object.name_any()
+    )
+}
+
+pub(crate) fn of_write(action: &'static str, error: &StoreError) -> Error {
     Error::Api {
         action,
         reason: text::bounded(&error.to_string(), text::MAX_TEXT),
     }
 }
 
-fn reference_of(object: &DynamicObject) -> k8s_openapi::api::core::v1::ObjectReference {
+pub(crate) fn reference_of(object: &DynamicObject) -> k8s_openapi::api::core::v1::ObjectReference {
     let types = object.types.clone().unwrap_or_default();
     k8s_openapi::api::core::v1::ObjectReference {
         api_version: Some(types.api_version),

@@ -20,11 +20,19 @@ use serde_json::{Value, json};
 ///     #[serde(flatten)]
 ///     provisioning: ProvisioningStatus,
 /// }
+///
+/// // So that the provisioner finds the records, whatever else the status holds.
+/// impl AsRef<ProvisioningStatus> for ComputeInstanceStatus {
+///     fn as_ref(&self) -> &ProvisioningStatus {
+///         &self.provisioning
+///     }
+/// }
 /// ```
 ///
 /// The controller need not write it: [`Provisioner`](crate::Provisioner) does.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+#[schemars(description = "Where the object stands with its backend.")]
 pub struct ProvisioningStatus {
     /// The attempts, oldest first. Written by the controller alone.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -42,13 +50,32 @@ pub struct ProvisioningStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Provisioned`, `Progressing`, `Deprovisioned`, and whatever others write.
+    /// As JSON, so that others' conditions are passed on untouched; see [`condition`](Self::condition).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
-    pub conditions: Vec<Condition>,
+    pub conditions: Vec<Value>,
+}
+
+impl ProvisioningStatus {
+    /// The condition of this type, if it is there and has the shape of one. Others may write what
+    /// they like among the conditions, and it stays as it is.
+    #[must_use]
+    pub fn condition(&self, type_: &str) -> Option<Condition> {
+        let named = |one: &&Value| one.get("type").and_then(Value::as_str) == Some(type_);
+        let one = self.conditions.iter().find(named)?;
+        serde_json::from_value(one.clone()).ok()
+    }
+}
+
+/// For the bound of [`Provisioner`](crate::Provisioner): implement it for a status of your own.
+impl AsRef<ProvisioningStatus> for ProvisioningStatus {
+    fn as_ref(&self) -> &ProvisioningStatus {
+        self
+    }
 }
 
 /// More than any policy keeps; bounds what the API server has to check.
-const MAX_JOBS: u32 = 100;
+pub(crate) const MAX_JOBS: u32 = 100;
 const MAX_CONDITIONS: u32 = 32;
 
 fn jobs(generator: &mut SchemaGenerator) -> Schema {

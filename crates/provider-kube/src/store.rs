@@ -1,144 +1,111 @@
 //! The records of one object, in its status.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::api::DynamicObject;
 use provider_core::lifecycle::{
     Desired, Freshness, Snapshot, Standing, StatusStore, StoreError, StoreVersion,
 };
 use provider_core::{Clock, ConfigVersion, JobRecord, JobState, JobType, ObjectKey, Resource};
 use serde_json::{Value, json};
 
-use crate::error::{code, of_store};
-use crate::seen::Seen;
-use crate::{conditions, object};
+use crate::conditions::{self, DEPROVISIONED, Findings, OVERDUE};
+use crate::handle::Handle;
+use crate::object;
+use crate::wake::Jobs;
 
-/// Requests of a process to the API server, as far as they went out from here.
-#[derive(Debug, Default)]
-pub(crate) struct Requests {
-    pub(crate) reads: AtomicU64,
-    pub(crate) writes: AtomicU64,
-    pub(crate) conflicts: AtomicU64,
-}
-
-impl Requests {
-    pub(crate) fn read(&self) {
-        self.reads.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "metrics")]
-        metrics::counter!("provider_kube_api_reads_total").increment(1);
-    }
-
-    pub(crate) fn write(&self) {
-        self.writes.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "metrics")]
-        metrics::counter!("provider_kube_api_writes_total").increment(1);
-    }
-
-    pub(crate) fn conflict(&self) {
-        self.conflicts.fetch_add(1, Ordering::Relaxed);
-        #[cfg(feature = "metrics")]
-        metrics::counter!("provider_kube_api_conflicts_total").increment(1);
-    }
-}
-
-/// The status of one object as a [`StatusStore`], for one pass over it.
+/// The status of one object as a [`StatusStore`], for one target and one pass over it.
 ///
-/// Writes are merge patches of `status.jobs` and what goes with it, under the precondition of the
-/// object's `resourceVersion`: whatever anybody has written in between, to any part of the object, is
-/// a conflict, after which the object is read from the API server, never from a cache.
+/// Writes are merge patches of `status.jobs` and what goes with it.
 pub(crate) struct ObjectStore<'a> {
-    pub(crate) api: Api<DynamicObject>,
-    pub(crate) view: Mutex<Arc<DynamicObject>>,
+    pub(crate) handle: &'a Handle<'a>,
+    /// The object that `desired` was made from. Nothing is said about any other.
+    pub(crate) basis: &'a Resource,
     pub(crate) desired: &'a Desired,
     pub(crate) note: Option<&'a str>,
-    pub(crate) seen: &'a Seen,
-    pub(crate) requests: &'a Requests,
+    pub(crate) jobs: &'a Jobs,
     pub(crate) clock: &'a dyn Clock,
+    /// The object goes with the removal of our finalizer, so that its last record need not be written.
+    pub(crate) may_leave_last: bool,
+    left_last: AtomicBool,
+    failure: Mutex<Option<StoreError>>,
 }
 
-impl ObjectStore<'_> {
-    fn lock(&self) -> MutexGuard<'_, Arc<DynamicObject>> {
-        self.view.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The object as it was read or written last.
-    pub(crate) fn view(&self) -> Arc<DynamicObject> {
-        Arc::clone(&self.lock())
-    }
-
-    /// Reads the object from the API server.
-    pub(crate) async fn refresh(&self) -> Result<Arc<DynamicObject>, StoreError> {
-        let known = self.view();
-        self.requests.read();
-        let fresh = self.api.get(&known.name_any()).await;
-        let fresh = Arc::new(lean(fresh.map_err(|error| of_store(&error))?));
-        if fresh.uid() != known.uid() {
-            // Another life of the same name.
-            return Err(StoreError::Gone);
+impl<'a> ObjectStore<'a> {
+    pub(crate) fn new(
+        handle: &'a Handle<'a>,
+        basis: &'a Resource,
+        desired: &'a Desired,
+        jobs: &'a Jobs,
+        clock: &'a dyn Clock,
+    ) -> Self {
+        Self {
+            handle,
+            basis,
+            desired,
+            note: None,
+            jobs,
+            clock,
+            may_leave_last: false,
+            left_last: AtomicBool::new(false),
+            failure: Mutex::default(),
         }
-        *self.lock() = Arc::clone(&fresh);
-        Ok(fresh)
     }
 
-    /// Writes under the precondition that nothing was written since `version`.
-    pub(crate) async fn patch(
+    /// Whether the end of the deprovision was left unwritten, for the removal of the finalizer.
+    pub(crate) fn left_last(&self) -> bool {
+        self.left_last.load(Ordering::Relaxed)
+    }
+
+    /// What the API server could not do, or refused, other than by a conflict.
+    pub(crate) fn failure(&self) -> Option<StoreError> {
+        let failure = self.failure.lock();
+        failure.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn noted<T>(&self, result: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error @ (StoreError::Unavailable(_) | StoreError::Refused(_))) = &result {
+            let failure = self.failure.lock();
+            *failure.unwrap_or_else(PoisonError::into_inner) = Some(error.clone());
+        }
+        result
+    }
+
+    /// Writes what was found, if the object does not say so already. Answers those of our conditions
+    /// that have another reason than before.
+    pub(crate) async fn settle(
         &self,
-        mut body: Value,
-        version: &str,
-        status: bool,
-    ) -> Result<Arc<DynamicObject>, StoreError> {
-        let known = self.view();
-        if let Some(members) = body.as_object_mut() {
-            let metadata = members.entry("metadata").or_insert_with(|| json!({}));
-            if let Some(metadata) = metadata.as_object_mut() {
-                metadata.insert("resourceVersion".to_owned(), version.into());
-                metadata.insert("uid".to_owned(), json!(known.uid()));
-            }
-        }
-        let (name, params, patch) = (
-            known.name_any(),
-            PatchParams::default(),
-            Patch::Merge(&body),
-        );
-        self.requests.write();
-        let written = if status {
-            self.api.patch_status(&name, &params, &patch).await
-        } else {
-            self.api.patch(&name, &params, &patch).await
-        };
-        let written = Arc::new(lean(written.map_err(|error| {
-            if code(&error) == Some(409) {
-                self.requests.conflict();
-            }
-            of_store(&error)
-        })?));
-        self.seen.wrote(&written);
-        *self.lock() = Arc::clone(&written);
-        Ok(written)
-    }
-
-    /// Writes the conditions of a standing, if the object does not carry them already.
-    pub(crate) async fn settle(&self, standing: &Standing) -> Result<(), StoreError> {
-        let object = self.view();
+        findings: &Findings<'_>,
+    ) -> Result<Vec<Condition>, StoreError> {
+        let object = self.handle.view();
         let Ok(resource) = object::resource(&object) else {
-            return Ok(());
+            return Ok(Vec::new());
         };
         let records = object::records(&object);
-        let body = self.status(&object, &resource, &records, Some(standing));
+        let ours = conditions::of(findings, &records, &resource, self.desired, self.note);
+        let news: Vec<Condition> = ours
+            .iter()
+            .flatten()
+            .filter(|one| object::reason(&object, &one.type_) != Some(one.reason.as_str()))
+            .cloned()
+            .collect();
+        let body = self.status(&object, &resource, &records, ours);
         let same = |(name, value): (&String, &Value)| object::member(&object, name) == *value;
         if body
             .as_object()
             .is_none_or(|members| members.iter().all(same))
         {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let version = object.resource_version().unwrap_or_default();
-        self.patch(json!({ "status": body }), &version, true)
+        self.handle
+            .patch(json!({ "status": body }), &version, true)
             .await?;
-        Ok(())
+        Ok(news)
     }
 
     /// What goes with the records: versions, generation and conditions.
@@ -147,7 +114,7 @@ impl ObjectStore<'_> {
         object: &DynamicObject,
         resource: &Resource,
         records: &[JobRecord],
-        standing: Option<&Standing>,
+        ours: Option<[Condition; 3]>,
     ) -> Value {
         let mut status = json!({});
         let Some(members) = status.as_object_mut() else {
@@ -165,46 +132,38 @@ impl ObjectStore<'_> {
             // Null removes it.
             members.insert(
                 "reconciledConfigVersion".to_owned(),
-                json!(reconciled(records)),
+                json!(reconciled(records, self.desired)),
             );
         }
-        let ours = standing.and_then(|standing| {
-            conditions::of(standing, records, resource, self.desired, self.note)
-        });
         if let Some(ours) = ours {
-            let present = object::conditions(object);
-            let merged = conditions::merged(&present, ours, self.clock.now());
+            let merged =
+                conditions::merged(object::conditions(object), ours.into(), self.clock.now());
             members.insert("conditions".to_owned(), json!(merged));
         }
         status
     }
 }
 
-/// Without what is kept for server-side apply alone: it is as large as the rest.
-fn lean(mut object: DynamicObject) -> DynamicObject {
-    object.metadata.managed_fields = None;
-    object
-}
-
-/// The version that is applied: that of the newest provision that succeeded, unless something was
-/// deprovisioned since.
-fn reconciled(records: &[JobRecord]) -> Option<&str> {
-    let done = records
+/// The version that is applied: that of the newest attempt, if it is a provision that succeeded. An
+/// attempt of which nobody knows that it was never launched may have changed anything.
+fn reconciled<'r>(records: &'r [JobRecord], desired: &Desired) -> Option<&'r str> {
+    let launched = records
         .iter()
-        .filter(|record| record.state == JobState::Succeeded);
-    let newest = done.max_by_key(|record| record.attempt)?;
-    if newest.job_type == JobType::Deprovision {
-        return None;
-    }
-    newest.config_version.as_ref().map(ConfigVersion::as_str)
+        .filter(|record| desired.owns(record) && record.may_have_run());
+    let newest = launched.max_by_key(|record| record.attempt)?;
+    let done = newest.job_type == JobType::Provision
+        && newest.state == JobState::Succeeded
+        && !newest.may_be_live();
+    let version = newest.config_version.as_ref().filter(|_| done);
+    version.map(ConfigVersion::as_str)
 }
 
 #[async_trait]
 impl StatusStore for ObjectStore<'_> {
     async fn load(&self, _: &ObjectKey, freshness: Freshness) -> Result<Snapshot, StoreError> {
         let object = match freshness {
-            Freshness::Cached => self.view(),
-            Freshness::Current => self.refresh().await?,
+            Freshness::Cached => self.handle.view(),
+            Freshness::Current => self.noted(self.handle.refresh().await)?,
         };
         let resource = object::resource(&object);
         Ok(Snapshot {
@@ -220,18 +179,45 @@ impl StatusStore for ObjectStore<'_> {
         version: &StoreVersion,
         records: &[JobRecord],
     ) -> Result<StoreVersion, StoreError> {
-        let object = self.view();
+        let object = self.handle.view();
         let resource = object::resource(&object);
         let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
-        let standing = conditions::implied(records, &resource, self.desired);
-        let mut status = self.status(&object, &resource, records, standing.as_ref());
-        if let Some(members) = status.as_object_mut() {
+        self.jobs.learn(resource.key(), records);
+        let readable = records.iter().all(|record| record.defect.is_none());
+        // The object has been changed since `desired` was made: then only the records are brought up to
+        // date, and the next pass says where the object stands.
+        let mut status = json!({});
+        if resource.asks_the_same(self.basis) {
+            let standing = conditions::implied(records, &resource, self.desired);
+            let released = matches!(standing, Some(Standing::Released(_)));
+            if self.may_leave_last && released && readable {
+                // The finalizer goes next, under the precondition of this same version: a write in
+                // between would only cost. After a crash the job is asked about once more.
+                self.left_last.store(true, Ordering::Relaxed);
+                return Ok(version.clone());
+            }
+            let ours = standing.and_then(|standing| {
+                let name = conditions::name(self.desired, DEPROVISIONED);
+                let findings = Findings {
+                    standing: &standing,
+                    trouble: None,
+                    // Once it is late it stays late.
+                    overdue: object::reason(&object, &name) == Some(OVERDUE),
+                };
+                conditions::of(&findings, records, &resource, self.desired, self.note)
+            });
+            status = self.status(&object, &resource, records, ours);
+        }
+        if let Some(members) = status.as_object_mut()
+            && readable
+        {
+            // Beside a record that cannot be read nothing changes, and it stays as it is.
             members.insert("jobs".to_owned(), json!(records));
         }
         let body = json!({ "status": status });
-        let written = self.patch(body, version.as_str(), true).await?;
+        let written = self.handle.patch(body, version.as_str(), true).await;
         Ok(StoreVersion::new(
-            written.resource_version().unwrap_or_default(),
+            self.noted(written)?.resource_version().unwrap_or_default(),
         ))
     }
 }

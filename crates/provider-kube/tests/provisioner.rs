@@ -11,7 +11,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Trouble, desired, fake, process, setup, setup_with};
+use common::{Machine, Trouble, desired, fake, process, seconds, setup, setup_with};
 use futures::StreamExt;
 use kube::runtime::controller::Action;
 use provider_core::{Effect, ErrorKind, JobRef, JobState, ProviderError};
@@ -119,7 +119,7 @@ async fn a_new_process_with_an_old_cache_launches_nothing_twice() {
     let stale = s.server.cached("m");
     s.reconcile().await;
     let second = process(&s.server, &s.fake, &s.clock);
-    second.reconcile(&stale, &desired(&stale)).await.unwrap();
+    second.reconcile(&stale, desired).await.unwrap();
     assert_eq!(s.fake.jobs().len(), 1);
 }
 
@@ -132,7 +132,7 @@ async fn d11_two_reconciles_over_a_stale_cache_after_back_off_launch_once() {
     let second = process(&s.server, &s.fake, &s.clock);
     s.pass(3_600);
     s.with(&stale).await.unwrap();
-    second.reconcile(&stale, &desired(&stale)).await.unwrap();
+    second.reconcile(&stale, desired).await.unwrap();
     s.with(&stale).await.unwrap();
     assert_eq!(s.fake.jobs().len(), 2);
 }
@@ -151,7 +151,7 @@ async fn d22_an_api_server_that_cannot_be_read_launches_nothing() {
     s.pass(3_600);
     let second = process(&s.server, &s.fake, &s.clock);
     for _ in 0..5 {
-        let _ = second.reconcile(&stale, &desired(&stale)).await;
+        let _ = second.reconcile(&stale, desired).await;
     }
     assert_eq!(s.fake.jobs().len(), 1);
 }
@@ -164,8 +164,8 @@ async fn d35_two_deletions_over_a_stale_cache_launch_one_deprovision() {
     let stale = s.server.cached("m");
     let second = process(&s.server, &s.fake, &s.clock);
     s.with(&stale).await.unwrap();
-    second.reconcile(&stale, &desired(&stale)).await.unwrap();
-    second.reconcile(&stale, &desired(&stale)).await.unwrap();
+    second.reconcile(&stale, desired).await.unwrap();
+    second.reconcile(&stale, desired).await.unwrap();
     assert_eq!(s.fake.count(Function::TriggerDeprovision), 1);
     s.until_gone().await;
     assert_eq!(s.fake.count(Function::TriggerDeprovision), 1);
@@ -190,7 +190,7 @@ async fn d39_another_writer_of_the_status_is_a_conflict_and_both_writes_stay() {
     });
     s.pass(60);
     let second = process(&s.server, &s.fake, &s.clock);
-    second.reconcile(&stale, &desired(&stale)).await.unwrap();
+    second.reconcile(&stale, desired).await.unwrap();
     s.until(PROVISIONED, "Applied").await;
     let object = s.server.value("m");
     assert_eq!(object["status"]["address"], "192.0.2.1");
@@ -208,6 +208,7 @@ async fn a_write_whose_answer_was_lost_is_seen_and_not_repeated() {
         let _ = s.with(&machine).await;
         s.pass(10);
     }
+    s.server.end_of_trouble();
     s.pass(600);
     s.until(PROVISIONED, "Applied").await;
     assert_eq!(s.fake.jobs().len(), 1);
@@ -233,13 +234,19 @@ async fn what_the_server_refuses_is_told_with_what_to_do() {
         error.to_string().contains("give the service account"),
         "{error}"
     );
-    let action = s.provisioner.error_policy(&machine, &error);
-    assert_ne!(action, Action::await_change());
     assert!(s.fake.jobs().is_empty());
-    // The status cannot be written: no intent, no launch.
-    s.server.trouble_writing(Trouble::Refused(422), 0);
-    s.with(&machine).await.unwrap();
-    assert_eq!(s.fake.jobs().len(), 1);
+    // The finalizer can be written and the status cannot: an error too, and later each time.
+    s.server.trouble_writing(Trouble::Refused(422), 3);
+    let mut waits = Vec::new();
+    for _ in 0..2 {
+        let error = s.with(&s.server.cached("m")).await.unwrap_err();
+        assert!(matches!(error, Error::Api { .. }), "{error:?}");
+        waits.push(s.provisioner.error_policy(&machine, &error));
+    }
+    let waits: Vec<f64> = waits.iter().map(seconds).collect();
+    assert!((5.0..5.6).contains(&waits[0]), "{waits:?}");
+    assert!((10.0..11.1).contains(&waits[1]), "{waits:?}");
+    assert!(s.fake.jobs().is_empty());
 }
 
 #[tokio::test]
@@ -250,7 +257,9 @@ async fn without_a_durable_intent_nothing_is_launched() {
     });
     for code in [422, 403, 500, 503, 429] {
         s.server.trouble_writing(Trouble::Refused(code), 1);
-        let action = s.reconcile().await;
+        let machine = s.server.cached("m");
+        let error = s.with(&machine).await.unwrap_err();
+        let action = s.provisioner.error_policy(&machine, &error);
         assert_ne!(action, Action::await_change(), "{code}");
         assert!(s.fake.jobs().is_empty(), "{code}");
     }
@@ -280,7 +289,7 @@ async fn an_object_that_is_gone_or_another_by_now_is_left_alone() {
     let ends = async || {
         let process = process(&s.server, &s.fake, &s.clock);
         for _ in 0..5 {
-            let action = process.reconcile(&stale, &desired(&stale)).await.unwrap();
+            let action = process.reconcile(&stale, desired).await.unwrap();
             if action == Action::await_change() {
                 return;
             }
@@ -309,6 +318,8 @@ async fn the_finalizer_goes_only_from_the_object_that_was_let_go() {
     s.server.trouble_writing(Trouble::Refused(409), 2);
     s.until_gone().await;
     assert_eq!(s.fake.count(Function::TriggerDeprovision), 1);
+    let released = s.server.events().into_iter().filter(|e| e == "Released");
+    assert_eq!(released.count(), 1, "told when it has gone, and once");
 }
 
 #[tokio::test]
@@ -342,7 +353,6 @@ async fn people_steer_by_annotations() {
     for (word, reason) in [
         ("paused", "Paused"),
         ("Manual", "Manual"),
-        ("unmanaged", "Unmanaged"),
         ("pasued", "Paused"),
     ] {
         annotate(MODE, json!(word));
@@ -460,27 +470,21 @@ async fn an_object_says_why_it_stands_where_it_stands() {
     let s = setup();
     s.reconcile().await;
     let machine = s.server.cached("m");
-    let explained = s
-        .provisioner
-        .explain(&machine, &desired(&machine))
-        .await
-        .unwrap();
+    let explained = s.provisioner.explain(&machine, desired).await.unwrap();
     assert!(explained.to_string().contains("fake fake/1"), "{explained}");
 }
 
 #[tokio::test]
 async fn several_targets_let_go_together() {
     let s = setup();
-    let both = || {
-        let machine = s.server.cached("m");
-        let targets =
-            ["compute", "network"].map(|target| desired(&machine).for_target(target, false));
-        (machine, targets)
+    let targets = |machine: &Machine| {
+        ["compute", "network"]
+            .map(|target| desired(machine).for_target(target, false))
+            .to_vec()
     };
     for _ in 0..10 {
-        let (machine, targets) = both();
         s.provisioner
-            .reconcile_targets(&machine, &targets)
+            .reconcile_targets(&s.server.cached("m"), targets)
             .await
             .unwrap();
         s.pass(60);
@@ -496,9 +500,8 @@ async fn several_targets_let_go_together() {
         if !s.server.exists("m") {
             break;
         }
-        let (machine, targets) = both();
         s.provisioner
-            .reconcile_targets(&machine, &targets)
+            .reconcile_targets(&s.server.cached("m"), targets)
             .await
             .unwrap();
         s.pass(60);

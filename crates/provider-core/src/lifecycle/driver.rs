@@ -99,6 +99,7 @@ impl Lifecycle {
             begun,
             events: Vec::new(),
             trouble: None,
+            answered: false,
             conflicts: 0,
         };
         let ended = run.work().instrument(span.clone()).await;
@@ -150,6 +151,16 @@ enum End {
     Broken(Standing),
 }
 
+/// How a write ended that did not end the pass.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Swapped {
+    Written,
+    /// Somebody else wrote first, and the records were read again.
+    Conflict,
+    /// The same, and the object is no longer the one that the pass began with.
+    Outdated,
+}
+
 /// One pass over one object.
 struct Run<'a> {
     engine: &'a Lifecycle,
@@ -166,13 +177,16 @@ struct Run<'a> {
     begun: pacing::Begun,
     events: Vec<Event>,
     trouble: Option<ProviderError>,
+    answered: bool,
     conflicts: u32,
 }
 
 impl Run<'_> {
     async fn work(&mut self) -> End {
-        if let Err(end) = self.load(Freshness::Cached).await {
-            return end;
+        match self.load(Freshness::Cached).await {
+            Ok(true) => {}
+            Ok(false) => return End::Broken(Standing::Outdated),
+            Err(end) => return end,
         }
         for _ in 0..MAX_STEPS {
             let Decision { action, why } = self.decide();
@@ -234,18 +248,20 @@ impl Run<'_> {
 
     // ---- store ----
 
-    async fn load(&mut self, freshness: Freshness) -> Result<(), End> {
+    /// Reads the records. `Ok(false)`: they are read, and the object is no longer the one that this
+    /// pass began with, so that nothing may be decided on it.
+    async fn load(&mut self, freshness: Freshness) -> Result<bool, End> {
         let loaded = self.store.load(self.resource.key(), freshness).await;
         let Snapshot {
             mut records,
             version,
             resource,
         } = loaded.map_err(|error| broken(&error))?;
-        if resource.is_some_and(|newer| {
-            newer.uid() != self.resource.uid()
-                || newer.generation() != self.resource.generation()
-                || newer.is_deleting() != self.resource.is_deleting()
-        }) {
+        // Another life of the same name: these records are none of this pass' business.
+        if resource
+            .as_ref()
+            .is_some_and(|newer| newer.uid() != self.resource.uid())
+        {
             return Err(End::Broken(Standing::Outdated));
         }
         if !history::is_numbered(&records) {
@@ -257,11 +273,11 @@ impl Run<'_> {
         self.pass.right = None;
         self.pass.absent = None;
         self.pass.current = false;
-        Ok(())
+        Ok(resource.is_none_or(|newer| newer.asks_the_same(self.resource)))
     }
 
-    /// Writes changed records. `Ok(false)` is a conflict: the records were read again.
-    async fn swap(&mut self, changed: Vec<JobRecord>) -> Result<bool, End> {
+    /// Writes changed records, if nobody has written since they were read.
+    async fn swap(&mut self, changed: Vec<JobRecord>) -> Result<Swapped, End> {
         let Some(version) = self.version.clone() else {
             return Err(End::Broken(Standing::Outdated));
         };
@@ -287,7 +303,7 @@ impl Run<'_> {
                 self.version = Some(version);
                 self.pass.current = true;
                 self.events.append(&mut events);
-                Ok(true)
+                Ok(Swapped::Written)
             }
             Err(StoreError::Conflict) => {
                 self.conflicts += 1;
@@ -297,8 +313,11 @@ impl Run<'_> {
                         reason: "others keep writing this object's status".to_owned(),
                     }));
                 }
-                self.load(Freshness::Current).await?;
-                Ok(false)
+                Ok(if self.load(Freshness::Current).await? {
+                    Swapped::Conflict
+                } else {
+                    Swapped::Outdated
+                })
             }
             Err(error) => Err(broken(&error)),
         }
@@ -317,11 +336,15 @@ impl Run<'_> {
                 intent.kind = self.launch_kind(intent).or(intent.kind.take());
             }
         }
-        if self.swap(changed).await? {
-            tracing::info!(%why, ?then, "recorded");
-            self.pass.right = then;
+        match self.swap(changed).await? {
+            Swapped::Written => {
+                tracing::info!(%why, ?then, "recorded");
+                self.pass.right = then;
+                Ok(())
+            }
+            Swapped::Conflict => Ok(()),
+            Swapped::Outdated => Err(End::Broken(Standing::Outdated)),
         }
-        Ok(())
     }
 
     // ---- provider ----
@@ -358,11 +381,19 @@ impl Run<'_> {
         };
         let error = observation.error().cloned();
         telemetry::call(call, &asked, error.as_ref(), why);
-        // The records may have been written by others during the call.
+        // The records may have been written by others during the call, and the object may have been
+        // changed. What was seen is put on record all the same: a job whose name is known must not
+        // become one that has to be looked for.
+        let mut outdated = false;
         loop {
             let changed = self.absorb(&asked, &observation);
-            if changed.is_empty() || self.swap(changed).await? {
+            if changed.is_empty() {
                 break;
+            }
+            match self.swap(changed).await? {
+                Swapped::Written => break,
+                Swapped::Conflict => {}
+                Swapped::Outdated => outdated = true,
             }
         }
         self.pace(call, n, error.as_ref());
@@ -372,8 +403,12 @@ impl Run<'_> {
                 pacing::looked_in_vain(&mut self.pass.paces, n, sent_at, asked_at);
             }
         }
+        self.answered = error.is_none();
         if let Some(error) = error {
             self.trouble = Some(error);
+        }
+        if outdated {
+            return Err(End::Broken(Standing::Outdated));
         }
         Ok(())
     }
@@ -534,6 +569,7 @@ impl Run<'_> {
             wake_at,
             escalated,
             trouble: self.trouble,
+            answered: self.answered,
             receipt,
             records: self.records,
             version: self.version,

@@ -30,6 +30,9 @@ pub struct Outcome {
     /// The last call of a provider that failed in this pass. A poll that fails changes no record,
     /// and is repeated at its pace.
     pub trouble: Option<ProviderError>,
+    /// The last call of a provider in this pass went well. Neither this nor a trouble: none was made,
+    /// and whatever was known about the backend before is all that is known.
+    pub answered: bool,
     /// What may be left behind at the backend, when the object is let go nevertheless.
     pub receipt: Option<OrphanReceipt>,
     /// The records as they are now.

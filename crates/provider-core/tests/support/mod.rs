@@ -34,6 +34,8 @@ pub(crate) struct ScriptedStore {
     pub(crate) inner: MemoryStore,
     pub(crate) swaps: Mutex<VecDeque<Option<StoreError>>>,
     pub(crate) gone: Mutex<bool>,
+    /// The object as the store has it by now: read with the records, but not from a cache.
+    pub(crate) newer: Mutex<Option<Resource>>,
 }
 
 impl ScriptedStore {
@@ -48,7 +50,11 @@ impl StatusStore for ScriptedStore {
         if *self.gone.lock().unwrap() {
             return Err(StoreError::Gone);
         }
-        self.inner.load(key, freshness).await
+        let mut snapshot = self.inner.load(key, freshness).await?;
+        if freshness == Freshness::Current {
+            snapshot.resource.clone_from(&self.newer.lock().unwrap());
+        }
+        Ok(snapshot)
     }
 
     async fn swap(

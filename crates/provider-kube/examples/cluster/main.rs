@@ -16,8 +16,10 @@
     reason = "a check that panics has failed, and says so"
 )]
 
+mod more;
 mod parts;
 mod proxy;
+mod rights;
 mod world;
 
 use std::time::Instant;
@@ -34,33 +36,44 @@ async fn main() {
     let only = arguments.next();
     let world = World::start(operator, server).await;
     macro_rules! part {
-        ($($name:ident),* $(,)?) => {$(
+        ($($from:ident::$name:ident),* $(,)?) => {$(
             // Without the definition there is nothing to work on.
             let always = stringify!($name) == "definition";
             if always || only.as_deref().is_none_or(|only| only == stringify!($name)) {
                 #[allow(clippy::disallowed_methods, reason = "only printed")]
                 let began = Instant::now();
-                let figures = parts::$name(&world).await;
+                let figures = $from::$name(&world).await;
                 println!("ok: {} [{:.0} s]", figures, began.elapsed().as_secs_f64());
             }
         )*};
     }
     part!(
-        definition,
-        erasure,
-        whole_life,
-        wake_ups,
-        foreign_finalizer,
-        spec_edit,
-        deletion_in_mid_provision,
-        annotations,
-        writers,
-        replicas,
-        broken_fence,
-        restart,
-        expired_watch,
-        kills,
-        thousand,
+        parts::definition,
+        parts::erasure,
+        more::field_managers,
+        more::older_records,
+        parts::whole_life,
+        more::judged,
+        more::events_of_edges,
+        more::eda,
+        parts::wake_ups,
+        parts::foreign_finalizer,
+        parts::spec_edit,
+        parts::deletion_in_mid_provision,
+        parts::annotations,
+        parts::writers,
+        parts::replicas,
+        parts::broken_fence,
+        parts::restart,
+        parts::expired_watch,
+        parts::kills,
+        parts::thousand,
+    );
+    println!("ok: {}", rights::compare(&world.proxy.log));
+    let refused = world.proxy.log.refused();
+    assert!(
+        refused.is_empty(),
+        "events that a server refuses: {refused:#?}"
     );
     println!("the API server is satisfied");
 }

@@ -1,7 +1,7 @@
 //! What the parts share: the server, operators, objects, and the judge.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -14,13 +14,18 @@ use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Run, RunPlan, Template, World a
 use serde_json::{Value, json};
 use tokio::process::{Child, Command};
 
+use crate::proxy::{self, Proxy};
+
 pub(crate) const FINALIZER: &str = "osac.openshift.io/provisioning";
 
 pub(crate) struct World {
     operator: String,
     server: String,
     pub(crate) client: Client,
+    /// Leads to the server itself.
     pub(crate) kubeconfig: PathBuf,
+    /// What operators use.
+    pub(crate) proxy: Proxy,
     pub(crate) directory: tempfile::TempDir,
     ports: AtomicU32,
 }
@@ -94,12 +99,14 @@ impl World {
         let kubeconfig = PathBuf::from(std::env::var("KUBECONFIG").expect("KUBECONFIG is not set"));
         let mut config = Config::infer().await.unwrap();
         config.read_timeout = Some(Duration::from_secs(30));
+        let directory = tempfile::tempdir().unwrap();
         Self {
             operator,
             server,
             client: Client::try_from(config).unwrap(),
+            proxy: proxy::start(&kubeconfig, directory.path(), true).await,
             kubeconfig,
-            directory: tempfile::tempdir().unwrap(),
+            directory,
             ports: AtomicU32::new(0),
         }
     }
@@ -126,7 +133,7 @@ impl World {
 
     /// Starts an operator whose jobs are run by this controller.
     pub(crate) async fn operate(&self, aap: &AapSim) -> Operator {
-        self.operate_with(aap, &self.kubeconfig, "300ms", "false")
+        self.operate_with(aap, &self.proxy.kubeconfig, "300ms", "false")
             .await
     }
 
@@ -137,24 +144,9 @@ impl World {
         poll: &str,
         push: &str,
     ) -> Operator {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        drop(listener);
-        let policy = self.directory.path().join("policy.yaml");
-        let choices = "cancelPollInterval: 200ms\ncancelRetry: 2s\nbackoff: {base: 1s, cap: 5s}\n";
-        std::fs::write(&policy, choices).unwrap();
-        let n = self.ports.fetch_add(1, Ordering::Relaxed);
-        let log = std::fs::File::create(self.directory.path().join(format!("operator-{n}.log")));
-        let child = Command::new(&self.operator)
-            .args([
-                "--no-events",
-                "--listen",
-                &format!("127.0.0.1:{port}"),
-                "--policy",
-            ])
-            .arg(&policy)
-            .env("KUBECONFIG", kubeconfig)
-            .envs([
+        self.spawn(
+            kubeconfig,
+            &[
                 ("PROVISIONING_PROVIDER", "aap"),
                 ("AAP_URL", &aap.url()),
                 ("AAP_TOKEN", ADMIN_TOKEN),
@@ -164,9 +156,26 @@ impl World {
                 ("AAP_VISIBILITY_WINDOW", "1s"),
                 ("AAP_CONFIRM_WINDOW", "1s"),
                 ("AAP_CONFIRM_LIMIT", "2s"),
-                ("NO_PROXY", "*"),
-                ("RUST_LOG", "info"),
-            ])
+            ],
+        )
+    }
+
+    /// Starts an operator with these variables.
+    pub(crate) fn spawn(&self, kubeconfig: &Path, variables: &[(&str, &str)]) -> Operator {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        drop(listener);
+        let policy = self.directory.path().join("policy.yaml");
+        let choices = "cancelPollInterval: 200ms\ncancelRetry: 2s\nbackoff: {base: 1s, cap: 5s}\n";
+        std::fs::write(&policy, choices).unwrap();
+        let n = self.ports.fetch_add(1, Ordering::Relaxed);
+        let log = std::fs::File::create(self.directory.path().join(format!("operator-{n}.log")));
+        let child = Command::new(&self.operator)
+            .args(["--listen", &format!("127.0.0.1:{port}"), "--policy"])
+            .arg(&policy)
+            .env("KUBECONFIG", kubeconfig)
+            .envs(variables.iter().copied())
+            .envs([("NO_PROXY", "*"), ("RUST_LOG", "info")])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log.unwrap())
@@ -298,14 +307,21 @@ pub(crate) fn records(object: &DynamicObject) -> Vec<Value> {
 
 /// What is wrong with what really ran; nothing, on a correct operator.
 pub(crate) fn violations(aap: &AapSim, all_gone: bool) -> Vec<String> {
-    let journal = aap.journal();
-    let mut found: Vec<String> = aap
-        .overlaps()
+    violations_in(&aap.journal(), aap.overlaps(), all_gone)
+}
+
+/// The judge itself, for any journal.
+pub(crate) fn violations_in(
+    journal: &[Run],
+    overlaps: Vec<(u64, u64)>,
+    all_gone: bool,
+) -> Vec<String> {
+    let mut found: Vec<String> = overlaps
         .into_iter()
         .map(|(a, b)| format!("jobs {a} and {b} of one object were alive at once"))
         .collect();
     let mut tokens = BTreeSet::new();
-    for run in &journal {
+    for run in journal {
         let token = run.extra_vars["provider_operation_token"].to_string();
         if !tokens.insert(token.clone()) {
             found.push(format!("launch {token} was carried out twice"));

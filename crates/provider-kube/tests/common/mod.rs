@@ -41,13 +41,17 @@ pub enum Trouble {
     Lost,
 }
 
+type Change = Box<dyn FnOnce(&mut Value) + Send>;
+
 #[derive(Default)]
 struct State {
     objects: BTreeMap<String, Value>,
     version: u64,
     requests: Vec<String>,
     events: Vec<Value>,
-    writes: VecDeque<Trouble>,
+    writes: VecDeque<Option<Trouble>>,
+    /// What somebody else does to the object right before a write of ours; none: nothing.
+    meanwhile: VecDeque<Option<Change>>,
     reads: VecDeque<Trouble>,
 }
 
@@ -114,10 +118,17 @@ impl Server {
         let trouble = if *method == Method::GET {
             state.reads.pop_front()
         } else {
-            state.writes.pop_front()
+            state.writes.pop_front().flatten()
         };
         if let Some(Trouble::Refused(code)) = trouble {
             return status(code, "as the script says");
+        }
+        if *method != Method::GET
+            && let Some(Some(change)) = state.meanwhile.pop_front()
+            && let Some(mut object) = state.objects.get(name).cloned()
+        {
+            change(&mut object);
+            state.store(name, object);
         }
         let answer = state.serve(method, name, subresource, body);
         match trouble {
@@ -126,11 +137,16 @@ impl Server {
         }
     }
 
-    pub fn put(&self, name: &str, mut object: Value) {
+    pub fn put(&self, name: &str, object: Value) {
+        self.0.lock().unwrap().store(name, object);
+    }
+
+    /// Somebody else writes right before one of our next writes: after so many that are let be.
+    pub fn meanwhile(&self, after: usize, change: impl FnOnce(&mut Value) + Send + 'static) {
         let mut state = self.0.lock().unwrap();
-        state.version += 1;
-        object["metadata"]["resourceVersion"] = json!(state.version.to_string());
-        state.objects.insert(name.to_owned(), object);
+        state.meanwhile.clear();
+        state.meanwhile.extend((0..after).map(|_| None));
+        state.meanwhile.push_back(Some(Box::new(change)));
     }
 
     /// A write by somebody else.
@@ -159,7 +175,19 @@ impl Server {
 
     pub fn trouble_writing(&self, trouble: Trouble, times: usize) {
         let mut state = self.0.lock().unwrap();
-        state.writes.extend(std::iter::repeat_n(trouble, times));
+        state
+            .writes
+            .extend(std::iter::repeat_n(Some(trouble), times));
+    }
+
+    /// Lets so many writes pass before the trouble that is asked for next.
+    pub fn pass_writing(&self, times: usize) {
+        let mut state = self.0.lock().unwrap();
+        state.writes.extend(std::iter::repeat_n(None, times));
+    }
+
+    pub fn end_of_trouble(&self) {
+        self.0.lock().unwrap().writes.clear();
     }
 
     pub fn trouble_reading(&self, trouble: Trouble, times: usize) {
@@ -198,6 +226,12 @@ impl Server {
 }
 
 impl State {
+    fn store(&mut self, name: &str, mut object: Value) {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.objects.insert(name.to_owned(), object);
+    }
+
     fn serve(
         &mut self,
         method: &Method,
@@ -306,6 +340,13 @@ pub fn desired(machine: &Machine) -> Desired {
     Desired::new(version, "fake")
 }
 
+/// How long an action waits.
+pub fn seconds(action: &kube::runtime::controller::Action) -> f64 {
+    let text = format!("{action:?}");
+    let number = text.split("Some(").nth(1).unwrap();
+    number.trim_end_matches("s) }").parse().unwrap()
+}
+
 impl Setup {
     /// A reconcile with the object as it is now.
     pub async fn reconcile(&self) -> kube::runtime::controller::Action {
@@ -316,7 +357,7 @@ impl Setup {
         &self,
         machine: &Machine,
     ) -> Result<kube::runtime::controller::Action, provider_kube::Error> {
-        self.provisioner.reconcile(machine, &desired(machine)).await
+        self.provisioner.reconcile(machine, desired).await
     }
 
     pub fn pass(&self, seconds: u64) {

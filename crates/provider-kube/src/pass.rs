@@ -1,0 +1,268 @@
+//! One pass over one object: every target once, then what follows for the object as a whole.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use provider_core::lifecycle::{Desired, Mode, Outcome, Standing, StoreError};
+use provider_core::{Resource, history};
+use serde_json::json;
+
+use crate::conditions::{self, BACKEND, Findings, PROGRESSING, TARGETS_KNOWN};
+use crate::events::{self, Told};
+use crate::handle::Handle;
+use crate::provisioner::{Provisioner, of_write, reference_of};
+use crate::store::ObjectStore;
+use crate::{Error, finalizer, object, targets};
+
+/// When to look again at records that no target owns: a person must do something first.
+const LOOK_AGAIN: Duration = Duration::from_secs(30 * 60);
+
+/// How a pass ended.
+pub(crate) enum Passed {
+    /// The object is at rest until then; none: until something about it changes.
+    Rest(Option<Duration>),
+    /// Nothing is to be done for this object any more.
+    Gone,
+    /// The object was too old; once more with this one.
+    Again(Arc<DynamicObject>),
+}
+
+/// What became of one target.
+enum Step {
+    Released(Box<Outcome>),
+    Held(Option<Duration>),
+    Ended(Passed),
+}
+
+impl<K> Provisioner<K> {
+    /// One pass of the engine for every target. `wanted` was made from this very object.
+    pub(crate) async fn pass(
+        &self,
+        view: &Arc<DynamicObject>,
+        wanted: &[Desired],
+        first: bool,
+    ) -> Result<Passed, Error> {
+        let policy = self.engine.policy();
+        targets::check(wanted, policy.config().history_length)?;
+        let steered: Vec<_> = wanted
+            .iter()
+            .map(|desired| self.annotations.applied_to(desired, &**view))
+            .collect();
+        let unmanaged = steered.iter().all(|(d, _)| d.mode == Mode::Unmanaged);
+        let unmanaged = unmanaged && !steered.is_empty();
+        let handle = self.handle(view);
+        if !finalizer::is_there(view, &self.finalizer) {
+            if view.metadata.deletion_timestamp.is_some() {
+                // Nothing was ever started for it, it was let go, or somebody has taken it off by hand.
+                let stolen = events::of_theft(&object::records(view));
+                self.tell(view, stolen).await;
+                return Ok(Passed::Gone);
+            }
+            if unmanaged || steered.is_empty() {
+                return Ok(Passed::Rest(None));
+            }
+            let added = async {
+                self.number(&handle).await?;
+                finalizer::add(&handle, &self.finalizer).await
+            };
+            match added.await {
+                Ok(()) => {}
+                Err(StoreError::Conflict) => return self.again(&handle).await,
+                Err(StoreError::Gone) => return Ok(Passed::Gone),
+                Err(error) => return Err(of_write("add the finalizer", &error)),
+            }
+        } else if unmanaged && view.metadata.deletion_timestamp.is_none() {
+            return Ok(Passed::Rest(None));
+        }
+        let basis = object::resource(&handle.view())?;
+        let strays = if unmanaged {
+            Vec::new()
+        } else {
+            targets::strays(&object::records(&handle.view()), wanted)
+        };
+        let alone = handle.view().finalizers().len() == 1 && steered.len() == 1;
+        let may_leave_last = first && alone && strays.is_empty();
+
+        let mut released: Vec<Outcome> = Vec::new();
+        let mut wake: Option<Duration> = None;
+        for (desired, note) in &steered {
+            let reads = handle.refreshes();
+            let mut store = ObjectStore::new(&handle, &basis, desired, &self.jobs, &*self.clock);
+            store.note = note.as_deref();
+            store.may_leave_last = may_leave_last;
+            let step = self.step(&store, alone).await?;
+            if !released.is_empty() && handle.refreshes() != reads {
+                // Others were let go on an object that is not the newest any more: they are asked again.
+                return Ok(Passed::Again(handle.view()));
+            }
+            match step {
+                Step::Released(outcome) => released.push(*outcome),
+                Step::Held(wait) => wake = [wake, wait].into_iter().flatten().min(),
+                Step::Ended(passed) => return Ok(passed),
+            }
+        }
+        if !strays.is_empty() {
+            wake = [wake, Some(LOOK_AGAIN)].into_iter().flatten().min();
+        }
+        if let Some(ended) = self.report(&strays, &handle, &basis).await? {
+            return Ok(ended);
+        }
+        if strays.is_empty() && released.len() == steered.len() && basis.is_deleting() {
+            return self.release(&handle, &released).await;
+        }
+        Ok(Passed::Rest(wake))
+    }
+
+    /// One pass of the engine for one target, and what it found put on record. `alone`: it decides
+    /// alone whether the object goes.
+    async fn step(&self, store: &ObjectStore<'_>, alone: bool) -> Result<Step, Error> {
+        let handle = store.handle;
+        let outcome = self
+            .engine
+            .reconcile(
+                &self.registry,
+                store,
+                store.basis,
+                store.desired,
+                &*self.clock,
+            )
+            .await;
+        self.jobs.learn(store.basis.key(), &outcome.records);
+        // It is on record, so it is told, however the pass goes on.
+        self.tell(&handle.view(), events::tell(&outcome)).await;
+        let wait = outcome.wake_after(self.clock.now());
+        if store.left_last() && !outcome.may_release() {
+            return Ok(Step::Ended(self.again(handle).await?));
+        }
+        match &outcome.standing {
+            Standing::Gone => return Ok(Step::Ended(Passed::Gone)),
+            Standing::Outdated => return Ok(Step::Ended(self.again(handle).await?)),
+            Standing::Interrupted { reason } => {
+                if let Some(error) = store.failure() {
+                    return Err(of_write("keep the records", &error));
+                }
+                tracing::warn!(object = %store.basis.key(), reason, "a pass was broken off");
+                return Ok(Step::Held(wait));
+            }
+            // Its last conditions would go with it at once.
+            Standing::Released(_) if alone => return Ok(Step::Released(Box::new(outcome))),
+            _ => {}
+        }
+        if !is_in_doubt(store, &outcome) {
+            let findings = Findings {
+                standing: &outcome.standing,
+                trouble: outcome.trouble.as_ref().filter(|_| !outcome.answered),
+                overdue: outcome.escalated,
+            };
+            match store.settle(&findings).await {
+                Ok(news) => {
+                    let told = events::of_conditions(&outcome.standing, &news);
+                    self.tell(&handle.view(), told).await;
+                }
+                Err(StoreError::Conflict) => return Ok(Step::Ended(self.again(handle).await?)),
+                Err(StoreError::Gone) => return Ok(Step::Ended(Passed::Gone)),
+                Err(error) => return Err(of_write("write the conditions", &error)),
+            }
+        }
+        Ok(match outcome.may_release() {
+            true => Step::Released(Box::new(outcome)),
+            false => Step::Held(wait),
+        })
+    }
+
+    /// Says which targets nobody names; or, once it was said, that there are none any more.
+    async fn report(
+        &self,
+        strays: &[String],
+        handle: &Handle<'_>,
+        basis: &Resource,
+    ) -> Result<Option<Passed>, Error> {
+        let view = handle.view();
+        let known = object::reason(&view, TARGETS_KNOWN);
+        if strays.is_empty() && known.is_none() {
+            return Ok(None);
+        }
+        let condition = conditions::strays(strays, basis);
+        let is_news = known != Some(condition.reason.as_str());
+        let present = object::conditions(&view);
+        let merged = conditions::merged(present, vec![condition.clone()], self.clock.now());
+        if merged == present {
+            return Ok(None);
+        }
+        let version = view.resource_version().unwrap_or_default();
+        let body = json!({"status": {"conditions": merged}});
+        match handle.patch(body, &version, true).await {
+            Ok(_) => {}
+            Err(StoreError::Conflict) => return self.again(handle).await.map(Some),
+            Err(StoreError::Gone) => return Ok(Some(Passed::Gone)),
+            Err(error) => return Err(of_write("write the conditions", &error)),
+        }
+        if is_news && !strays.is_empty() {
+            self.tell(&view, vec![events::of_strays(&condition)]).await;
+        }
+        Ok(None)
+    }
+
+    /// Lets the object go. Told once, by whoever took the finalizer off.
+    async fn release(&self, handle: &Handle<'_>, released: &[Outcome]) -> Result<Passed, Error> {
+        match finalizer::remove(handle, &self.finalizer).await {
+            Ok(()) => {
+                for outcome in released {
+                    self.jobs.forget(&outcome.records);
+                    self.tell(&handle.view(), events::of_release(outcome)).await;
+                }
+                Ok(Passed::Gone)
+            }
+            // Something has changed since: the engine is asked again.
+            Err(StoreError::Conflict) => self.again(handle).await,
+            Err(StoreError::Gone) => Ok(Passed::Gone),
+            Err(error) => Err(of_write("remove the finalizer", &error)),
+        }
+    }
+
+    /// Gives the records of older operators their numbers. Without them several are equal in the eyes
+    /// of the API server, which then refuses every write of the object, the finalizer's too.
+    async fn number(&self, handle: &Handle<'_>) -> Result<(), StoreError> {
+        let view = handle.view();
+        let mut records = object::records(&view);
+        let readable = records.iter().all(|record| record.defect.is_none());
+        if !readable || records.iter().all(|record| record.attempt > 0) {
+            return Ok(());
+        }
+        history::number(&mut records);
+        let version = view.resource_version().unwrap_or_default();
+        let body = json!({"status": {"jobs": records}});
+        handle.patch(body, &version, true).await?;
+        Ok(())
+    }
+
+    /// Once more, with the object as it is now.
+    async fn again(&self, handle: &Handle<'_>) -> Result<Passed, Error> {
+        match handle.refresh().await {
+            Ok(fresh) => Ok(Passed::Again(fresh)),
+            Err(StoreError::Gone) => Ok(Passed::Gone),
+            Err(error) => Err(of_write("read the object", &error)),
+        }
+    }
+
+    async fn tell(&self, object: &DynamicObject, told: Vec<Told>) {
+        if let Some(events) = &self.events
+            && !told.is_empty()
+        {
+            events.publish(&reference_of(object), told).await;
+        }
+    }
+}
+
+/// Whether the backend could not be asked when it was last tried, and has not been tried since.
+fn is_in_doubt(store: &ObjectStore<'_>, outcome: &Outcome) -> bool {
+    let name = conditions::name(store.desired, PROGRESSING);
+    let view = store.handle.view();
+    let failed = object::reason(&view, &name).is_some_and(|reason| reason.starts_with(BACKEND));
+    failed
+        && !outcome.answered
+        && outcome.trouble.is_none()
+        && matches!(outcome.standing, Standing::InProgress { .. })
+}
