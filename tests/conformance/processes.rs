@@ -61,7 +61,7 @@ impl ProcessWorld {
             let waiting = jobs.map(|job| job.unwrap().path()).any(|job| {
                 let is = |file: &str| job.join(file).exists();
                 let token = job.file_name().unwrap().to_str().unwrap();
-                !(text.contains(token) || is("exit") || is("cancel"))
+                !(text.contains(token) || is("exit"))
             });
             if !waiting {
                 let words =
@@ -107,7 +107,6 @@ impl World for ProcessWorld {
             directory: self.jobs(),
             create: self.command(JobType::Provision),
             delete: self.command(JobType::Deprovision),
-            clock: Arc::new(SystemClock),
         }))
     }
 
