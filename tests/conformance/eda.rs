@@ -254,7 +254,8 @@ impl World for EdaWorld {
 
 /// An event is seen neither to fail, nor to be cancelled by others, nor found again; and nobody is asked
 /// about it, so that no question fails.
-const NO_SIGNS: [&str; 8] = [
+const NO_SIGNS: [&str; 9] = [
+    "a_wake_up_names_its_job",
     "a_failure_is_seen",
     "a_cancel_by_others_is_seen",
     "an_unknown_word_is_no_end",
@@ -282,4 +283,11 @@ async fn eda_passes_by_event_stream() {
         &[&NO_SIGNS, &ABOUT_CANCEL, &ABOUT_FIND, &unseen],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_eda_are_kept_apart() {
+    for harness in [EdaHarness::Webhook, EdaHarness::Stream] {
+        super::passes_at_once(&harness).await;
+    }
 }

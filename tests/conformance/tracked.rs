@@ -110,6 +110,11 @@ impl World for TrackedWorld {
                 self.aap.plan_next(CREATE, plan);
             }
             (Fault::RefusesCancel, 0) => self.aap.fault(Route::Cancel, &AapFault::Status(405), 1),
+            (Fault::LosesCancelAnswer, 0) => self.aap.fault(Route::Cancel, &AapFault::DropAfter, 1),
+            (Fault::LosesCancelAnswer, 1) => {
+                let fault = AapFault::StatusAfter(504);
+                self.aap.fault(Route::Cancel, &fault, 1);
+            }
             (Fault::FailsRead, 0) => self.aap.fault(Route::Any, &AapFault::Status(503), 1),
             (Fault::FailsRead, 1) => self.aap.fault(Route::Any, &AapFault::DropBefore, 1),
             (Fault::FloodsRead, 0) => self.aap.fault(Route::Any, &AapFault::HtmlOk(2 << 20), 1),
@@ -133,7 +138,10 @@ impl World for TrackedWorld {
         let done = match deed {
             Deed::Succeed => run.stopped.is_some() || self.aap.end(run.id, &Ending::Successful),
             Deed::Fail => self.aap.end(run.id, &failed("quota exceeded".to_owned())),
-            Deed::FailLoudly => self.aap.end(run.id, &failed(super::loud(ADMIN_TOKEN))),
+            Deed::FailLoudly => {
+                let text = super::loud(ADMIN_TOKEN, &run.extra_vars);
+                self.aap.end(run.id, &failed(text))
+            }
             Deed::BeCancelled => {
                 self.aap.cancel(run.id);
                 true
@@ -176,8 +184,15 @@ impl World for TrackedWorld {
 #[tokio::test]
 async fn eda_passes_with_its_jobs_in_sight() {
     let unseen = [
+        // A status that has seen the end forgets which job it was before anybody listens.
+        "a_wake_up_names_its_job",
         "a_forgotten_job_is_not_found",
         "a_cancel_of_a_forgotten_job_says_so",
     ];
     super::passes(&TrackedHarness, &[&unseen, &super::ABOUT_FIND]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_tracked_eda_are_kept_apart() {
+    super::passes_at_once(&TrackedHarness).await;
 }

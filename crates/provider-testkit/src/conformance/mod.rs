@@ -37,7 +37,7 @@ mod harness;
 mod report;
 mod suite;
 
-pub use case::Case;
+pub use case::{Case, SECRET};
 pub use harness::{Deed, Fault, Harness, Ran, World};
 pub use report::{Report, Row, Stop, Verdict};
 pub use suite::{Behaviour, all, run, run_one};
