@@ -65,6 +65,11 @@ pub(crate) fn webhook(sim: &EdaSim) -> RulebookWebhook {
     .with_token(SecretString::from(TOKEN))
 }
 
+pub(crate) fn stream(sim: &EdaSim) -> EventStream {
+    let auth = StreamAuth::token(SecretString::from(TOKEN));
+    EventStream::new(Endpoints::one(sim.stream_url()), auth)
+}
+
 #[async_trait]
 impl Harness for EdaHarness {
     async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
@@ -163,11 +168,7 @@ impl World for EdaWorld {
     fn provider(&self) -> Result<Arc<dyn Provider>, String> {
         let config = match self.kind {
             EdaHarness::Webhook => unpaced(webhook(&self.sim)),
-            EdaHarness::Stream => {
-                let endpoints = Endpoints::one(self.sim.stream_url());
-                let auth = StreamAuth::token(SecretString::from(TOKEN));
-                unpaced(EventStream::new(endpoints, auth))
-            }
+            EdaHarness::Stream => unpaced(stream(&self.sim)),
         };
         let provider = EdaProvider::with_clock(config, self.clock.clone());
         Ok(Arc::new(provider.map_err(|error| error.to_string())?))

@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use provider_core::{Clock, JobType, OperationToken, Provider, Resource, SystemClock};
+use provider_core::{
+    Clock, DeprovisionResult, JobRecord, JobState, JobType, LaunchRequest, OperationToken,
+    Provider, Resource, SystemClock, TrackedJob,
+};
 use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
+use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
 #[path = "../../examples/processes/mod.rs"]
@@ -166,11 +170,8 @@ impl World for ProcessWorld {
                 end("3")
             }
             Deed::BeCancelled => {
-                let pid = line[3]
-                    .parse()
-                    .ok()
-                    .and_then(rustix::process::Pid::from_raw);
-                rustix::process::kill_process(pid.unwrap(), rustix::process::Signal::TERM).is_ok()
+                let pid = line[3].parse().ok().and_then(Pid::from_raw);
+                kill_process(pid.unwrap(), Signal::TERM).is_ok()
             }
             Deed::BeForgotten => std::fs::remove_dir_all(job).is_ok(),
             Deed::SpeakUnknownWord => std::fs::write(job.join("exit"), "hibernating").is_ok(),
@@ -229,4 +230,51 @@ async fn processes_pass() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn callers_of_processes_are_kept_apart() {
     super::passes_at_once(&ProcessHarness).await;
+}
+
+/// The shell of a job may be killed alone: its command is what counts.
+#[tokio::test]
+async fn a_job_without_its_shell_is_at_work_as_long_as_its_command() {
+    let world = ProcessWorld {
+        directory: tempfile::tempdir().unwrap(),
+    };
+    let provider = world.provider().unwrap();
+    let token = OperationToken::from_random(1);
+    let request = LaunchRequest::new(world.object("vm"), token.clone());
+    let job = provider.trigger_provision(&request).await.unwrap().job;
+    assert_eq!(world.journal().await.len(), 1);
+
+    let group = world.jobs().join(token.as_str()).join("group");
+    let shell = std::fs::read_to_string(group).unwrap();
+    let pid = Pid::from_raw(shell.trim().parse().unwrap()).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    while is_alive(shell.trim()) {
+        tokio::task::yield_now().await;
+    }
+    let state = async || {
+        let tracked = TrackedJob::from(job.clone());
+        let status = provider.provision_status(&request.resource, &tracked);
+        status.await.unwrap().state
+    };
+    assert!(world.journal().await[0].live);
+    assert_eq!(state().await, JobState::Running);
+
+    let mut record = JobRecord::new(1, JobType::Provision);
+    record.set_job_ref(job.clone());
+    record.state = JobState::Running;
+    let delete = LaunchRequest::new(world.object("vm"), OperationToken::from_random(2));
+    loop {
+        let history = std::slice::from_ref(&record);
+        let at_work = world.journal().await[0].live;
+        match provider
+            .trigger_deprovision(&delete, history)
+            .await
+            .unwrap()
+        {
+            DeprovisionResult::Waiting { .. } => world.pass(Duration::from_millis(10)).await,
+            _ if at_work => panic!("beside its command"),
+            _ => break,
+        }
+    }
+    assert_eq!(state().await, JobState::Failed);
 }
