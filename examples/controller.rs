@@ -14,7 +14,7 @@ use support::files::{Directories, control};
 use support::{Backend, Failure, Options, Report};
 
 #[derive(Debug, Parser)]
-struct Flags {
+pub(crate) struct Flags {
     #[command(flatten)]
     options: Options,
     #[command(flatten)]
@@ -27,7 +27,7 @@ struct Flags {
     windows: Option<SignedDuration>,
 }
 
-async fn run(flags: &Flags) -> Result<(), Failure> {
+pub(crate) async fn run(flags: &Flags) -> Result<(), Failure> {
     let backend = Backend::with(&flags.options, flags.poll_interval, flags.windows).await?;
     let mut report = Report::new(flags.options.json);
     control(&backend, &flags.directories, &mut report).await

@@ -16,7 +16,6 @@ use std::sync::Arc;
 use clap::Parser;
 use jiff::SignedDuration;
 use processes::ProcessProvider;
-use provider_core::SystemClock;
 use provider_core::lifecycle::{Lifecycle, Outcome, Policy};
 use provider_testkit::FileStore;
 use serde_json::json;
@@ -24,7 +23,7 @@ use support::files::{Directories, control};
 use support::{Backend, Failure, Report, applied, deleted, manifest, object};
 
 #[derive(Debug, Parser)]
-struct Flags {
+pub(crate) struct Flags {
     /// The command that provisions; JOB_NAME, JOB_TOKEN, JOB_OBJECT and JOB_VARS are set.
     #[arg(long, default_value = "sleep 1; echo made $JOB_NAME")]
     create: String,
@@ -51,7 +50,6 @@ impl Flags {
             directory: state.join("jobs"),
             create: self.create.clone(),
             delete: self.delete.clone(),
-            clock: Arc::new(SystemClock),
         };
         let mut backend = Backend::of(Arc::new(provider), true)?;
         // Processes are cheap to try again.
@@ -62,7 +60,7 @@ impl Flags {
     }
 }
 
-async fn run(flags: &Flags) -> Result<(), Failure> {
+pub(crate) async fn run(flags: &Flags) -> Result<(), Failure> {
     let mut report = Report::new(flags.json);
     if let (Some(objects), Some(state)) = (&flags.objects, &flags.state) {
         let backend = flags.backend(state)?;

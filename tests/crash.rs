@@ -12,10 +12,21 @@
     reason = "a test that panics has failed"
 )]
 
+mod again;
+#[path = "../examples/controller.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a program of its own, with its own main"
+)]
+mod example;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Parser;
+use example::Flags;
 use provider_core::SystemClock;
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
@@ -32,17 +43,6 @@ fn say(text: &str) {
 fn number(name: &str, otherwise: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-fn controller() -> PathBuf {
-    let mut directory: PathBuf = std::env::current_exe().unwrap();
-    while !directory.join("examples").is_dir() {
-        assert!(
-            directory.pop(),
-            "build the examples with `cargo build --examples`"
-        );
-    }
-    directory.join("examples/controller")
 }
 
 fn file(directory: &Path, n: u64) -> PathBuf {
@@ -75,6 +75,14 @@ fn object(n: u64, deleted: bool) -> Value {
     object
 }
 
+/// No test, but the controller, when this program was started as one.
+#[tokio::test]
+async fn the_controller() {
+    if let Some(line) = again::command_line() {
+        example::run(&Flags::parse_from(line)).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_kills_leave_no_double_and_no_orphan() {
     let (kills, seed) = (number("CRASH_KILLS", 200), number("CRASH_SEED", 1));
@@ -98,27 +106,16 @@ async fn two_hundred_kills_leave_no_double_and_no_orphan() {
     for n in 0..OBJECTS {
         write(&objects, n, &object(n, false));
     }
-    let start = || {
-        tokio::process::Command::new(controller())
-            .args([
-                "--url",
-                &sim.url(),
-                "--token",
-                ADMIN_TOKEN,
-                "--until-empty",
-                "--json",
-            ])
-            .args(["--poll-interval", "200ms", "--windows", "1s"])
-            .arg("--objects")
-            .arg(&objects)
-            .arg("--state")
-            .arg(&state)
-            .env("AAP_REQUEST_TIMEOUT", "10s")
-            .stdout(std::process::Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
-    };
+    let path = |path: &Path| path.to_str().unwrap().to_owned();
+    let mut arguments: Vec<String> = ["--token", ADMIN_TOKEN, "--until-empty", "--json"]
+        .into_iter()
+        .chain(["--poll-interval", "200ms", "--windows", "1s"])
+        .map(str::to_owned)
+        .collect();
+    arguments.extend(["--url".to_owned(), sim.url()]);
+    arguments.extend(["--objects".to_owned(), path(&objects)]);
+    arguments.extend(["--state".to_owned(), path(&state)]);
+    let start = || again::start(&arguments);
     for kill in 0..kills {
         let mut child = start();
         // Long enough to get somewhere, at any point of its work.

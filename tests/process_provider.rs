@@ -11,10 +11,22 @@
     reason = "a test that panics has failed"
 )]
 
+mod again;
+#[path = "../examples/process_provider.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a program of its own, with its own main"
+)]
+mod example;
+
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::Parser;
+use example::Flags;
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 use serde_json::json;
 
@@ -38,17 +50,6 @@ fn say(text: &str) {
 fn number(name: &str, otherwise: u64) -> u64 {
     let text = std::env::var(name).ok();
     text.and_then(|text| text.parse().ok()).unwrap_or(otherwise)
-}
-
-fn controller() -> PathBuf {
-    let mut directory: PathBuf = std::env::current_exe().unwrap();
-    while !directory.join("examples").is_dir() {
-        assert!(
-            directory.pop(),
-            "build the examples with `cargo build --examples`"
-        );
-    }
-    directory.join("examples/process_provider")
 }
 
 fn file(directory: &Path, n: u64) -> PathBuf {
@@ -90,10 +91,49 @@ fn line(text: &str) -> Line<'_> {
     }
 }
 
-fn is_alive(pid: &str) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let state = stat.rsplit(") ").next();
-    state.is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+#[derive(Debug)]
+struct Process {
+    pid: i32,
+    group: i32,
+}
+
+/// The processes of this machine, zombies aside.
+fn processes() -> impl Iterator<Item = Process> {
+    let stats = std::fs::read_dir("/proc").unwrap().map(|entry| {
+        let stat = entry.unwrap().path().join("stat");
+        std::fs::read_to_string(stat).unwrap_or_default()
+    });
+    stats.filter_map(|stat| {
+        let pid = stat.split(' ').next()?.parse().ok()?;
+        // The name of the program is in brackets, and may hold anything.
+        let mut rest = stat.rsplit(") ").next()?.split(' ');
+        let alive = rest.next()? != "Z";
+        let group = rest.nth(1)?.parse().ok()?;
+        alive.then_some(Process { pid, group })
+    })
+}
+
+/// The process groups of all jobs.
+fn groups(state: &Path) -> BTreeSet<i32> {
+    let jobs = std::fs::read_dir(state.join("jobs")).into_iter().flatten();
+    let group = |job: PathBuf| std::fs::read_to_string(job.join("group")).ok();
+    jobs.filter_map(|job| group(job.unwrap().path())?.trim().parse().ok())
+        .collect()
+}
+
+/// Kills the shell of a job whose command lives on; false when no job is that far.
+fn orphan(state: &Path) -> bool {
+    let groups = groups(state);
+    let all: Vec<Process> = processes().collect();
+    let is_shell = |p: &&Process| groups.contains(&p.pid) && p.pid == p.group;
+    let has_more = |shell: &Process| all.iter().filter(|p| p.group == shell.group).count() > 2;
+    match all.iter().filter(is_shell).find(|shell| has_more(shell)) {
+        Some(shell) => {
+            let pid = rustix::process::Pid::from_raw(shell.pid).unwrap();
+            rustix::process::kill_process(pid, rustix::process::Signal::KILL).is_ok()
+        }
+        None => false,
+    }
 }
 
 /// How many jobs were ever made.
@@ -113,6 +153,26 @@ fn unrecorded(state: &Path) -> bool {
     tokens.any(|token| !records.contains(&format!("\"jobID\": \"{token}\"")))
 }
 
+/// No test, but the controller, when this program was started as one.
+#[tokio::test]
+async fn the_controller() {
+    if let Some(line) = again::command_line() {
+        example::run(&Flags::parse_from(line)).await.unwrap();
+    }
+}
+
+#[test]
+fn the_provider_has_under_250_lines() {
+    let directory = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/processes");
+    let files = std::fs::read_dir(directory).unwrap();
+    let lines = files.map(|file| {
+        let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        text.lines().count()
+    });
+    let lines: usize = lines.sum();
+    assert!(lines < 250, "{lines}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn fifty_kills_run_no_process_twice_and_leave_none() {
     let (kills, seed) = (number("PROCESS_KILLS", 50), number("PROCESS_SEED", 1));
@@ -126,21 +186,16 @@ async fn fifty_kills_run_no_process_twice_and_leave_none() {
         let journal = journal.display();
         format!("JOURNAL='{journal}' TYPE={job_type} TIME={time}\n{JOB}")
     };
-    let start = || {
-        tokio::process::Command::new(controller())
-            .args(["--create", &job("create", "0.5")])
-            .args(["--delete", &job("delete", "0.2")])
-            .arg("--objects")
-            .arg(&objects)
-            .arg("--state")
-            .arg(path("state"))
-            .args(["--until-empty", "--json"])
-            .stdout(std::process::Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap()
-    };
-    let mut caught = 0;
+    let mut arguments: Vec<String> = vec!["--json".to_owned()];
+    for (flag, value) in [
+        ("--create", job("create", "0.5")),
+        ("--delete", job("delete", "0.2")),
+        ("--objects", objects.display().to_string()),
+        ("--state", path("state").display().to_string()),
+    ] {
+        arguments.extend([flag.to_owned(), value]);
+    }
+    let (mut caught, mut orphaned) = (0, 0);
     for kill in 0..kills {
         // Users make objects, and delete them, in between.
         let n = kill * OBJECTS / kills;
@@ -153,34 +208,33 @@ async fn fifty_kills_run_no_process_twice_and_leave_none() {
         if dice.next().is_multiple_of(4) && file(&objects, older).exists() {
             write(&objects, older, true);
         }
-        let mut child = start();
+        let mut child = again::start(&arguments);
         // At any moment; or at the worst one: a job was made, and is not on record yet.
         let life = Duration::from_millis(5 + dice.next() % 250);
         let before = jobs(&path("state"));
         let worst = dice.next().is_multiple_of(2);
-        let ended = tokio::time::timeout(life, async {
+        let moment = async {
             while !worst || jobs(&path("state")) == before {
-                tokio::select! {
-                    ended = child.wait() => return Some(ended),
-                    () = tokio::time::sleep(Duration::from_micros(200)) => {}
-                }
+                tokio::time::sleep(Duration::from_micros(200)).await;
             }
-            None
-        });
-        let ended = ended.await.ok().flatten();
-        assert!(
-            !matches!(&ended, Some(Ok(status)) if !status.success()),
-            "{ended:?}"
-        );
-        child.kill().await.unwrap();
+        };
+        let _ = tokio::time::timeout(life, moment).await;
+        child.start_kill().unwrap();
+        let ended = child.wait().await.unwrap();
+        // So that each kill counts: it was at work until then.
+        assert_eq!(ended.signal(), Some(9), "PROCESS_SEED={seed}: {ended:?}");
         caught += u32::from(unrecorded(&path("state")));
+        if dice.next().is_multiple_of(4) {
+            orphaned += u32::from(orphan(&path("state")));
+        }
     }
     for n in 0..OBJECTS {
         if file(&objects, n).exists() {
             write(&objects, n, true);
         }
     }
-    let mut child = start();
+    arguments.push("--until-empty".to_owned());
+    let mut child = again::start(&arguments);
     let ended = tokio::time::timeout(Duration::from_secs(120), child.wait()).await;
     let left = std::fs::read_dir(&objects).unwrap().count();
     assert!(
@@ -204,13 +258,15 @@ async fn fifty_kills_run_no_process_twice_and_leave_none() {
             let own = at_work.remove(line.object);
             assert_eq!(own.as_deref(), Some(line.token), "{line:?}");
         }
-        assert!(!is_alive(line.pid), "PROCESS_SEED={seed}: left: {line:?}");
         last.insert(
             line.object.to_owned(),
             (line.what.to_owned(), line.job_type.to_owned()),
         );
     }
     assert!(at_work.is_empty(), "PROCESS_SEED={seed}: left: {at_work:?}");
+    let groups = groups(&path("state"));
+    let left: Vec<_> = processes().filter(|p| groups.contains(&p.group)).collect();
+    assert!(left.is_empty(), "PROCESS_SEED={seed}: left: {left:?}");
     let deleted = ("ended".to_owned(), "delete".to_owned());
     for (object, end) in &last {
         assert_eq!(
@@ -223,8 +279,8 @@ async fn fifty_kills_run_no_process_twice_and_leave_none() {
         .filter(|text| line(text).what == "stopped")
         .count();
     say(&format!(
-        "{} processes for {} objects, {stopped} of them stopped by a cancel; {caught} kills between a \
-         launch and its record",
+        "{} processes for {} objects, {stopped} of them stopped by a cancel; of {kills} kills \
+         {caught} between a launch and its record; {orphaned} jobs lost their shell and worked on",
         tokens.len(),
         last.len()
     ));
@@ -232,6 +288,7 @@ async fn fifty_kills_run_no_process_twice_and_leave_none() {
         caught > 0,
         "PROCESS_SEED={seed}: no kill met the worst moment"
     );
+    assert!(orphaned > 0, "PROCESS_SEED={seed}: no job lost its shell");
     // An object whose first launch never came about is let go without a process.
     assert!(last.len() > usize::try_from(OBJECTS / 2).unwrap());
 }

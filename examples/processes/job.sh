@@ -1,7 +1,6 @@
 # Runs one job in its own directory, which outlives whoever started it.
 trap : TERM # a cancel is for the command; how it ended is still written down
-cat "/proc/$$/stat" >pid.new && mv pid.new pid || exit 1
-mkdir claim 2>/dev/null || exit 0 # it was given up before it began
-code=143
-[ -e cancel ] || { /bin/sh -c "$1" >output 2>&1 </dev/null; code=$?; }
-echo "$code" >exit.new && mv exit.new exit
+echo $$ >group.new && mv group.new group || exit 1
+# Whatever the command starts inherits our input, and with it the lock.
+/bin/sh -c "$1" 9<&0 </dev/null >output 2>&1
+echo $? >exit.new && mv exit.new exit

@@ -146,6 +146,14 @@ fn ways(fault: Fault) -> Vec<(Route, AapFault)> {
             let codes = [405, 403, 409, 500];
             of(Route::Cancel, codes.map(AapFault::Status).to_vec())
         }
+        Fault::LosesCancelAnswer => of(
+            Route::Cancel,
+            vec![
+                AapFault::DropAfter,
+                AapFault::StatusAfter(500),
+                AapFault::StatusAfter(504),
+            ],
+        ),
         _ => Vec::new(),
     }
 }
@@ -212,7 +220,10 @@ impl World for AapWorld {
                 run.succeeded || run.stopped.is_some() || self.sim.end(run.id, &Ending::Successful)
             }
             Deed::Fail => self.sim.end(run.id, &failed("quota exceeded".to_owned())),
-            Deed::FailLoudly => self.sim.end(run.id, &failed(super::loud(ADMIN_TOKEN))),
+            Deed::FailLoudly => {
+                let text = super::loud(ADMIN_TOKEN, &run.extra_vars);
+                self.sim.end(run.id, &failed(text))
+            }
             Deed::BeCancelled => {
                 self.sim.cancel(run.id);
                 true
@@ -260,4 +271,10 @@ async fn aap_passes_with_jobs() {
 async fn aap_passes_with_workflows() {
     let template = |name: &str| Template::workflow(name);
     super::passes(&AapHarness { template }, &[&super::UNDECLARED]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_aap_are_kept_apart() {
+    let template = |name: &str| Template::job(name);
+    super::passes_at_once(&AapHarness { template }).await;
 }

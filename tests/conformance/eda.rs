@@ -65,6 +65,11 @@ pub(crate) fn webhook(sim: &EdaSim) -> RulebookWebhook {
     .with_token(SecretString::from(TOKEN))
 }
 
+pub(crate) fn stream(sim: &EdaSim) -> EventStream {
+    let auth = StreamAuth::token(SecretString::from(TOKEN));
+    EventStream::new(Endpoints::one(sim.stream_url()), auth)
+}
+
 #[async_trait]
 impl Harness for EdaHarness {
     async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
@@ -163,11 +168,7 @@ impl World for EdaWorld {
     fn provider(&self) -> Result<Arc<dyn Provider>, String> {
         let config = match self.kind {
             EdaHarness::Webhook => unpaced(webhook(&self.sim)),
-            EdaHarness::Stream => {
-                let endpoints = Endpoints::one(self.sim.stream_url());
-                let auth = StreamAuth::token(SecretString::from(TOKEN));
-                unpaced(EventStream::new(endpoints, auth))
-            }
+            EdaHarness::Stream => unpaced(stream(&self.sim)),
         };
         let provider = EdaProvider::with_clock(config, self.clock.clone());
         Ok(Arc::new(provider.map_err(|error| error.to_string())?))
@@ -254,7 +255,8 @@ impl World for EdaWorld {
 
 /// An event is seen neither to fail, nor to be cancelled by others, nor found again; and nobody is asked
 /// about it, so that no question fails.
-const NO_SIGNS: [&str; 8] = [
+const NO_SIGNS: [&str; 9] = [
+    "a_wake_up_names_its_job",
     "a_failure_is_seen",
     "a_cancel_by_others_is_seen",
     "an_unknown_word_is_no_end",
@@ -282,4 +284,11 @@ async fn eda_passes_by_event_stream() {
         &[&NO_SIGNS, &ABOUT_CANCEL, &ABOUT_FIND, &unseen],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn callers_of_eda_are_kept_apart() {
+    for harness in [EdaHarness::Webhook, EdaHarness::Stream] {
+        super::passes_at_once(&harness).await;
+    }
 }

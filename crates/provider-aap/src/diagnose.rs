@@ -96,6 +96,45 @@ pub(crate) async fn diagnose(
     Ok(diagnosis)
 }
 
+/// The texts among the caller's variables of a job: what no diagnosis may repeat. `ours` are the variables
+/// that hold the object and the token; an event carries the caller's inside, as `extraVars`.
+pub(crate) async fn variables(
+    client: &Client,
+    kind: &str,
+    id: &str,
+    ours: &[&str],
+) -> Result<Vec<String>, ProviderError> {
+    #[derive(Deserialize)]
+    struct Row {
+        #[serde(default)]
+        extra_vars: String,
+    }
+    let path = format!("{kind}s/{id}/");
+    let answer = client.get(&path, &[], "the variables of the job").await?;
+    let row = answer.json::<Row>()?;
+    let variables = serde_json::from_str(&row.extra_vars).unwrap_or_default();
+    let mut found = Vec::new();
+    if let Value::Object(variables) = variables {
+        for (name, value) in variables {
+            texts(&value, !ours.contains(&name.as_str()), &mut found);
+        }
+    }
+    Ok(found)
+}
+
+fn texts(value: &Value, of_caller: bool, found: &mut Vec<String>) {
+    match value {
+        Value::String(text) if of_caller => found.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| texts(item, of_caller, found)),
+        Value::Object(members) => {
+            for (name, member) in members {
+                texts(member, of_caller || name == "extraVars", found);
+            }
+        }
+        _ => {}
+    }
+}
+
 async fn of_job(client: &Client, id: &str) -> Result<Diagnosis, ProviderError> {
     let query = [
         ("event__in", "runner_on_failed,runner_on_unreachable"),

@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use crate::answer::Answer;
 use crate::client::{Client, std_duration};
-use crate::diagnose::diagnose;
+use crate::diagnose::{diagnose, variables};
 use crate::monitor::{JobEvents, Monitor, Rows, Seen, Source};
 use crate::status::{Certainty, Confirmation, JobBody, collection, known_kind};
 use crate::templates::{Template, Templates};
@@ -293,12 +293,27 @@ impl AapProvider {
 
     /// Adds what the job's events tell; a failure to do so leaves the status as it is.
     async fn explain(&self, status: &mut JobStatus) {
-        match diagnose(&self.client, &status.job.kind, &status.job.id).await {
-            Ok(found) => {
+        let (kind, id) = (&status.job.kind, &status.job.id);
+        let mut ours = self.config.envelope.path();
+        ours.truncate(1);
+        ours.push(&self.config.token_variable);
+        let found = match diagnose(&self.client, kind, id).await {
+            Ok(found) => variables(&self.client, kind, id, &ours)
+                .await
+                .map(|hidden| (found, hidden)),
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok((found, hidden)) => {
+                // A playbook may print what it was given.
+                let bounded = |text: &str| {
+                    let text = text::redacted(text, hidden.iter().map(String::as_str));
+                    text::bounded(&self.client.redact(&text), text::MAX_TEXT)
+                };
                 if let Some(message) = found.message {
-                    status.message = text::bounded(&message, text::MAX_TEXT);
+                    status.message = bounded(&message);
                 }
-                status.details = found.details;
+                status.details = found.details.map(|details| bounded(&details));
             }
             Err(error) => tracing::debug!("no diagnosis of {}: {error}", status.job),
         }

@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::channel::mpsc;
 use provider_core::{
-    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, FindRequest,
-    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey, OperationToken,
-    Preflight, Provider, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
-    WakeUps,
+    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars,
+    FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey,
+    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, Resource, TrackedJob,
+    TriggerError, WakeUps,
 };
 
 /// The functions of a provider, for scripts and for records.
@@ -57,7 +57,7 @@ pub struct CallRecord {
 }
 
 /// A job of the fake.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct FakeJob {
     /// Its id, also the order of launches.
     pub id: u64,
@@ -73,6 +73,7 @@ pub struct FakeJob {
     pub state: JobState,
     /// What it says of itself.
     pub message: String,
+    extra_vars: ExtraVars,
     obeys_cancels: bool,
     copied: bool,
     polls_left: u32,
@@ -112,6 +113,15 @@ struct State {
 }
 
 impl State {
+    /// The job of this id, or the one that was assumed to be sent: it is called by its token.
+    fn job(&mut self, named: &JobRef) -> Option<&mut FakeJob> {
+        let by_token = |job: &&mut FakeJob| job.token.as_str() == named.id;
+        match named.id.parse() {
+            Ok(id) => self.jobs.get_mut(&id),
+            Err(_) => self.jobs.values_mut().find(by_token),
+        }
+    }
+
     /// What goes wrong with a call: before it is carried out, or, as `Ok`, after it.
     fn trouble(&mut self, function: Function) -> Result<Option<ProviderError>, ProviderError> {
         let mut troubles = self.troubles.iter();
@@ -304,6 +314,7 @@ impl FakeProvider {
             config_version: request.config_version.clone(),
             state: JobState::Running,
             message: String::new(),
+            extra_vars: request.extra_vars.clone(),
             obeys_cancels: self.obeys_cancels && !stubborn,
             copied: false,
             polls_left: self.polls,
@@ -318,7 +329,8 @@ impl FakeProvider {
     }
 
     fn status_of(&self, job: &FakeJob) -> JobStatus {
-        let mut status = JobStatus::new(self.job_ref(job.id), job.state).with_message(&job.message);
+        let message = job.extra_vars.redact(&job.message);
+        let mut status = JobStatus::new(self.job_ref(job.id), job.state).with_message(&message);
         if job.state == JobState::Succeeded && job.job_type == JobType::Provision {
             status.reconciled_version.clone_from(&job.config_version);
         }
@@ -333,12 +345,7 @@ impl FakeProvider {
     ) -> Result<JobStatus, ProviderError> {
         let state = &mut *self.lock();
         let lost = self.enter(state, function, resource, Some(&tracked.job))?;
-        let job = tracked
-            .job
-            .id
-            .parse()
-            .ok()
-            .and_then(|id: u64| state.jobs.get_mut(&id));
+        let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Err(not_found(&tracked.job));
         };
@@ -456,12 +463,7 @@ impl Provider for FakeProvider {
         }
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
-        let job = tracked
-            .job
-            .id
-            .parse()
-            .ok()
-            .and_then(|id: u64| state.jobs.get_mut(&id));
+        let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Ok(CancelResult::Gone);
         };

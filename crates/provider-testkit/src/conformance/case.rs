@@ -7,14 +7,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_core::{
-    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, FindRequest, JobRecord, JobRef,
-    JobStatus, JobType, LaunchRequest, OperationToken, Provider, ProviderError, Reason, Resource,
-    TrackedJob, TriggerError,
+    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, ExtraVars, FindRequest,
+    JobRecord, JobRef, JobStatus, JobType, LaunchRequest, OperationToken, Provider, ProviderError,
+    Reason, Resource, TrackedJob, TriggerError,
 };
 use serde_json::{Value, json};
 
 use super::harness::{Deed, Fault, Harness, Ran, World};
 use super::report::{Stop, Verdict};
+
+/// The value of a secret variable, `password`, that every launch of the suite carries.
+pub const SECRET: &str = "s3cret-of-the-caller";
 
 /// How often something is asked for that must become true: with the poll interval in between.
 const ROUNDS: usize = 200;
@@ -24,6 +27,7 @@ pub struct Case {
     world: Box<dyn World>,
     provider: Arc<dyn Provider>,
     tokens: SeededEntropy,
+    dice: SeededEntropy,
 }
 
 impl fmt::Debug for Case {
@@ -97,6 +101,42 @@ pub(super) fn deleted(object: &Resource, at: Timestamp) -> Result<Resource, Stop
     Resource::from_json(value).or_else(|error| broken(format!("the harness's object: {error}")))
 }
 
+/// All ways of several faults, one after another; one at least must exist.
+pub(super) struct Ways<'a> {
+    faults: &'a [Fault],
+    way: usize,
+    any: bool,
+}
+
+impl<'a> Ways<'a> {
+    pub(super) fn of(faults: &'a [Fault]) -> Self {
+        Self {
+            faults,
+            way: 0,
+            any: false,
+        }
+    }
+
+    /// Breaks the world in the next way; none when there are no more.
+    pub(super) async fn next(&mut self, case: &Case) -> Result<Option<(Fault, usize)>, Stop> {
+        let all = self.faults;
+        while let Some((fault, rest)) = self.faults.split_first() {
+            if case.world.break_next(*fault, self.way).await {
+                self.any = true;
+                self.way += 1;
+                return Ok(Some((*fault, self.way - 1)));
+            }
+            (self.faults, self.way) = (rest, 0);
+        }
+        if self.any {
+            return Ok(None);
+        }
+        not_applicable(format!(
+            "the harness cannot break its world by any of {all:?}"
+        ))
+    }
+}
+
 impl Case {
     /// A fresh world of this harness.
     ///
@@ -110,6 +150,7 @@ impl Case {
             world,
             provider,
             tokens: SeededEntropy::new(seed),
+            dice: SeededEntropy::new(!seed),
         })
     }
 
@@ -150,21 +191,36 @@ impl Case {
         not_applicable("find_launched is not declared")
     }
 
-    /// Breaks the world in the first of its ways.
+    /// The same provider, for other tasks.
+    pub(super) fn shared(&self) -> Arc<dyn Provider> {
+        self.provider.clone()
+    }
+
+    /// Breaks the world in one of its ways; the seed says in which.
     pub(super) async fn break_next(&self, fault: Fault) -> Verdict {
-        if self.world.break_next(fault, 0).await {
-            return Ok(());
+        for way in (0..=self.roll(8)).rev() {
+            if self.world.break_next(fault, way).await {
+                return Ok(());
+            }
         }
         not_applicable(format!("the harness cannot break its world by {fault:?}"))
     }
 
+    /// A number below this one.
+    fn roll(&self, below: u8) -> usize {
+        let number = self.dice.next() % u64::from(below.max(1));
+        usize::try_from(number).unwrap_or_default()
+    }
+
     /// Whether there is such a way to break it; the first one must exist.
     pub(super) async fn break_by(&self, fault: Fault, way: usize) -> Result<bool, Stop> {
-        if way == 0 {
-            self.break_next(fault).await?;
+        if self.world.break_next(fault, way).await {
             return Ok(true);
         }
-        Ok(self.world.break_next(fault, way).await)
+        if way > 0 {
+            return Ok(false);
+        }
+        not_applicable(format!("the harness cannot break its world by {fault:?}"))
     }
 
     pub(super) async fn make(&self, deed: Deed, launched: &Launched) -> Verdict {
@@ -180,13 +236,19 @@ impl Case {
     }
 
     pub(super) fn request(&self, name: &str) -> LaunchRequest {
-        LaunchRequest::new(self.world.object(name), self.token()).with_config_version(version())
+        self.launch_of(self.world.object(name))
+    }
+
+    fn launch_of(&self, object: Resource) -> LaunchRequest {
+        LaunchRequest::new(object, self.token())
+            .with_config_version(version())
+            .with_extra_vars(ExtraVars::new().with_secret("password", SECRET))
     }
 
     /// The same launch for an object that is being deleted.
     pub(super) fn deletion(&self, name: &str) -> Result<LaunchRequest, Stop> {
         let object = deleted(&self.world.object(name), self.world.now())?;
-        Ok(LaunchRequest::new(object, self.token()).with_config_version(version()))
+        Ok(self.launch_of(object))
     }
 
     /// A launch without trouble.
@@ -275,7 +337,7 @@ impl Case {
         ))
     }
 
-    fn launched(
+    pub(super) fn launched(
         &self,
         request: LaunchRequest,
         job: JobRef,
@@ -346,6 +408,13 @@ impl Case {
         ))
     }
 
+    /// A few poll intervals; the seed says how many.
+    pub(super) async fn a_while(&self) {
+        for _ in 0..=self.roll(3) {
+            self.tick().await;
+        }
+    }
+
     /// One poll interval.
     pub(super) async fn tick(&self) {
         self.world.pass(self.capabilities().poll_interval).await;
@@ -383,6 +452,20 @@ impl Case {
         let mut journal = self.world.journal().await;
         journal.retain(|ran| ran.token == *token);
         journal
+    }
+
+    /// What was told as not launched was not carried out: neither before nor after the answer.
+    pub(super) async fn check_not_carried_out(&self, request: &LaunchRequest) -> Verdict {
+        self.tick().await;
+        let count = self.ran(&request.token).await.len();
+        check(count == 0, || {
+            format!("told as not launched, it started {count} jobs")
+        })
+    }
+
+    /// Whether this job may still do work, by the journal.
+    pub(super) async fn at_work(&self, launched: &Launched) -> bool {
+        self.ran(launched.token()).await.iter().any(|ran| ran.live)
     }
 
     pub(super) async fn has_live(&self, name: &str, job_type: JobType) -> bool {

@@ -92,6 +92,8 @@ pub enum Fault {
     FloodsRead,
     /// The next cancel of a job that is at work is refused.
     RefusesCancel,
+    /// The next cancel is carried out, and its answer never arrives.
+    LosesCancelAnswer,
     /// The next job that is launched goes on when it is cancelled.
     IgnoresCancel,
 }
@@ -100,11 +102,12 @@ pub enum Fault {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deed {
-    /// It does its work to the end, well.
+    /// It does its work to the end, well; true also when it has ended before.
     Succeed,
     /// It ends badly.
     Fail,
-    /// It ends badly, with a text of many lines and megabytes that holds the provider's credentials.
+    /// It ends badly, with a text of many lines and megabytes that holds the provider's credentials and
+    /// the variables of its launch, one of which is [`SECRET`](super::SECRET).
     FailLoudly,
     /// Somebody else cancels it, and it stops.
     BeCancelled,

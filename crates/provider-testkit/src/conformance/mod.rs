@@ -2,18 +2,7 @@
 //! the lifecycle engine relies on, looked at from outside.
 //!
 //! # Expected flow
-//! Write a [`Harness`] that makes [`World`]s: an empty backend, its provider, a few ways to break it
-//! ([`Fault`]), a few things that happen to jobs ([`Deed`]), and a journal of what really [`Ran`]. Then:
-//!
-//! ```no_run
-//! # use provider_testkit::conformance::{self, Harness};
-//! # async fn example(my_harness: &dyn Harness) {
-//! let report = conformance::run(my_harness, 1).await;
-//! assert!(report.broken().is_empty(), "{report}");
-//! // What you know that does not apply; the rest was really looked at.
-//! assert_eq!(report.not_applicable(), ["the_undeclared_is_unsupported"]);
-//! # }
-//! ```
+//! Write a [`Harness`] that makes [`World`]s, and [`run`] the suite. [`guide`] does so step by step.
 //!
 //! # Guarantees
 //! - Each behaviour has a world of its own, and judges by its journal, not by what the provider says.
@@ -26,10 +15,16 @@
 //!   between launches, or a circuit breaker, is set wide.
 //! - The harness is honest. A world that breaks nothing makes every behaviour about failures
 //!   [`NotApplicable`](Stop::NotApplicable): compare that list with what you expect.
+//! - It runs on one thread of a tokio runtime (`#[tokio::test]`), so that the await points at which callers go
+//!   away are the same in every run. What several callers do at once may be looked at again on several
+//!   threads, by [`run_one`].
 //!
 //! # Caveats
 //! It cannot prove that a backend keeps its own promises: that a launch is visible within the declared
 //! window, for one.
+
+#[doc = include_str!("../../docs/CONFORMANCE.md")]
+pub mod guide {}
 
 pub mod behaviours;
 mod case;
@@ -37,7 +32,7 @@ mod harness;
 mod report;
 mod suite;
 
-pub use case::Case;
+pub use case::{Case, SECRET};
 pub use harness::{Deed, Fault, Harness, Ran, World};
 pub use report::{Report, Row, Stop, Verdict};
 pub use suite::{Behaviour, all, run, run_one};

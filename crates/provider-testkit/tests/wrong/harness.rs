@@ -6,10 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::{
-    Clock, Effect, ErrorKind, JobState, ManualClock, OperationToken, Provider, ProviderError,
-    Resource,
+    Clock, Effect, ErrorKind, JobState, ManualClock, OnAmbiguity, OperationToken, Provider,
+    ProviderError, Resource,
 };
-use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
+use provider_testkit::conformance::{Deed, Fault, Harness, Ran, SECRET, World};
 use provider_testkit::{FakeProvider, Function, Trouble};
 use serde_json::json;
 
@@ -21,6 +21,8 @@ pub type Wrap = dyn Fn(Arc<FakeProvider>) -> Arc<dyn Provider> + Send + Sync;
 #[derive(Clone)]
 pub struct FakeHarness {
     pub undeclared: Vec<Function>,
+    /// Launches in doubt are taken as sent.
+    pub assumes: bool,
     pub wrap: Arc<Wrap>,
 }
 
@@ -37,6 +39,10 @@ impl Harness for FakeHarness {
         let fake = fake.with_capabilities(|capabilities| {
             capabilities.cancel = !self.undeclared.contains(&Function::Cancel);
             capabilities.find_launched = !self.undeclared.contains(&Function::FindLaunched);
+            if self.assumes {
+                let kind = "assumed".into();
+                capabilities.on_ambiguity = OnAmbiguity::AssumeSent { kind };
+            }
         });
         let start: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
         Ok(Box::new(FakeWorld {
@@ -116,6 +122,7 @@ impl World for FakeWorld {
                 let error = refused(ErrorKind::Conflict, "not now");
                 self.fake.trouble(Function::Cancel, error);
             }
+            Fault::LosesCancelAnswer => self.fake.trouble(Function::Cancel, Trouble::LosesAnswer),
             Fault::IgnoresCancel => self.fake.next_ignores_cancels(),
             _ => return false,
         }
@@ -128,10 +135,16 @@ impl World for FakeWorld {
             return false;
         };
         match deed {
-            Deed::Succeed => self.fake.end(job.id, JobState::Succeeded),
+            Deed::Succeed if job.state.is_terminal() => {}
+            Deed::Succeed => {
+                self.fake.end(job.id, JobState::Succeeded);
+                self.fake.hint(job.id);
+            }
             Deed::Fail => self.fake.end(job.id, JobState::Failed),
             Deed::FailLoudly => {
-                self.fake.say(job.id, "line\n".repeat(1 << 20));
+                let lines = "line\n".repeat(1 << 20);
+                self.fake
+                    .say(job.id, format!("password: {SECRET}\n{lines}"));
                 self.fake.end(job.id, JobState::Failed);
             }
             Deed::BeCancelled => self.fake.end(job.id, JobState::Canceled),

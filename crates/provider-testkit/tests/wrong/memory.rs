@@ -23,4 +23,5 @@ pub struct Memory {
     /// The job of the last call.
     pub last: Option<JobRef>,
     pub failed: bool,
+    pub listening: bool,
 }

@@ -5,11 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::StreamExt;
 use provider_core::{
     CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, FindRequest, JobRecord,
     JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight, Provider,
-    ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
+    ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError, WakeUps,
 };
+use provider_testkit::conformance::SECRET;
 use provider_testkit::{FakeJob, FakeProvider};
 use serde_json::{Value, json};
 
@@ -102,6 +104,24 @@ impl Wrong {
         Ok(())
     }
 
+    /// A point at which callers may go away.
+    async fn pause(&self) {
+        tokio::task::yield_now().await;
+    }
+
+    /// A text that shows too much, or too much of it, where the defect says so.
+    fn spoilt(&self, variant: &str, text: &mut String) {
+        match self.defect.split_once('/') {
+            Some(("answers_hold_no_secret", of)) if of == variant => {
+                *text = format!("sent with {CREDENTIAL}");
+            }
+            Some(("answers_are_bounded", of)) if of == variant => {
+                *text = "line\n".repeat(10_000);
+            }
+            _ => {}
+        }
+    }
+
     fn changed(&self, error_of: ProviderError, job_type: JobType) -> ProviderError {
         let kind = error_of.kind();
         let provision = job_type == JobType::Provision;
@@ -146,7 +166,9 @@ impl Wrong {
         let live = !status.state.is_terminal();
         match self.defect {
             "a_job_at_work_has_not_ended" if live && asked >= 3 => status.settled = true,
-            "a_success_is_seen" if succeeded && at_first_sight => status.state = JobState::Failed,
+            "a_success_is_seen" if succeeded && at_first_sight && !cancelled => {
+                status.state = JobState::Failed
+            }
             "a_success_reports_its_version" if succeeded && at_first_sight => {
                 status.reconciled_version = None;
             }
@@ -171,6 +193,9 @@ impl Wrong {
                 status.message = "line\n".repeat(10_000);
             }
             "messages_hold_no_secret" => status.message = format!("sent with {CREDENTIAL}"),
+            "messages_hold_no_secret/variable" if !status.message.is_empty() => {
+                status.message = format!("password: {SECRET}");
+            }
             _ => {}
         }
         status
@@ -180,7 +205,9 @@ impl Wrong {
 #[async_trait]
 impl Provider for Wrong {
     fn name(&self) -> &str {
-        if self.is("a_provider_does_not_change_what_it_is") && !self.memory().asked.is_empty() {
+        // Whoever listens for wake-ups asks, too.
+        let asked = !self.memory().asked.is_empty() && !self.memory().listening;
+        if self.is("a_provider_does_not_change_what_it_is") && asked {
             return "renamed";
         }
         self.fake.name()
@@ -196,6 +223,10 @@ impl Provider for Wrong {
     ) -> Result<ProvisionResult, TriggerError> {
         let mut request = request.clone();
         let name = request.resource.name().to_owned();
+        let mut late = Late::new(&self.fake, &request);
+        late.armed = self.is("an_abandoned_launch_does_no_harm/late");
+        self.pause().await;
+        late.armed = false;
         match self.defect {
             "a_provision_launch_carries_its_token" => {
                 let text = request.token.as_str().to_lowercase().replace('-', "");
@@ -216,10 +247,20 @@ impl Provider for Wrong {
             _ => {}
         }
         let launched = self.fake.trigger_provision(&request).await;
+        self.pause().await;
         let mut result = match launched {
             Ok(result) => result,
             Err(trouble) => {
                 let original = trouble.error().clone();
+                let launches_anyway = match original.kind() {
+                    ErrorKind::Invalid => "a_refused_launch_is_not_launched/launches",
+                    ErrorKind::RateLimited => "a_rate_limit_tells_its_delay/launches",
+                    ErrorKind::Unauthorized => "refused_credentials_are_called_so/launches",
+                    _ => "a_missed_launch_is_no_job/launches",
+                };
+                if self.is(launches_anyway) && !original.effect().is_doubtful() {
+                    let _ = self.fake.trigger_provision(&request).await;
+                }
                 if self.is("a_launch_in_doubt_is_not_repeated")
                     && original.kind() == ErrorKind::Protocol
                 {
@@ -247,6 +288,7 @@ impl Provider for Wrong {
         if self.is("a_launched_job_is_named") {
             result.job.provider = "another".to_owned();
         }
+        self.spoilt("launch", &mut result.message);
         let mut memory = self.memory();
         memory.known.insert(result.job.id.clone());
         memory.launched.insert(name.clone(), result.job.clone());
@@ -259,6 +301,7 @@ impl Provider for Wrong {
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
+        self.pause().await;
         let asked = {
             let mut memory = self.memory();
             let asked = memory.asked.entry(job.job.id.clone()).or_default();
@@ -271,6 +314,9 @@ impl Provider for Wrong {
             }
             "a_failed_question_is_forgotten" if self.memory().failed => {
                 return Err(error(Effect::NotSent, ErrorKind::Unavailable));
+            }
+            "an_assumed_job_is_answered_for" if job.job.kind == "assumed" => {
+                return Err(error(Effect::Rejected, ErrorKind::NotFound));
             }
             "questions_start_nothing" => self.extra_job(resource).await,
             "an_abandoned_question_does_no_harm" => self.busy(&job.job.id).await?,
@@ -294,6 +340,10 @@ impl Provider for Wrong {
             }
             Err(trouble) => {
                 self.memory().failed = true;
+                if self.is("errors_hold_no_secret/status") {
+                    let text = format!("sent with {CREDENTIAL}");
+                    return Err(ProviderError::new(trouble.effect(), trouble.kind(), text));
+                }
                 if self.is("a_failed_question_is_no_verdict") {
                     return Err(error(Effect::Rejected, ErrorKind::NotFound));
                 }
@@ -309,10 +359,12 @@ impl Provider for Wrong {
     ) -> Result<DeprovisionResult, TriggerError> {
         let mut request = request.clone();
         let name = request.resource.name().to_owned();
+        self.pause().await;
         let live = self.is_live(&name, JobType::Provision);
         let newest = history.first();
         let in_doubt = newest.is_some_and(|record| record.job_id.is_none());
         let cancelling = newest.is_some_and(|record| record.cancel_requested_at.is_some());
+        let at_work = live && !in_doubt && !cancelling;
         let wait = || DeprovisionResult::Waiting {
             reason: "wrong on purpose".to_owned(),
             retry_after: Duration::from_secs(1),
@@ -320,8 +372,16 @@ impl Provider for Wrong {
             provision_job: None,
         };
         match self.defect {
-            "a_deprovision_waits_for_a_job_at_work" if live && !in_doubt && !cancelling => {
+            // The one who is left in the middle asks for another object.
+            "a_deprovision_waits_for_a_job_at_work" if at_work && name == "vm" => {
                 return self.forced(&request).await;
+            }
+            "a_deprovision_waits_for_a_job_at_work/ends" if at_work => {
+                let answer = self.forced(&request).await?;
+                if let DeprovisionResult::Triggered { job, .. } = &answer {
+                    self.fake.end(job.id.parse().unwrap(), JobState::Failed);
+                }
+                return Ok(answer);
             }
             "a_deprovision_waits_for_a_launch_in_doubt" if live && in_doubt => {
                 return self.forced(&request).await;
@@ -335,7 +395,7 @@ impl Provider for Wrong {
                 });
             }
             "a_cancelled_provision_clears_the_way" if live => return Ok(wait()),
-            "waiting_starts_nothing" if live => {
+            "waiting_starts_nothing" if at_work => {
                 let answer = self.fake.trigger_deprovision(&request, history).await?;
                 if let DeprovisionResult::Triggered { job, .. } = self.forced(&request).await? {
                     self.fake.end(job.id.parse().unwrap(), JobState::Failed);
@@ -350,10 +410,31 @@ impl Provider for Wrong {
             _ => {}
         }
         let answer = self.fake.trigger_deprovision(&request, history).await;
-        answer.map_err(|trouble| {
-            self.changed(trouble.error().clone(), JobType::Deprovision)
-                .into()
-        })
+        self.pause().await;
+        let mut answer = match answer {
+            Ok(answer) => answer,
+            Err(trouble) => {
+                let original = trouble.error().clone();
+                if self.is("a_refused_deprovision_is_not_launched/launches")
+                    && original.kind() == ErrorKind::Invalid
+                {
+                    let _ = self.fake.trigger_deprovision(&request, history).await;
+                }
+                return Err(self.changed(original, JobType::Deprovision).into());
+            }
+        };
+        if let DeprovisionResult::Waiting { reason, .. } = &mut answer {
+            self.spoilt("waiting", reason);
+        }
+        if let DeprovisionResult::Triggered { job, .. } = &mut answer {
+            if self.is("deprovisions_at_once_are_kept_apart") {
+                self.memory().last = Some(job.clone());
+                tokio::task::yield_now().await;
+                *job = self.memory().last.clone().unwrap();
+            }
+            self.memory().known.insert(job.id.clone());
+        }
+        Ok(answer)
     }
 
     async fn deprovision_status(
@@ -361,10 +442,19 @@ impl Provider for Wrong {
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
+        self.pause().await;
+        if self.is("a_restart_loses_no_deprovision") && !self.memory().known.contains(&job.job.id) {
+            return Err(error(Effect::Rejected, ErrorKind::NotFound));
+        }
+        if self.is("an_abandoned_question_does_no_harm/deprovision") {
+            self.busy(&job.job.id).await?;
+        }
         let mut status = self.fake.deprovision_status(resource, job).await?;
         if status.state == JobState::Succeeded {
             match self.defect {
-                "a_deprovision_is_seen_to_its_end" => status.state = JobState::Failed,
+                "a_deprovision_is_seen_to_its_end" if self.memory().known.contains(&job.job.id) => {
+                    status.state = JobState::Failed
+                }
                 "a_deprovision_reports_no_version" => {
                     status.reconciled_version.clone_from(&job.config_version);
                 }
@@ -385,8 +475,18 @@ impl Provider for Wrong {
             *times += 1;
             *times
         };
+        let looked = self.fake.jobs().into_iter();
+        let is_live = looked
+            .filter(|of| of.id.to_string() == job.job.id)
+            .any(|of| !of.state.is_terminal());
+        self.pause().await;
         match self.defect {
-            "a_cancel_may_be_repeated" if times > 1 => {
+            "the_undeclared_is_unsupported/cancels" => {
+                self.fake
+                    .end(job.job.id.parse().unwrap(), JobState::Canceled);
+                return Err(error(Effect::NotSent, ErrorKind::Unsupported));
+            }
+            "a_cancel_may_be_repeated" if times > 2 => {
                 return Err(error(Effect::Rejected, ErrorKind::Conflict));
             }
             "the_undeclared_is_unsupported" => return Ok(CancelResult::Requested),
@@ -400,6 +500,23 @@ impl Provider for Wrong {
             }
             Ok(CancelResult::Finished(_)) if self.is("a_late_cancel_says_how_it_ended") => {
                 Ok(CancelResult::Requested)
+            }
+            Ok(CancelResult::Finished(_)) if is_live && self.is("a_cancel_may_meet_the_end") => {
+                Ok(CancelResult::Gone)
+            }
+            Ok(CancelResult::Finished(mut status)) => {
+                self.spoilt("cancel", &mut status.message);
+                Ok(CancelResult::Finished(status))
+            }
+            Err(trouble)
+                if trouble.kind() == ErrorKind::Timeout
+                    && self.is("a_lost_cancel_answer_does_no_harm") =>
+            {
+                Ok(CancelResult::Gone)
+            }
+            Err(trouble) if self.is("errors_hold_no_secret/cancel") => {
+                let text = format!("sent with {CREDENTIAL}");
+                Err(ProviderError::new(trouble.effect(), trouble.kind(), text))
             }
             Ok(CancelResult::Gone) if self.is("a_cancel_of_a_forgotten_job_says_so") => {
                 Err(error(Effect::Rejected, ErrorKind::NotFound))
@@ -415,7 +532,15 @@ impl Provider for Wrong {
     }
 
     async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
+        self.pause().await;
+        if self.is("the_undeclared_is_unsupported/find") {
+            return Ok(self.listed(|job| job.token == query.token));
+        }
         let mut found = match self.fake.find_launched(query).await {
+            Err(trouble) if self.is("errors_hold_no_secret/find") => {
+                let text = format!("sent with {CREDENTIAL}");
+                return Err(ProviderError::new(trouble.effect(), trouble.kind(), text));
+            }
             Err(_) if self.is("a_failed_search_proves_nothing") => return Ok(Vec::new()),
             other => other?,
         };
@@ -436,6 +561,7 @@ impl Provider for Wrong {
                     self.listed(|job| job.token != query.token && ours.contains(&job.token)),
                 );
             }
+            "a_search_may_start_at_the_launch" if query.not_before.is_some() => found.clear(),
             "a_search_may_find_nothing" if found.is_empty() => {
                 return Err(error(Effect::Rejected, ErrorKind::NotFound));
             }
@@ -457,7 +583,11 @@ impl Provider for Wrong {
     }
 
     async fn preflight(&self, kinds: &[String]) -> Preflight {
+        self.pause().await;
         let mut report = self.fake.preflight(kinds).await;
+        if let Some(finding) = report.findings.first_mut() {
+            self.spoilt("preflight", &mut finding.message);
+        }
         match self.defect {
             "a_preflight_starts_nothing" => {
                 let object = json!({"kind": "ComputeInstance", "metadata": {"name": "other"}});
@@ -468,5 +598,47 @@ impl Provider for Wrong {
             _ => {}
         }
         report
+    }
+
+    fn wake_ups(&self) -> Option<WakeUps> {
+        self.memory().listening = true;
+        let renames = self.is("a_wake_up_names_its_job");
+        let renamed = move |mut job: JobRef| {
+            if renames {
+                job.provider = "another".to_owned();
+            }
+            job
+        };
+        Some(Box::pin(self.fake.wake_ups()?.map(renamed)))
+    }
+}
+
+/// Launches twice, and behind the back of its caller, when that has gone away.
+struct Late {
+    fake: Arc<FakeProvider>,
+    request: LaunchRequest,
+    armed: bool,
+}
+
+impl Late {
+    fn new(fake: &Arc<FakeProvider>, request: &LaunchRequest) -> Self {
+        Self {
+            fake: fake.clone(),
+            request: request.clone(),
+            armed: false,
+        }
+    }
+}
+
+impl Drop for Late {
+    fn drop(&mut self) {
+        if self.armed {
+            let (fake, request) = (self.fake.clone(), self.request.clone());
+            tokio::spawn(async move {
+                for _ in 0..2 {
+                    let _ = fake.trigger_provision(&request).await;
+                }
+            });
+        }
     }
 }

@@ -3,6 +3,7 @@
 use provider_core::{CancelResult, JobState, JobType};
 
 use super::status::forgotten;
+use super::tasks::Polls;
 use crate::conformance::case::{Case, broken, check};
 use crate::conformance::harness::{Deed, Fault};
 use crate::conformance::report::Verdict;
@@ -11,7 +12,7 @@ use crate::conformance::report::Verdict;
 pub async fn a_cancel_stops_the_job(case: &Case) -> Verdict {
     case.needs_cancel()?;
     let launched = case.provision("vm").await?;
-    case.tick().await;
+    case.a_while().await;
     let result = case.cancel(&launched).await?;
     check(result == CancelResult::Requested, || {
         format!("of a job at work it said {}", said(&result))
@@ -74,6 +75,73 @@ pub async fn a_refused_cancel_is_an_error(case: &Case) -> Verdict {
         let answer = case.provider().cancel(&object, &launched.tracked()).await;
         if let Ok(result) = answer {
             return broken(format!("way {way}: it said {}", said(&result)));
+        }
+    }
+    Ok(())
+}
+
+/// A cancel whose answer was lost may be asked for again, and the end is seen.
+pub async fn a_lost_cancel_answer_does_no_harm(case: &Case) -> Verdict {
+    case.needs_cancel()?;
+    for way in 0.. {
+        let launched = case.provision(&format!("vm-{way}")).await?;
+        case.a_while().await;
+        if !case.break_by(Fault::LosesCancelAnswer, way).await? {
+            break;
+        }
+        let object = case.world().object(launched.name());
+        let first = case.provider().cancel(&object, &launched.tracked()).await;
+        let gone = matches!(first, Ok(CancelResult::Gone));
+        check(!gone, || {
+            format!("way {way}: it said that there is no such job")
+        })?;
+        let again = case.cancel(&launched).await?;
+        check(again != CancelResult::Gone, || {
+            format!("way {way}: asked again, it said that there is no such job")
+        })?;
+        let status = case.settled(&launched).await?;
+        check(status.state == JobState::Canceled, || {
+            format!("way {way}: it was told as {}", status.state)
+        })?;
+    }
+    Ok(())
+}
+
+/// Whatever a cancel that meets the end of its job says, it is what is told afterwards.
+pub async fn a_cancel_may_meet_the_end(case: &Case) -> Verdict {
+    const POINTS: usize = 16;
+    case.needs_cancel()?;
+    // At point 0 the job ends just before the cancel; from there on, in the middle of it.
+    for point in 0..=POINTS {
+        let launched = case.provision(&format!("vm-{point}")).await?;
+        case.a_while().await;
+        let object = case.world().object(launched.name());
+        let tracked = launched.tracked();
+        let mut cancel = case.provider().cancel(&object, &tracked);
+        let early = match point {
+            0 => None,
+            _ => Polls::new(&mut cancel, point).await,
+        };
+        case.make(Deed::Succeed, &launched).await?;
+        let (was_early, answer) = match early {
+            Some(answer) => (true, answer),
+            None => (false, cancel.await),
+        };
+        check(!matches!(answer, Ok(CancelResult::Gone)), || {
+            format!("point {point}: it said that there is no such job")
+        })?;
+        let end = case.settled(&launched).await?.state;
+        check(
+            matches!(end, JobState::Succeeded | JobState::Canceled),
+            || format!("point {point}: it was told as {end}"),
+        )?;
+        if let Ok(CancelResult::Finished(told)) = answer {
+            check(told.state == end || !told.settled, || {
+                format!("point {point}: it said {}, and then {end}", told.state)
+            })?;
+        }
+        if was_early {
+            break;
         }
     }
     Ok(())

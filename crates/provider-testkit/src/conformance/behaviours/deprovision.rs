@@ -6,8 +6,8 @@ use provider_core::{
     DeprovisionResult, JobRecord, JobType, LaunchRequest, OperationToken, TriggerError,
 };
 
-use super::launch::{FOREIGN_TOKEN, launch};
-use crate::conformance::case::{Case, Launched, broken, check};
+use super::launch::{FOREIGN_TOKEN, lost};
+use crate::conformance::case::{Case, Launched, broken, check, not_applicable};
 use crate::conformance::harness::{Deed, Fault};
 use crate::conformance::report::{Stop, Verdict};
 
@@ -17,18 +17,14 @@ const ROUNDS: usize = 8;
 /// While a provision job is at work no deprovision is started. Once it has ended, one is.
 pub async fn a_deprovision_waits_for_a_job_at_work(case: &Case) -> Verdict {
     let launched = case.provision("vm").await?;
-    case.tick().await;
+    case.a_while().await;
     waits(case, &launched.history(), &launched.request).await
 }
 
 /// The same for a launch whose answer was lost.
 pub async fn a_deprovision_waits_for_a_launch_in_doubt(case: &Case) -> Verdict {
-    case.break_next(Fault::LosesLaunchAnswer).await?;
     let request = case.request("vm");
-    match launch(case, &request).await {
-        Err(TriggerError::Ambiguous(_)) => {}
-        _ => return Ok(()), // another behaviour's business
-    }
+    lost(case, &request).await?;
     case.tick().await;
     let history = [case.intent(&request, JobType::Provision)];
     waits(case, &history, &request).await
@@ -39,7 +35,7 @@ pub async fn a_deprovision_waits_after_a_cancel_that_lost(case: &Case) -> Verdic
     case.needs_cancel()?;
     case.break_next(Fault::IgnoresCancel).await?;
     let mut launched = case.provision("vm").await?;
-    case.tick().await;
+    case.a_while().await;
     launched.record.cancel_requested_at = Some(case.world().now());
     launched.record.cancel_requests = 1;
     case.cancel(&launched).await?;
@@ -49,35 +45,35 @@ pub async fn a_deprovision_waits_after_a_cancel_that_lost(case: &Case) -> Verdic
 /// Asks for a deprovision while the provision job is at work, and looks at what really runs.
 async fn waits(case: &Case, history: &[JobRecord], provision: &LaunchRequest) -> Verdict {
     let began = case.world().now();
+    if !case.has_live("vm", JobType::Provision).await {
+        return not_applicable("the job had ended before anybody could ask");
+    }
     let request = case.deletion("vm")?;
     for _ in 0..ROUNDS {
-        let at_work = case.has_live("vm", JobType::Provision).await;
         let result = case.provider().trigger_deprovision(&request, history).await;
         let assumed = case
             .world()
             .assumes_over_after()
             .is_some_and(|limit| provider_core::clock::since(case.world().now(), began) >= limit);
-        if assumed || !at_work {
+        // It never works again once it has ended, so it was at work when the answer was made.
+        if assumed || !case.has_live("vm", JobType::Provision).await {
             break;
         }
-        // As long as it was at work before, it was when the answer was made, unless that stopped it.
-        let still = case.has_live("vm", JobType::Provision).await;
-        let started = case.has_live("vm", JobType::Deprovision).await;
-        check(!(still && started), || {
-            "a deprovision job and a provision job are at work at once".to_owned()
+        let count = case.ran(&request.token).await.len();
+        check(count == 0, || {
+            format!("with a provision job at work, {count} deprovision jobs were started")
         })?;
         match result {
-            Ok(DeprovisionResult::Skipped { reason }) if still => {
-                return broken(format!(
-                    "with a provision job at work, the deprovision was skipped: {reason}"
-                ));
-            }
             Ok(DeprovisionResult::Waiting { retry_after, .. }) => {
                 case.world()
                     .pass(retry_after.min(Duration::from_secs(30)))
                     .await;
             }
-            Ok(_) => break,
+            Ok(other) => {
+                return broken(format!(
+                    "with a provision job at work, it was answered: {other:?}"
+                ));
+            }
             Err(_) => case.tick().await,
         }
     }
@@ -105,26 +101,29 @@ pub async fn a_deprovision_needs_no_history(case: &Case) -> Verdict {
 pub async fn a_cancelled_provision_clears_the_way(case: &Case) -> Verdict {
     case.needs_cancel()?;
     let launched = case.provision("vm").await?;
-    case.tick().await;
+    case.a_while().await;
     let request = case.deletion("vm")?;
     let mut history = launched.history();
     case.started(&request, &mut history, &mut |_| Ok(()))
-        .await
-        .map(drop)
+        .await?;
+    let count = case.ran(&request.token).await.len();
+    check(count > 0, || "no job was started".to_owned())
 }
 
 /// An answer that says to wait has started nothing.
 pub async fn waiting_starts_nothing(case: &Case) -> Verdict {
     let launched = case.provision("vm").await?;
-    case.tick().await;
+    case.a_while().await;
     let request = case.deletion("vm")?;
     let answer = case
         .provider()
         .trigger_deprovision(&request, &launched.history())
         .await;
-    let waits = matches!(answer, Ok(DeprovisionResult::Waiting { .. }));
+    if !matches!(answer, Ok(DeprovisionResult::Waiting { .. })) {
+        return not_applicable("nothing was waited for");
+    }
     let count = case.ran(&request.token).await.len();
-    check(!waits || count == 0, || {
+    check(count == 0, || {
         format!("it said to wait, and {count} jobs were started")
     })
 }
@@ -146,7 +145,11 @@ pub async fn a_deprovision_launch_carries_its_token(case: &Case) -> Verdict {
     })
 }
 
-async fn fails(case: &Case, fault: Fault, way: usize) -> Result<Option<TriggerError>, Stop> {
+async fn fails(
+    case: &Case,
+    fault: Fault,
+    way: usize,
+) -> Result<Option<(LaunchRequest, TriggerError)>, Stop> {
     let provisioned: Launched = case.provisioned(&format!("vm-{way}")).await?;
     if !case.break_by(fault, way).await? {
         return Ok(None);
@@ -158,7 +161,7 @@ async fn fails(case: &Case, fault: Fault, way: usize) -> Result<Option<TriggerEr
         .trigger_deprovision(&request, &history)
         .await
     {
-        Err(error) => Ok(Some(error)),
+        Err(error) => Ok(Some((request, error))),
         Ok(result) => broken(format!("way {way}: it was answered: {result:?}")),
     }
 }
@@ -168,8 +171,8 @@ pub async fn a_lost_deprovision_answer_is_in_doubt(case: &Case) -> Verdict {
     for way in 0.. {
         match fails(case, Fault::LosesLaunchAnswer, way).await? {
             None => break,
-            Some(TriggerError::Ambiguous(_)) => {}
-            Some(error) => return broken(format!("way {way}: told as not launched: {error}")),
+            Some((_, TriggerError::Ambiguous(_))) => {}
+            Some((_, error)) => return broken(format!("way {way}: told as not launched: {error}")),
         }
     }
     Ok(())
@@ -180,8 +183,10 @@ pub async fn a_refused_deprovision_is_not_launched(case: &Case) -> Verdict {
     for way in 0.. {
         match fails(case, Fault::RefusesLaunch, way).await? {
             None => break,
-            Some(TriggerError::NotLaunched(_)) => {}
-            Some(error) => return broken(format!("way {way}: {error}")),
+            Some((request, TriggerError::NotLaunched(_))) => {
+                case.check_not_carried_out(&request).await?;
+            }
+            Some((_, error)) => return broken(format!("way {way}: {error}")),
         }
     }
     Ok(())

@@ -1,9 +1,9 @@
 //! Jobs found again by the token of their launch.
 
-use provider_core::{JobState, JobType, TriggerError};
+use provider_core::{JobState, JobType};
 
-use super::launch::launch;
-use crate::conformance::case::{Case, Launched, broken, check, not_applicable, version};
+use super::launch::{launch, lost};
+use crate::conformance::case::{Case, Launched, Ways, broken, check, not_applicable, version};
 use crate::conformance::harness::{Deed, Fault};
 use crate::conformance::report::Verdict;
 
@@ -11,12 +11,8 @@ use crate::conformance::report::Verdict;
 /// followed to its end.
 pub async fn a_lost_launch_is_adopted(case: &mut Case) -> Verdict {
     case.needs_find()?;
-    case.break_next(Fault::LosesLaunchAnswer).await?;
     let request = case.request("vm");
-    match launch(case, &request).await {
-        Err(TriggerError::Ambiguous(_)) => {}
-        _ => return Ok(()), // another behaviour's business
-    }
+    lost(case, &request).await?;
     case.restart()?;
     case.world()
         .pass(case.capabilities().visibility_window)
@@ -58,6 +54,26 @@ pub async fn a_search_finds_its_own_launch_alone(case: &Case) -> Verdict {
     check(ids == [mine.job.id.as_str()], || {
         format!("{} was launched, {ids:?} were found", mine.job.id)
     })
+}
+
+/// A search may be limited to what was launched from a moment on, that of the launch included.
+pub async fn a_search_may_start_at_the_launch(case: &Case) -> Verdict {
+    case.needs_find()?;
+    let before = case.world().now();
+    let launched = case.provision("vm").await?;
+    case.world()
+        .pass(case.capabilities().visibility_window)
+        .await;
+    let query = case.query(&launched.request, JobType::Provision);
+    let found = case
+        .provider()
+        .find_launched(&query.not_before(before))
+        .await;
+    match found {
+        Ok(found) if found.len() == 1 => Ok(()),
+        Ok(found) => broken(format!("{} jobs were found", found.len())),
+        Err(error) => broken(format!("it ended in: {error}")),
+    }
 }
 
 /// Where nothing was launched, a search finds nothing, and that is no error.
@@ -125,17 +141,13 @@ pub async fn a_failed_search_proves_nothing(case: &Case) -> Verdict {
     case.world()
         .pass(case.capabilities().visibility_window)
         .await;
-    for fault in [Fault::FailsRead, Fault::FloodsRead] {
-        for way in 0.. {
-            if !case.break_by(fault, way).await? {
-                break;
-            }
-            let query = case.query(&launched.request, JobType::Provision);
-            let answer = case.provider().find_launched(&query).await;
-            check(answer.map_or(true, |found| !found.is_empty()), || {
-                format!("{fault:?}, way {way}: it said that there is no such job")
-            })?;
-        }
+    let mut ways = Ways::of(&[Fault::FailsRead, Fault::FloodsRead]);
+    while let Some((fault, way)) = ways.next(case).await? {
+        let query = case.query(&launched.request, JobType::Provision);
+        let answer = case.provider().find_launched(&query).await;
+        check(answer.map_or(true, |found| !found.is_empty()), || {
+            format!("{fault:?}, way {way}: it said that there is no such job")
+        })?;
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use provider_core::{
     ErrorKind, JobType, LaunchRequest, OperationToken, ProvisionResult, TriggerError,
 };
 
-use crate::conformance::case::{Case, broken, check};
+use crate::conformance::case::{Case, Ways, broken, check};
 use crate::conformance::harness::Fault;
 use crate::conformance::report::{Stop, Verdict};
 
@@ -18,6 +18,18 @@ pub(super) async fn launch(
     request: &LaunchRequest,
 ) -> Result<ProvisionResult, TriggerError> {
     case.provider().trigger_provision(request).await
+}
+
+/// A launch whose answer nobody gets: lost on its way where the world can do that, and else because the
+/// caller has died before it could write it down.
+pub(super) async fn lost(case: &Case, request: &LaunchRequest) -> Verdict {
+    match case.break_next(Fault::LosesLaunchAnswer).await {
+        Ok(()) | Err(Stop::NotApplicable(_)) => {}
+        stop => return stop,
+    }
+    let _ = launch(case, request).await;
+    case.a_while().await;
+    Ok(())
 }
 
 /// A launch starts one job, for its object, of its type.
@@ -93,8 +105,9 @@ pub async fn a_refused_launch_is_not_launched(case: &Case) -> Verdict {
         if !case.break_by(Fault::RefusesLaunch, way).await? {
             break;
         }
-        match launch(case, &case.request("vm")).await {
-            Err(TriggerError::NotLaunched(_)) => {}
+        let request = case.request("vm");
+        match launch(case, &request).await {
+            Err(TriggerError::NotLaunched(_)) => case.check_not_carried_out(&request).await?,
             other => return broken(format!("way {way}: {}", told(&other))),
         }
     }
@@ -107,8 +120,12 @@ pub async fn a_missed_launch_is_no_job(case: &Case) -> Verdict {
         if !case.break_by(Fault::MissesLaunch, way).await? {
             break;
         }
-        let answer = launch(case, &case.request("vm")).await;
+        let request = case.request("vm");
+        let answer = launch(case, &request).await;
         check(answer.is_err(), || format!("way {way}: {}", told(&answer)))?;
+        if let Err(TriggerError::NotLaunched(_)) = answer {
+            case.check_not_carried_out(&request).await?;
+        }
     }
     Ok(())
 }
@@ -138,19 +155,15 @@ async fn in_doubt(case: &Case, fault: Fault) -> Verdict {
 
 /// A launch in doubt is not sent a second time.
 pub async fn a_launch_in_doubt_is_not_repeated(case: &Case) -> Verdict {
-    for fault in [Fault::LosesLaunchAnswer, Fault::GarblesLaunchAnswer] {
-        for way in 0.. {
-            if !case.break_by(fault, way).await? {
-                break;
-            }
-            let request = case.request("vm");
-            let _ = launch(case, &request).await;
-            case.tick().await;
-            let count = case.ran(&request.token).await.len();
-            check(count == 1, || {
-                format!("{fault:?}, way {way}: {count} jobs were started by one launch")
-            })?;
-        }
+    let mut ways = Ways::of(&[Fault::LosesLaunchAnswer, Fault::GarblesLaunchAnswer]);
+    while let Some((fault, way)) = ways.next(case).await? {
+        let request = case.request("vm");
+        let _ = launch(case, &request).await;
+        case.tick().await;
+        let count = case.ran(&request.token).await.len();
+        check(count == 1, || {
+            format!("{fault:?}, way {way}: {count} jobs were started by one launch")
+        })?;
     }
     Ok(())
 }
@@ -159,11 +172,12 @@ pub async fn a_launch_in_doubt_is_not_repeated(case: &Case) -> Verdict {
 pub async fn a_rate_limit_tells_its_delay(case: &Case) -> Verdict {
     const DELAY: Duration = Duration::from_secs(120);
     case.break_next(Fault::RateLimits(DELAY)).await?;
-    match launch(case, &case.request("vm")).await {
+    let request = case.request("vm");
+    match launch(case, &request).await {
         Err(TriggerError::NotLaunched(error))
             if error.kind() == ErrorKind::RateLimited && error.retry_after() == Some(DELAY) =>
         {
-            Ok(())
+            case.check_not_carried_out(&request).await
         }
         Err(error) => broken(format!(
             "{}, to be tried again after {:?}: {error}",
@@ -177,12 +191,13 @@ pub async fn a_rate_limit_tells_its_delay(case: &Case) -> Verdict {
 /// Refused credentials are called so, and nothing was launched.
 pub async fn refused_credentials_are_called_so(case: &Case) -> Verdict {
     case.break_next(Fault::RefusesCredentials).await?;
-    let answer = launch(case, &case.request("vm")).await;
+    let request = case.request("vm");
+    let answer = launch(case, &request).await;
     match &answer {
         Err(TriggerError::NotLaunched(error))
             if matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden) =>
         {
-            Ok(())
+            case.check_not_carried_out(&request).await
         }
         other => broken(told(other)),
     }
@@ -216,6 +231,7 @@ pub async fn the_undeclared_is_unsupported(case: &Case) -> Verdict {
         return Err(Stop::NotApplicable("everything is declared".to_owned()));
     }
     let launched = case.provision("vm").await?;
+    let before = (case.journal().await.len(), case.at_work(&launched).await);
     let unsupported = |what: &str, error: Option<provider_core::ProviderError>| match error {
         Some(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         Some(error) => broken(format!(
@@ -234,5 +250,12 @@ pub async fn the_undeclared_is_unsupported(case: &Case) -> Verdict {
         let answer = case.provider().find_launched(&query).await;
         unsupported("find_launched", answer.err())?;
     }
-    Ok(())
+    case.tick().await;
+    let after = (case.journal().await.len(), case.at_work(&launched).await);
+    check(before == after, || {
+        format!(
+            "of {} jobs, with ours at work: {}, it made {}, with ours at work: {}",
+            before.0, before.1, after.0, after.1
+        )
+    })
 }

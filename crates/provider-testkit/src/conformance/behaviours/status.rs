@@ -1,8 +1,10 @@
 //! What is told of a job while it lives, at its end, and after it was forgotten.
 
-use provider_core::{ErrorKind, JobState, JobStatus};
+use futures::{FutureExt, StreamExt};
+use provider_core::{ErrorKind, JobRef, JobState, JobStatus, JobType, OnAmbiguity};
 
-use crate::conformance::case::{Case, Launched, broken, check, version};
+use super::launch::lost;
+use crate::conformance::case::{Case, Launched, Ways, broken, check, not_applicable, version};
 use crate::conformance::harness::{Deed, Fault};
 use crate::conformance::report::{Stop, Verdict};
 
@@ -11,6 +13,9 @@ pub async fn a_job_at_work_has_not_ended(case: &Case) -> Verdict {
     let launched = case.provision("vm").await?;
     for poll in 1..=3 {
         let status = case.status(&launched).await?;
+        if !case.at_work(&launched).await {
+            return not_applicable("jobs have ended before anybody can ask");
+        }
         check(!status.state.is_terminal() && !status.settled, || {
             format!(
                 "at poll {poll} it was {}, settled: {}",
@@ -20,6 +25,16 @@ pub async fn a_job_at_work_has_not_ended(case: &Case) -> Verdict {
         case.tick().await;
     }
     Ok(())
+}
+
+/// Asks about a job, which may have ended with its launch: no end is told while it is at work.
+async fn no_early_end(case: &Case, launched: &Launched) -> Result<JobStatus, Stop> {
+    let status = case.status(launched).await?;
+    let at_work = case.at_work(launched).await;
+    check(!(at_work && status.state.is_terminal()), || {
+        format!("while it was at work it was told as {}", status.state)
+    })?;
+    Ok(status)
 }
 
 /// A job that succeeds is seen to.
@@ -76,20 +91,24 @@ pub async fn only_a_success_reports_a_version(case: &Case) -> Verdict {
             )
         })
     };
-    none(&case.status(&launched).await?)?;
-    if case.world().make(Deed::Fail, launched.token()).await {
-        none(&case.settled(&launched).await?)?;
+    let status = case.status(&launched).await?;
+    let at_work = case.at_work(&launched).await;
+    if at_work {
+        none(&status)?;
     }
-    Ok(())
+    if case.world().make(Deed::Fail, launched.token()).await {
+        return none(&case.settled(&launched).await?);
+    }
+    if at_work {
+        return Ok(());
+    }
+    not_applicable("jobs end with their launch, and all of them well")
 }
 
 /// A deprovision that succeeds is seen to.
 pub async fn a_deprovision_is_seen_to_its_end(case: &Case) -> Verdict {
     let launched = case.deprovision("vm").await?;
-    let status = case.status(&launched).await?;
-    check(!status.state.is_terminal(), || {
-        format!("while it was at work it was told as {}", status.state)
-    })?;
+    no_early_end(case, &launched).await?;
     case.make(Deed::Succeed, &launched).await?;
     ended_as(case, &launched, JobState::Succeeded)
         .await
@@ -138,20 +157,16 @@ pub(super) async fn forgotten(case: &Case) -> Result<Launched, Stop> {
 /// A question that fails says nothing about the job: neither that it ended nor that it is gone.
 pub async fn a_failed_question_is_no_verdict(case: &Case) -> Verdict {
     let launched = case.provision("vm").await?;
-    for fault in [Fault::FailsRead, Fault::FloodsRead] {
-        for way in 0.. {
-            if !case.break_by(fault, way).await? {
-                break;
+    let mut ways = Ways::of(&[Fault::FailsRead, Fault::FloodsRead]);
+    while let Some((fault, way)) = ways.next(case).await? {
+        match case.try_status(&launched).await {
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                return broken(format!("{fault:?}, way {way}: not found: {error}"));
             }
-            match case.try_status(&launched).await {
-                Err(error) if error.kind() == ErrorKind::NotFound => {
-                    return broken(format!("{fault:?}, way {way}: not found: {error}"));
-                }
-                Ok(status) if status.state.is_terminal() => {
-                    return broken(format!("{fault:?}, way {way}: {}", status.state));
-                }
-                _ => {}
+            Ok(status) if status.state.is_terminal() => {
+                return broken(format!("{fault:?}, way {way}: {}", status.state));
             }
+            _ => {}
         }
     }
     Ok(())
@@ -184,13 +199,63 @@ pub async fn questions_start_nothing(case: &Case) -> Verdict {
 pub async fn a_restart_loses_no_job(case: &mut Case) -> Verdict {
     let launched = case.provision("vm").await?;
     case.restart()?;
-    let status = case.status(&launched).await?;
-    check(!status.state.is_terminal(), || {
-        format!("while it was at work it was told as {}", status.state)
-    })?;
+    no_early_end(case, &launched).await?;
     case.make(Deed::Succeed, &launched).await?;
     let status = ended_as(case, &launched, JobState::Succeeded).await?;
     check(status.reconciled_version == Some(version()), || {
         "its version was forgotten".to_owned()
     })
+}
+
+/// A provider that has just started sees the deprovision jobs of the one before as well.
+pub async fn a_restart_loses_no_deprovision(case: &mut Case) -> Verdict {
+    let launched = case.deprovision("vm").await?;
+    case.restart()?;
+    no_early_end(case, &launched).await?;
+    case.make(Deed::Succeed, &launched).await?;
+    ended_as(case, &launched, JobState::Succeeded)
+        .await
+        .map(drop)
+}
+
+/// A provider that takes launches in doubt as sent answers for them: they are called by their token.
+pub async fn an_assumed_job_is_answered_for(case: &Case) -> Verdict {
+    let OnAmbiguity::AssumeSent { kind } = case.capabilities().on_ambiguity else {
+        return not_applicable("launches in doubt are not taken as sent");
+    };
+    let request = case.request("vm");
+    lost(case, &request).await?;
+    let job = JobRef::new(case.provider().name(), kind, request.token.as_str());
+    let assumed = case.launched(request, job, JobType::Provision, JobState::Unknown);
+    no_early_end(case, &assumed).await?;
+    case.make(Deed::Succeed, &assumed).await?;
+    let status = ended_as(case, &assumed, JobState::Succeeded).await?;
+    check(status.reconciled_version == Some(version()), || {
+        "it succeeded, and its version was not reported".to_owned()
+    })
+}
+
+/// A wake-up names a job as its launch did: whoever hears of it knows the provider and the id.
+pub async fn a_wake_up_names_its_job(case: &Case) -> Verdict {
+    let Some(mut wake_ups) = case.provider().wake_ups() else {
+        return not_applicable("the provider has no wake-ups");
+    };
+    let launched = case.provision("vm").await?;
+    let mut ended = false;
+    for _ in 0..20 {
+        let woken = wake_ups.next().now_or_never().flatten();
+        if let Some(job) = woken {
+            let same = job.provider == case.provider().name() && job.id == launched.job.id;
+            return check(same, || {
+                format!("{} was launched, {job} wakes", launched.job)
+            });
+        }
+        case.tick().await;
+        case.status(&launched).await?;
+        if !ended {
+            case.make(Deed::Succeed, &launched).await?;
+            ended = true;
+        }
+    }
+    not_applicable("no end was told, which is allowed")
 }

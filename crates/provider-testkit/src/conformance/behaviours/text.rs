@@ -1,16 +1,14 @@
 //! What people read: bounded, on one line, and without a secret; and the check of a configuration.
 
-use provider_core::{ExtraVars, JobStatus, text};
+use provider_core::{CancelResult, DeprovisionResult, Preflight, ProviderError, text};
 
 use super::launch::launch;
-use crate::conformance::case::{Case, check, not_applicable};
+use crate::conformance::case::{Case, Launched, SECRET, check, not_applicable};
 use crate::conformance::harness::{Deed, Fault};
-use crate::conformance::report::Verdict;
+use crate::conformance::report::{Stop, Verdict};
 
 /// The most that a status may carry as details, in bytes.
 pub const MAX_DETAILS: usize = 64 * 1024;
-
-const SECRET: &str = "s3cret-of-the-caller";
 
 fn one_bounded_line(what: &str, text: &str, max: usize) -> Verdict {
     check(text.len() <= max, || {
@@ -24,20 +22,17 @@ fn one_bounded_line(what: &str, text: &str, max: usize) -> Verdict {
     })
 }
 
-fn without(what: &str, text: &str, secrets: &[String]) -> Verdict {
+/// Neither a credential of the provider nor the variable that all launches of the suite carry.
+fn without_secret(case: &Case, what: &str, text: &str) -> Verdict {
+    let mut secrets = case.world().secrets();
+    secrets.push(SECRET.to_owned());
     let seen = secrets.iter().find(|secret| text.contains(secret.as_str()));
     check(seen.is_none(), || format!("{what} holds a secret"))
 }
 
-fn secrets(case: &Case) -> Vec<String> {
-    let mut secrets = case.world().secrets();
-    secrets.push(SECRET.to_owned());
-    secrets
-}
-
 /// The messages of statuses are bounded and on one line, whatever the job says.
 pub async fn messages_are_bounded(case: &Case) -> Verdict {
-    let status = loud(case).await?;
+    let status = case.settled(&loud(case).await?).await?;
     one_bounded_line("the message", &status.message, text::MAX_TEXT)?;
     let details = status.details.as_deref().unwrap_or_default();
     check(details.len() <= MAX_DETAILS, || {
@@ -48,39 +43,168 @@ pub async fn messages_are_bounded(case: &Case) -> Verdict {
     })
 }
 
-/// The texts of statuses hold no credential of the provider, whatever the job says.
-pub async fn messages_hold_no_secret(case: &Case) -> Verdict {
-    let status = loud(case).await?;
-    without("the status", &format!("{status:?}"), &secrets(case))
+/// The texts of statuses hold no credential and no secret variable, whatever the job says.
+pub async fn messages_hold_no_secret(case: &mut Case) -> Verdict {
+    let launched = loud(case).await?;
+    let shown = format!("{:?}", case.settled(&launched).await?);
+    without_secret(case, "the status", &shown)?;
+    // The secrets of a launch are no longer known to a provider that has just started.
+    case.restart()?;
+    let shown = format!("{:?}", case.try_status(&launched).await);
+    without_secret(case, "the status after a restart", &shown)
 }
 
-async fn loud(case: &Case) -> Result<JobStatus, crate::conformance::report::Stop> {
-    let launched = case.provision("vm").await?;
+async fn loud(case: &Case) -> Result<Launched, Stop> {
+    let launched = case.provision("vm-loud").await?;
     case.make(Deed::FailLoudly, &launched).await?;
-    case.settled(&launched).await
+    Ok(launched)
 }
 
 /// Errors hold no credential and no secret variable, even when the backend repeats them.
 pub async fn errors_hold_no_secret(case: &Case) -> Verdict {
+    let mut seen = 0;
+    let mut look = |what: String, error: Option<ProviderError>| {
+        seen += usize::from(error.is_some());
+        let shown = error.map(|error| format!("{error} {error:?}"));
+        without_secret(case, &what, &shown.unwrap_or_default())
+    };
+    let (world, provider) = (case.world(), case.provider());
+    for fault in [Fault::Echoes, Fault::RefusesLaunch] {
+        for way in 0.. {
+            if !world.break_next(fault, way).await {
+                break;
+            }
+            let answer = launch(case, &case.request("vm")).await;
+            let error = answer.err().map(|error| error.error().clone());
+            look(format!("{fault:?}, way {way}: the error"), error)?;
+        }
+    }
+    let launched = case.provision("vm").await?;
+    let object = world.object("vm");
+    for fault in [Fault::FailsRead, Fault::FloodsRead] {
+        for way in 0.. {
+            if !world.break_next(fault, way).await {
+                break;
+            }
+            let error = case.try_status(&launched).await.err();
+            look(
+                format!("{fault:?}, way {way}: the error of a status"),
+                error,
+            )?;
+            if case.capabilities().find_launched && world.break_next(fault, way).await {
+                let query = case.query(&launched.request, launched.job_type);
+                let error = provider.find_launched(&query).await.err();
+                look(
+                    format!("{fault:?}, way {way}: the error of a search"),
+                    error,
+                )?;
+            }
+        }
+    }
     for way in 0.. {
-        if !case.break_by(Fault::Echoes, way).await? {
+        if !case.capabilities().cancel || !world.break_next(Fault::RefusesCancel, way).await {
             break;
         }
-        let vars = ExtraVars::new().with_secret("password", SECRET);
-        let request = case.request("vm").with_extra_vars(vars);
-        if let Err(error) = launch(case, &request).await {
-            let what = format!("way {way}: the error");
-            without(&what, &format!("{error} {error:?}"), &secrets(case))?;
+        let error = provider.cancel(&object, &launched.tracked()).await.err();
+        look(format!("way {way}: the error of a cancel"), error)?;
+    }
+    if seen == 0 {
+        return not_applicable("the harness cannot make anything fail");
+    }
+    Ok(())
+}
+
+/// Answers hold no credential and no secret variable: to launches, to a deprovision that must wait, to
+/// the cancel of a job that has ended loudly, and of the check of the configuration.
+pub async fn answers_hold_no_secret(case: &Case) -> Verdict {
+    for answer in answers(case).await? {
+        without_secret(case, answer.what, &answer.whole)?;
+    }
+    Ok(())
+}
+
+/// The texts of the same answers are bounded and on one line.
+pub async fn answers_are_bounded(case: &Case) -> Verdict {
+    for answer in answers(case).await? {
+        for text in answer.texts {
+            one_bounded_line(answer.what, &text, text::MAX_TEXT)?;
         }
     }
     Ok(())
 }
 
-/// The provider's own `Debug` holds no credential.
+/// What a provider has answered.
+struct Answer {
+    what: &'static str,
+    /// All of it.
+    whole: String,
+    /// What people read of it.
+    texts: Vec<String>,
+}
+
+impl Answer {
+    fn new(what: &'static str, whole: &dyn std::fmt::Debug, texts: Vec<String>) -> Self {
+        let whole = format!("{whole:?}");
+        Self { what, whole, texts }
+    }
+
+    fn of_preflight(report: &Preflight) -> Self {
+        let findings = report.findings.iter();
+        let texts = findings.flat_map(|finding| {
+            let texts = [&finding.check, &finding.message, &finding.advice];
+            texts.map(Clone::clone)
+        });
+        Self::new("a finding of the preflight", report, texts.collect())
+    }
+}
+
+async fn answers(case: &Case) -> Result<Vec<Answer>, Stop> {
+    let mut answers = Vec::new();
+    let request = case.request("vm");
+    if let Ok(result) = launch(case, &request).await {
+        let texts = vec![result.message.clone()];
+        answers.push(Answer::new("the answer to a launch", &result, texts));
+        let launched = case.launched(
+            request,
+            result.job,
+            provider_core::JobType::Provision,
+            result.initial_state,
+        );
+        let deletion = case.deletion("vm")?;
+        let history = launched.history();
+        let asked = case.provider().trigger_deprovision(&deletion, &history);
+        if let Ok(result) = asked.await {
+            let texts = match &result {
+                DeprovisionResult::Waiting { reason, .. }
+                | DeprovisionResult::Skipped { reason } => vec![reason.clone()],
+                _ => Vec::new(),
+            };
+            answers.push(Answer::new("the answer to a deprovision", &result, texts));
+        }
+    }
+    if case.capabilities().cancel
+        && let Ok(launched) = loud(case).await
+    {
+        case.settled(&launched).await?;
+        if let CancelResult::Finished(status) = case.cancel(&launched).await? {
+            let texts = vec![status.message.clone()];
+            answers.push(Answer::new("the answer to a late cancel", &status, texts));
+        }
+    }
+    let report = case.provider().preflight(&kinds(case)).await;
+    answers.push(Answer::of_preflight(&report));
+    if case.world().break_next(Fault::RefusesCredentials, 0).await {
+        let report = case.provider().preflight(&kinds(case)).await;
+        answers.push(Answer::of_preflight(&report));
+    }
+    Ok(answers)
+}
+
+/// The provider's own `Debug` holds no credential and no variable of a launch.
 pub async fn debug_holds_no_secret(case: &Case) -> Verdict {
     case.provision("vm").await?;
     let shown = format!("{:?} {:#?}", case.provider(), case.provider());
-    without("it", &shown, &secrets(case))
+    without_secret(case, "it", &shown)
 }
 
 fn kinds(case: &Case) -> Vec<String> {
