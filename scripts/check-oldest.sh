@@ -27,7 +27,7 @@ for crate in "${crates[@]}"; do check+=(-p "$crate"); done
 cargo "${check[@]}" || die "a lower bound in Cargo.toml is too low: see above"
 echo "ok: ${crates[*]} build with the oldest dependencies that they allow"
 
-cargo metadata --locked --format-version 1 --all-features >metadata.json
+cargo metadata --quiet --locked --format-version 1 --all-features >metadata.json
 python3 - "${crates[@]}" <<'PYTHON'
 import json, sys
 data = json.load(open("metadata.json"))

@@ -54,9 +54,9 @@ struct Options {
 #[derive(Debug, Subcommand)]
 enum What {
     /// A controller: templates, launches, jobs, cancels, lists, events, the websocket.
-    Aap(aap::Options),
+    Aap(Box<aap::Options>),
     /// A service that takes events.
-    Eda(eda::Options),
+    Eda(Box<eda::Options>),
 }
 
 /// What both have.
