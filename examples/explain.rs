@@ -4,30 +4,37 @@
 //!     cargo run --example explain -- examples/manifests/held.yaml --now 2026-11-23T09:00:00Z
 //!     cargo run --example explain -- vm.yaml --records ComputeInstance.tenant.vm.json --json
 //!
+//!     cargo run --example explain -- vm.yaml --target west --backend mine=cancel,find
+//!
 //! Reads an object and decides as the engine does, with the same function; asks no backend, and changes
-//! nothing. The records are those of `status.jobs`, as `provider-kube` keeps them, or those of a file of
-//! `FileStore`.
+//! nothing. The records are those of `status.jobs`, and the annotations are read, as `provider-kube` does
+//! it; or the records are those of a file of `FileStore`. What the object does not say (what its providers
+//! can do) is said by flags, and printed as `assumed`.
+//!
+//! A controller that has just started decides so. One that has been running also knows when it asked last:
+//! where `ask` or `look for` is next at once, that one waits for its interval.
 
+#[path = "explain/backends.rs"]
+mod backends;
 mod support;
+#[path = "explain/text.rs"]
+mod text;
 
-use std::collections::BTreeSet;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use clap::{Parser, ValueEnum};
+use backends::{Backends, Told};
+use clap::Parser;
 use jiff::Timestamp;
-use provider_aap::{AapConfig, AapProvider, Auth};
+use kube::api::DynamicObject;
 use provider_core::lifecycle::{
-    Desired, Explanation, Lifecycle, MemoryStore, Policy, PolicyConfig, ProviderRegistry,
+    Desired, Explanation, Lifecycle, MemoryStore, Mode, Policy, PolicyConfig,
 };
-use provider_core::{
-    Clock, ConfigVersion, JobRecord, ManualClock, Provider, Resource, SystemClock,
-};
-use provider_eda::{EdaConfig, EdaProvider, Endpoints, RulebookWebhook};
-use serde::Deserialize;
+use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, Resource, SystemClock};
+use provider_kube::Annotations;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use support::Failure;
 
@@ -39,18 +46,32 @@ struct Flags {
     /// A file of `FileStore` with the records, where the object's status has none.
     #[arg(long, value_name = "FILE")]
     records: Option<PathBuf>,
-    /// The provider of the next launch; that of the newest record, unless it is given.
+    /// Which of several backends of the object it is about.
+    #[arg(long, value_name = "NAME")]
+    target: Option<String>,
+    /// Records without a target belong to this one, as the controller has it (`Desired::for_target`).
+    #[arg(long, requires = "target")]
+    absorbs_untagged: bool,
+    /// The provider of the next launch, which also owns records that name none; that of the newest
+    /// record, or `aap`, unless it is given.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// What such providers can do, where their name does not tell.
-    #[arg(long)]
-    backend: Option<Kind>,
+    /// What a provider can do: aap, eda, eda-tracked, missing (the controller has no such provider),
+    /// none, or some of cancel, find, assume-sent, failure-releases. `aap` and `eda` are known.
+    #[arg(long = "backend", value_name = "NAME=WORD,…", value_parser = Told::parse)]
+    backends: Vec<Told>,
     /// The configuration version that is wanted; that of the status, or of the spec.
     #[arg(long, value_name = "VERSION")]
     config_version: Option<String>,
     /// The policy, YAML or JSON, as the controller reads it.
     #[arg(long, value_name = "FILE")]
     policy: Option<PathBuf>,
+    /// The annotation that pauses an object, where the controller has another name for it.
+    #[arg(long, value_name = "NAME")]
+    mode_annotation: Option<String>,
+    /// The annotation that asks for a retry, likewise.
+    #[arg(long, value_name = "NAME")]
+    retry_annotation: Option<String>,
     /// When to decide; now, unless it is given.
     #[arg(long, value_name = "TIMESTAMP")]
     now: Option<Timestamp>,
@@ -59,10 +80,27 @@ struct Flags {
     json: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kind {
-    Aap,
-    Eda,
+/// What the decision rests on beside the records.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Assumed {
+    version: ConfigVersion,
+    provider: String,
+    target: Option<String>,
+    mode: &'static str,
+    retry_request: Option<String>,
+    /// What each provider can do, in words.
+    backends: BTreeMap<String, String>,
+    /// What a person should know about the object itself.
+    notes: Vec<String>,
+}
+
+/// For machines.
+#[derive(Serialize)]
+struct Everything<'a> {
+    #[serde(flatten)]
+    explained: &'a Explanation,
+    assumed: &'a Assumed,
 }
 
 /// What `FileStore` writes.
@@ -71,7 +109,7 @@ struct StoredRecords {
     records: Vec<JobRecord>,
 }
 
-fn text(file: &std::path::Path) -> Result<String, Failure> {
+fn read(file: &std::path::Path) -> Result<String, Failure> {
     if file.as_os_str() == "-" {
         let mut text = String::new();
         std::io::stdin().read_to_string(&mut text)?;
@@ -87,7 +125,7 @@ impl Flags {
             Some("-") | None => "standard input".to_owned(),
             Some(name) => name.to_owned(),
         };
-        let text = text(&self.object)?;
+        let text = read(&self.object)?;
         let value: Value = serde_norway::from_str(&text)
             .map_err(|error| format!("{shown} is neither YAML nor JSON: {error}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("List") {
@@ -100,7 +138,7 @@ impl Flags {
 
     fn records(&self, object: &Resource) -> Result<Vec<JobRecord>, Failure> {
         if let Some(file) = &self.records {
-            let stored: StoredRecords = serde_json::from_str(&text(file)?)
+            let stored: StoredRecords = serde_json::from_str(&read(file)?)
                 .map_err(|error| format!("{} holds no records: {error}", file.display()))?;
             return Ok(stored.records);
         }
@@ -124,30 +162,59 @@ impl Flags {
         }
     }
 
-    /// A provider of this name, to know what it can do. It is asked nothing.
-    fn backend(&self, name: &str) -> Result<Arc<dyn Provider>, Failure> {
-        let by_name = if name.contains("eda") {
-            Kind::Eda
-        } else {
-            Kind::Aap
+    /// The object's targets must be told apart: each has a history of its own.
+    fn target(&self, records: &[JobRecord]) -> Result<Option<&str>, Failure> {
+        let targets: BTreeSet<&str> = records.iter().filter_map(|r| r.target.as_deref()).collect();
+        let targets: Vec<&str> = targets.into_iter().collect();
+        match &self.target {
+            Some(target) => Ok(Some(target)),
+            None if targets.is_empty() => Ok(None),
+            None => Err(format!(
+                "the object has several histories: name one with --target ({})",
+                targets.join(", ")
+            )
+            .into()),
+        }
+    }
+
+    /// What is wanted, with what the annotations say, as the controller reads it.
+    fn desired(&self, object: &Resource, records: &[JobRecord]) -> Result<Wanted, Failure> {
+        let target = self.target(records)?;
+        let mut desired = Desired::new(self.version(object), "aap");
+        if let Some(target) = target {
+            desired = desired.for_target(target, self.absorbs_untagged);
+        }
+        let mut mine = records.iter().rev().filter(|record| desired.owns(record));
+        let newest = mine.find_map(|record| record.provider.clone());
+        if let Some(provider) = self.provider.clone().or(newest) {
+            desired.provider = provider;
+        }
+        let names = Annotations::default();
+        let names = Annotations {
+            mode: self.mode_annotation.clone().unwrap_or(names.mode),
+            retry: self.retry_annotation.clone().unwrap_or(names.retry),
         };
-        Ok(match self.backend.unwrap_or(by_name) {
-            Kind::Aap => {
-                let mut config = AapConfig::new("http://localhost", Auth::token("none"));
-                name.clone_into(&mut config.name);
-                Arc::new(AapProvider::new(config)?)
-            }
-            Kind::Eda => {
-                let nowhere = Endpoints::new("http://localhost/create", "http://localhost/delete");
-                let config = EdaConfig::new(RulebookWebhook::new(nowhere)).with_name(name);
-                Arc::new(EdaProvider::new(config)?)
-            }
+        let view: DynamicObject = serde_json::from_value(Value::Object(object.object().clone()))
+            .map_err(|error| format!("the object's metadata cannot be read: {error}"))?;
+        let (desired, wrong) = names.applied_to(&desired, &view);
+        let seen = view.data.pointer("/status/observedGeneration");
+        let stale = seen
+            .and_then(Value::as_i64)
+            .filter(|seen| view.metadata.generation.is_some_and(|now| now > *seen))
+            .map(|seen| {
+                format!(
+                    "the controller has not yet looked at the newest spec: its status is about generation {seen}"
+                )
+            });
+        Ok(Wanted {
+            desired,
+            notes: wrong.into_iter().chain(stale).collect(),
         })
     }
 
     fn policy(&self) -> Result<Policy, Failure> {
         let config = match &self.policy {
-            Some(file) => serde_norway::from_str(&text(file)?)
+            Some(file) => serde_norway::from_str(&read(file)?)
                 .map_err(|error| format!("{} is no policy: {error}", file.display()))?,
             None => PolicyConfig::default(),
         };
@@ -157,108 +224,50 @@ impl Flags {
     async fn run(&self) -> Result<(), Failure> {
         let object = self.object()?;
         let records = self.records(&object)?;
-        let newest = records
-            .iter()
-            .rev()
-            .find_map(|record| record.provider.clone());
-        let wanted = self.provider.clone().or(newest);
-        let wanted = wanted.unwrap_or_else(|| "aap".to_owned());
-        let mut names: BTreeSet<String> = records
-            .iter()
-            .filter_map(|record| record.provider.clone())
-            .collect();
-        names.insert(wanted.clone());
-        let mut registry = ProviderRegistry::new();
-        for name in &names {
-            registry = registry.with(self.backend(name)?)?;
-        }
+        let Wanted { desired, notes } = self.desired(&object, &records)?;
+        let backends = Backends::new(&self.backends)?;
+        let (registry, backends) = backends.registry(&records, &desired)?;
         let store = MemoryStore::new();
         store.overwrite(object.key(), records);
-        let desired = Desired::new(self.version(&object), &wanted);
         let now = self.now.unwrap_or_else(|| SystemClock.now());
         let explained = Lifecycle::new(self.policy()?)
             .explain(&registry, &store, &object, &desired, &ManualClock::new(now))
             .await?;
+        let assumed = Assumed {
+            version: desired.version,
+            provider: desired.provider,
+            target: desired.target,
+            mode: mode(desired.mode),
+            retry_request: desired.retry_request,
+            backends,
+            notes,
+        };
         if self.json {
-            support::print(&serde_json::to_string_pretty(&explained)?);
+            let everything = Everything {
+                explained: &explained,
+                assumed: &assumed,
+            };
+            support::print(&serde_json::to_string_pretty(&everything)?);
         } else {
-            support::print(&table(&explained, now));
+            support::print(&text::of(&explained, &assumed, now));
         }
         Ok(())
     }
 }
 
-/// How long ago, or how long from now.
-fn ago(at: Timestamp, now: Timestamp) -> String {
-    let seconds = now.duration_since(at).as_secs();
-    let (count, unit) = match seconds.abs() {
-        0..120 => (seconds.abs(), "s"),
-        120..7_200 => (seconds.abs() / 60, "min"),
-        7_200..172_800 => (seconds.abs() / 3_600, "h"),
-        _ => (seconds.abs() / 86_400, "d"),
-    };
-    match seconds >= 0 {
-        true => format!("{count} {unit} ago"),
-        false => format!("in {count} {unit}"),
-    }
+/// What is wanted, and what a person should know about it.
+struct Wanted {
+    desired: Desired,
+    notes: Vec<String>,
 }
 
-fn table(explained: &Explanation, now: Timestamp) -> String {
-    let mut rows = vec![["attempt", "type", "state", "since", "job", "why"].map(str::to_owned)];
-    for evidence in explained.attempts.iter().rev() {
-        let alive = if evidence.live { " (may be live)" } else { "" };
-        let why = [
-            evidence.reason.as_deref().unwrap_or_default(),
-            &evidence.message,
-        ];
-        rows.push([
-            evidence.attempt.to_string(),
-            evidence.job_type.to_string(),
-            format!("{}{alive}", evidence.state),
-            evidence
-                .since
-                .map_or_else(|| "-".to_owned(), |at| ago(at, now)),
-            evidence.job.clone().unwrap_or_else(|| "-".to_owned()),
-            why.into_iter()
-                .filter(|part| !part.is_empty())
-                .collect::<Vec<_>>()
-                .join(": "),
-        ]);
+fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Managed => "managed",
+        Mode::Paused => "paused",
+        Mode::Manual => "manual",
+        Mode::Unmanaged => "unmanaged",
     }
-    let width = |column: usize| {
-        let cells = rows.iter().filter_map(|row| row.get(column));
-        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-    };
-    let widths: Vec<usize> = (0..6).map(width).collect();
-    let mut text = format!("{}\n\n", explained.object);
-    if explained.attempts.is_empty() {
-        text.push_str("no attempts yet\n");
-    } else {
-        for row in &rows {
-            let cells = row.iter().zip(&widths);
-            let line: Vec<String> = cells
-                .map(|(cell, width)| format!("{cell:<width$}"))
-                .collect();
-            let _ = writeln!(text, "{}", line.join("  ").trim_end());
-        }
-    }
-    let _ = writeln!(text, "\nnext:     {}", explained.next);
-    let _ = writeln!(text, "because:  {}", explained.because);
-    if !explained.advice.is_empty() {
-        let _ = writeln!(text, "advice:   {}", explained.advice);
-    }
-    if explained.escalated {
-        let _ = writeln!(
-            text,
-            "notice:   this takes longer than the policy's escalateAfter"
-        );
-    }
-    let _ = match explained.wake_at {
-        Some(at) if at <= now => write!(text, "wake-up:  now"),
-        Some(at) => write!(text, "wake-up:  {} ({at})", ago(at, now)),
-        None => write!(text, "wake-up:  when the object changes"),
-    };
-    text
 }
 
 #[tokio::main(flavor = "current_thread")]

@@ -9,14 +9,20 @@ die() { echo "check-publish: $*" >&2; exit 1; }
 crates=(provider-core provider-aap provider-eda provider-kube provider-testkit)
 if [ "${1:-}" != "--bless" ]; then
     packages=()
-    for crate in "${crates[@]}"; do packages+=(-p "$crate"); done
+    for crate in "${crates[@]}"; do
+        packages+=(-p "$crate")
+        files="$(cargo package --list --allow-dirty --quiet -p "$crate")"
+        for file in LICENSE README.md; do
+            grep -qx "$file" <<<"$files" || die "the package of $crate has no $file"
+        done
+    done
     # Together, because they depend on one another.
     cargo publish --dry-run --allow-dirty --quiet "${packages[@]}" || die "a crate cannot be published"
     echo "ok: ${crates[*]} can be packed, and built from their packages"
 fi
 
 command -v cargo-public-api >/dev/null || {
-    echo "cargo-public-api is not installed: the public API was NOT CHECKED (cargo install cargo-public-api)"
+    echo "cargo-public-api is not installed: the public API was NOT CHECKED (cargo install cargo-public-api --locked)"
     exit 0
 }
 for crate in "${crates[@]}"; do

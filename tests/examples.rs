@@ -476,42 +476,187 @@ fn every_example_is_in_the_readme() {
     }
 }
 
+/// The name of the golden text, the object, and flags.
+const EXPLAINED: [(&str, &str, &[&str]); 20] = [
+    ("empty", "empty", &[]),
+    ("finished", "finished", &[]),
+    ("running", "running", &[]),
+    ("held", "held", &[]),
+    ("ambiguous", "ambiguous", &[]),
+    ("deleting", "deleting", &[]),
+    ("legacy", "legacy", &[]),
+    // What people say by annotations.
+    ("paused", "paused", &[]),
+    ("misspelt", "misspelt", &[]),
+    ("retried", "retried", &[]),
+    // Wake-ups at a time, and what a policy changes about them.
+    ("backing-off", "backing-off", &[]),
+    (
+        "backing-off.patient",
+        "backing-off",
+        &["--policy", "patient.policy.yaml"],
+    ),
+    ("escalated", "escalated", &[]),
+    (
+        "escalated.patient",
+        "escalated",
+        &["--policy", "patient.policy.yaml"],
+    ),
+    // Histories of their own.
+    (
+        "targets.west",
+        "targets",
+        &["--target", "west", "--backend", "awx-west=aap"],
+    ),
+    (
+        "targets.east",
+        "targets",
+        &["--target", "east", "--absorbs-untagged"],
+    ),
+    (
+        "empty.records",
+        "empty",
+        &["--records", "stored.records.json"],
+    ),
+    // What a provider can do decides, not its name.
+    (
+        "stranger.finds",
+        "stranger",
+        &["--backend", "mine=cancel,find"],
+    ),
+    ("stranger.holds", "stranger", &["--backend", "mine=none"]),
+    ("running.missing", "running", &["--backend", "aap=missing"]),
+];
+
+fn explain(flags: &[&str]) -> Command {
+    let mut command = example("explain");
+    let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/explain");
+    command
+        .current_dir(cases)
+        .args(["--now", "2026-11-23T09:00:00Z"])
+        .args(flags);
+    command
+}
+
 #[test]
 fn explain_says_what_is_next_and_why() {
     let cases = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/explain");
-    for case in [
-        "empty",
-        "finished",
-        "running",
-        "held",
-        "ambiguous",
-        "deleting",
-    ] {
-        let file = cases.join(format!("{case}.yaml"));
-        let object = file.to_str().unwrap();
-        let now = ["--now", "2026-11-23T09:00:00Z"];
-        let output = run("explain", &[&[object][..], &now].concat());
-        let golden = std::fs::read_to_string(cases.join(format!("{case}.txt"))).unwrap();
-        assert_eq!(String::from_utf8_lossy(&output.stdout), golden, "{case}");
-        // The same from standard input, for machines.
-        let output = example("explain")
-            .args(["--json"])
-            .args(now)
-            .stdin(std::fs::File::open(&file).unwrap())
-            .output()
-            .unwrap();
-        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
-        let next = json.get("next").and_then(Value::as_str).unwrap();
-        assert!(
-            golden.contains(&format!("next:     {next}\n")),
-            "{case}: {json}"
+    for (name, object, flags) in EXPLAINED {
+        let file = format!("{object}.yaml");
+        let output = explain(flags).arg(&file).output().unwrap();
+        let golden = std::fs::read_to_string(cases.join(format!("{name}.txt"))).unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(&output.stdout),
+            golden,
+            "{name}: {}",
+            String::from_utf8_lossy(&output.stderr)
         );
+        // The same from standard input, for machines.
+        let object = std::fs::File::open(cases.join(&file)).unwrap();
+        let output = explain(flags).arg("--json").stdin(object).output().unwrap();
+        let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let text = |member: &str| json.get(member).and_then(Value::as_str);
+        for (label, member) in [("next:    ", "next"), ("because: ", "because")] {
+            let line = format!("\n{label} {}\n", text(member).unwrap());
+            assert!(golden.contains(&line), "{name}: {json}");
+        }
+        let wake = golden.split("\nwake-up:  ").nth(1).unwrap();
+        let wake = wake.split('\n').next().unwrap();
+        match text("wakeAt") {
+            None => assert_eq!(wake, "when the object changes", "{name}"),
+            Some("2026-11-23T09:00:00Z") => assert_eq!(wake, "now", "{name}"),
+            Some(at) => assert!(wake.ends_with(&format!("({at})")), "{name}: {at}"),
+        }
+        // A row an attempt: the table has the newest last, JSON has it first.
+        let attempts = json.get("attempts").and_then(Value::as_array).unwrap();
+        let numbers = attempts
+            .iter()
+            .map(|attempt| attempt.get("attempt").unwrap().to_string());
+        let rows = golden
+            .lines()
+            .filter(|line| line.starts_with(|c: char| c.is_ascii_digit()));
+        let rows = rows.map(|line| line.split(' ').next().unwrap().to_owned());
+        assert!(rows.rev().eq(numbers), "{name}: {json}");
     }
-    for (file, said) in [("nowhere.yaml", "cannot read"), ("empty.txt", "YAML")] {
-        let file = cases.join(file);
-        let text = complaint(&run("explain", &[file.to_str().unwrap()]));
+}
+
+#[test]
+fn explain_gives_machines_the_evidence_too() {
+    let output = explain(&["--json", "escalated.yaml"]).output().unwrap();
+    let json: Value = serde_json::from_slice(&output.stdout).unwrap();
+    for (pointer, expected) in [
+        ("/escalated", Value::from(true)),
+        ("/wakeAt", "2026-11-23T09:12:00Z".into()),
+        ("/attempts/0/attempt", 2.into()),
+        ("/attempts/0/type", "deprovision".into()),
+        ("/attempts/0/state", "Failed".into()),
+        ("/attempts/0/since", "2026-11-23T08:50:00Z".into()),
+        ("/attempts/0/job", "aap job/18".into()),
+        ("/attempts/0/live", false.into()),
+        ("/attempts/0/message", "volume is busy".into()),
+        ("/attempts/1/state", "Succeeded".into()),
+        ("/assumed/version", "v1".into()),
+        ("/assumed/provider", "aap".into()),
+        ("/assumed/mode", "managed".into()),
+    ] {
+        assert_eq!(json.pointer(pointer), Some(&expected), "{pointer}: {json}");
+    }
+}
+
+/// Annotations may have other names; then the usual ones say nothing.
+#[test]
+fn explain_reads_the_annotations_that_the_controller_reads() {
+    let next = |flags: &[&str]| {
+        let output = explain(flags).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.split("\nnext:     ")
+            .nth(1)
+            .unwrap()
+            .lines()
+            .next()
+            .unwrap()
+            .to_owned()
+    };
+    let launch = "record the intent of attempt 1, then launch it";
+    assert_eq!(
+        next(&["paused.yaml", "--mode-annotation", "example.com/mode"]),
+        launch
+    );
+    let held = next(&["retried.yaml", "--retry-annotation", "example.com/again"]);
+    assert!(held.starts_with("hold: "), "{held}");
+    let again = next(&["held.yaml", "--retry-annotation", "osac.openshift.io/retry"]);
+    assert!(again.starts_with("hold: "), "{again}");
+}
+
+#[test]
+fn explain_refuses_to_guess() {
+    for (flags, said) in [
+        (&["nowhere.yaml"][..], "cannot read"),
+        (&["empty.txt"], "YAML"),
+        (&["targets.yaml"], "--target (east, west)"),
+        (&["targets.yaml", "--target", "west"], "--backend awx-west="),
+        (&["stranger.yaml"], "--backend mine="),
+        (
+            &["empty.yaml", "--provider", "eda-of-somebody"],
+            "--backend eda-of-somebody=",
+        ),
+        (&["empty.yaml", "--policy", "empty.yaml"], "is no policy"),
+        (
+            &["empty.yaml", "--records", "patient.policy.yaml"],
+            "holds no records",
+        ),
+    ] {
+        let text = complaint(&explain(flags).output().unwrap());
         assert!(text.contains(said), "{text}");
     }
+    // A word that is none is refused by the flags themselves.
+    let output = explain(&["empty.yaml", "--backend", "mine=everything"])
+        .output()
+        .unwrap();
+    assert!(
+        String::from_utf8_lossy(&output.stderr).contains("eda-tracked"),
+        "{output:?}"
+    );
 }
 
 /// Few jobs and short intervals: that every way sees every end as it was. What it costs is for release

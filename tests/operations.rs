@@ -16,7 +16,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_reason_event_and_metric_is_explained() {
+fn every_reason_and_event_is_explained() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
     let mut seen = BTreeSet::new();
@@ -68,15 +68,87 @@ fn every_reason_event_and_metric_is_explained() {
         .filter(|word| !guide.contains(&format!("`{word}`")))
         .collect();
     assert!(missing.is_empty(), "not explained: {missing:?}");
-    for metric in [
-        "provider_breaker_open",
-        "provider_orphans_total",
-        "provider_conflicts_total",
-    ] {
-        assert!(guide.contains(metric), "{metric}");
-        assert!(
-            read("crates/provider-core/docs/METRICS.md").contains(metric),
-            "{metric}"
-        );
+}
+
+/// The names in the source's calls of the `metrics` facade.
+fn metrics(directory: &Path, names: &mut BTreeSet<String>) {
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            metrics(&path, names);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            for call in ["counter!(", "gauge!(", "histogram!("] {
+                let arguments = text.split(call).skip(1);
+                let first = arguments.filter_map(|rest| rest.trim_start().strip_prefix('"'));
+                names.extend(first.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned())));
+            }
+        }
+    }
+}
+
+#[test]
+fn every_metric_is_explained() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let mut names = BTreeSet::new();
+    for entry in std::fs::read_dir(root.join("crates")).unwrap() {
+        metrics(&entry.unwrap().path().join("src"), &mut names);
+    }
+    assert!(names.len() >= 10, "{names:?}");
+    for file in ["docs/OPERATIONS.md", "crates/provider-core/docs/METRICS.md"] {
+        let text = read(file);
+        let missing: Vec<&String> = names
+            .iter()
+            .filter(|name| !text.contains(&format!("`{name}`")))
+            .collect();
+        assert!(missing.is_empty(), "not in {file}: {missing:?}");
+        // What is explained is there.
+        let named = text.split('`').filter(|word| word.starts_with("provider_"));
+        let named = named.map(|word| word.split('{').next().unwrap_or(word));
+        for name in named {
+            assert!(
+                names.contains(name),
+                "{file} explains {name}, which is no metric"
+            );
+        }
+    }
+}
+
+/// Each says what is seen, what it means, what to look at with which command, and what to do.
+#[test]
+fn the_five_symptoms_are_explained_from_what_is_seen_to_what_to_do() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let guide = std::fs::read_to_string(root.join("docs/OPERATIONS.md")).unwrap();
+    let part = guide.split_once("## The five symptoms\n").unwrap().1;
+    let part = part.split("\n## ").next().unwrap();
+    let symptoms: Vec<(&str, &str)> = part
+        .split("\n### ")
+        .skip(1)
+        .filter_map(|section| section.split_once('\n'))
+        .collect();
+    let names: Vec<&str> = symptoms.iter().map(|(name, _)| *name).collect();
+    let expected = [
+        "Stuck pending",
+        "Held",
+        "Ambiguous",
+        "Orphan",
+        "Breaker open",
+    ];
+    assert_eq!(names, expected);
+    for (name, text) in symptoms {
+        let mut rest = text;
+        for step in [
+            "**You see:** ",
+            "**It means:** ",
+            "**Look at:** ",
+            "```sh\n",
+            "**Do:** ",
+        ] {
+            let (_, after) = rest.split_once(step).unwrap_or_else(|| {
+                unreachable!("{name} lacks {step:?}, or has it in another order")
+            });
+            rest = after;
+        }
     }
 }

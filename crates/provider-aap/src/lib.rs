@@ -64,7 +64,7 @@ pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
 pub use status::map_status;
 
-/// The README's program.
+/// The program in this crate's README compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../../README.md")]
+#[doc = include_str!("../README.md")]
 struct Readme;

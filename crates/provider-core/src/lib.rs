@@ -71,3 +71,8 @@ pub use result::{CancelResult, DeprovisionResult, JobStatus, ProvisionResult};
 pub use secrecy::SecretString;
 pub use state::{JobState, JobType};
 pub use version::ConfigVersion;
+
+/// The program in this crate's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -68,3 +68,8 @@ pub use tracking::{AuditTracking, Tracking};
 pub use transport::{
     Algorithm, Encoding, EventStream, Hmac, RulebookWebhook, StreamAuth, Transport, TransportKind,
 };
+
+/// The program in this crate's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

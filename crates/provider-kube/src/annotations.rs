@@ -25,9 +25,11 @@ impl Default for Annotations {
 }
 
 impl Annotations {
-    /// The desired state, with what the annotations of the object say. `Err` is a mode that is none,
-    /// with which the object is paused.
-    pub(crate) fn applied_to<K: ResourceExt>(
+    /// The desired state, with what the annotations of the object say; beside it, what is wrong with
+    /// the mode, where it is none and the object is paused therefore. [`Provisioner`](crate::Provisioner)
+    /// does this itself.
+    #[must_use]
+    pub fn applied_to<K: ResourceExt>(
         &self,
         desired: &Desired,
         object: &K,

@@ -75,3 +75,8 @@ pub use error::Error;
 pub use object::resource_of;
 pub use provisioner::{Provisioner, RequestCounts};
 pub use status::ProvisioningStatus;
+
+/// The program in this crate's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

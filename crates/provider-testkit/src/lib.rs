@@ -18,3 +18,8 @@ mod file_store;
 
 pub use fake::{CallRecord, FakeJob, FakeProvider, Function, Trouble};
 pub use file_store::FileStore;
+
+/// The program in this crate's README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,5 +1,6 @@
 //! `provider-sim aap`.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +13,25 @@ use provider_testkit::aap::{
 
 use crate::{Common, Failure, stopped};
 
+/// Where AWX itself listens inside of its pod.
+const PORT: u16 = 8052;
+
+const EXAMPLES: &str = "\
+Examples:
+  provider-sim aap --template osac-create-compute-instance --template osac-delete-compute-instance
+  provider-sim aap --template work@Default --workflow chain --layout gateway --token t0ken
+  provider-sim aap --templates-file templates.yaml --listen 127.0.0.1:0 --journal jobs.jsonl
+
+A file of templates:
+  - {name: work, plan: {queue: 0, run: 500}}
+  - {name: picky, ask_variables: false, organization: Lab}
+  - {name: chain, kind: workflow, required: [vlan]}   # a survey with a question
+
+Controls, below URL/_sim/: journal, counts, faults, weather, templates, plans, jobs/ID/end,
+  jobs/ID/cancel, jobs/ID/reap, jobs/ID/purge; docs/SIMULATORS.md of provider-testkit explains them.";
+
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Options {
     #[command(flatten)]
     common: Common,
@@ -86,6 +105,10 @@ fn world(options: &Options) -> Result<World, Failure> {
 }
 
 impl Options {
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.common.listen(PORT)
+    }
+
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let common = &self.common;
         let mut script: Script = common.script()?;
@@ -95,23 +118,30 @@ impl Options {
                 max_run_ms: self.run_ms,
                 ..Weather::stormy(seed)
             };
-            script.weather.get_or_insert_with(storm).seed = seed;
+            match &mut script.weather {
+                Some(weather) => weather.seed = seed,
+                // A script without weather says all that is to go wrong.
+                None if common.faults.is_some() => {}
+                None => script.weather = Some(storm()),
+            }
         }
         let world = world(&self)?;
         if common.is_checked() {
             return Ok(());
         }
         let journal = common.journal()?;
-        let sim = AapSim::start_at(world, Arc::new(SystemClock), common.listen).await;
-        let sim = sim.map_err(|error| common.cannot_listen(&error))?;
+        let listen = self.listen();
+        let sim = AapSim::start_at(world, Arc::new(SystemClock), listen).await;
+        let sim = sim.map_err(|error| Common::cannot_listen(listen, &error))?;
         let seed = script.weather.as_ref().map(|weather| weather.seed);
         sim.play(script);
+        let stopped = stopped();
         Common::serves(&sim.url(), &sim.url(), seed);
         let Some(journal) = journal else {
-            stopped().await;
+            stopped.await;
             return Ok(());
         };
-        let followed = journal.follow(|| sim.journal_changes()).await;
+        let followed = journal.follow(|| sim.journal_changes(), stopped).await;
         followed.map_err(|error| Failure::io(format!("cannot write the journal: {error}")))
     }
 }

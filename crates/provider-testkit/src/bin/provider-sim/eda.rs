@@ -1,5 +1,6 @@
 //! `provider-sim eda`.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -10,17 +11,43 @@ use provider_testkit::eda::{
 
 use crate::{Common, Failure, stopped};
 
+/// Where rulebooks usually open their webhook.
+const PORT: u16 = 5000;
+
+const EXAMPLES: &str = "\
+Examples:
+  provider-sim eda                                          # the webhook of a rulebook, open to all
+  provider-sim eda --token s3cret --journal events.jsonl
+  provider-sim eda webhook --hmac-secret s3cret --hmac-prefix sha256=
+  provider-sim eda stream --basic me:s3cret --faults faults.yaml
+  provider-sim eda stream --token s3cret --seed 7           # every kind of trouble, the same again
+
+A fault script:
+  faults:
+    - {fault: {status_after: 504}}       # the first event: taken, and a gateway gave up
+    - {fault: lose, after: 2, times: 3}
+  weather: {seed: 7, lost_answers: 10, refusals: 10, hangs: 1}
+
+Controls, below ROOT/_sim/: journal, counts, faults, weather, work_off; docs/SIMULATORS.md of
+  provider-testkit explains them.";
+
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 pub(crate) struct Options {
     #[command(subcommand)]
-    way: Way,
+    way: Option<Way>,
+    /// A webhook, where neither is named.
+    #[command(flatten)]
+    settings: Settings,
 }
 
 #[derive(Debug, Subcommand)]
 enum Way {
     /// The webhook that a rulebook opens: POST to any path.
+    #[command(after_help = EXAMPLES)]
     Webhook(Settings),
     /// An event stream of the EDA server: POST to the path in the printed URL.
+    #[command(after_help = EXAMPLES)]
     Stream(Settings),
 }
 
@@ -51,6 +78,10 @@ struct Settings {
     /// USER:PASSWORD of basic authentication; event streams alone.
     #[arg(long, value_name = "USER:PASSWORD", conflicts_with_all = ["token", "hmac_secret"])]
     basic: Option<String>,
+    /// How many events wait until the senders of further ones have to; webhooks alone. See the control
+    /// work_off.
+    #[arg(long, value_name = "N")]
+    queue: Option<usize>,
 }
 
 impl Settings {
@@ -73,6 +104,7 @@ impl Settings {
             ));
         }
         let mut webhook = Webhook::new();
+        webhook.queue = self.queue;
         if let Some(token) = &self.token {
             webhook = webhook.with_token(token);
         }
@@ -83,6 +115,11 @@ impl Settings {
     }
 
     fn stream(&self) -> Result<World, Failure> {
+        if self.queue.is_some() {
+            return Err(Failure::usage(
+                "an event stream never fills up; --queue is for a rulebook's webhook".to_owned(),
+            ));
+        }
         let credential = match (&self.token, self.hmac(), &self.basic) {
             (Some(token), ..) => return Ok(Stream::token(token).into()),
             (None, Some(hmac), _) => StreamCredential::Hmac(hmac),
@@ -102,26 +139,43 @@ impl Settings {
 }
 
 impl Options {
+    /// What was said, and whether it is of an event stream.
+    fn settings(&self) -> (&Settings, bool) {
+        match &self.way {
+            None => (&self.settings, false),
+            Some(Way::Webhook(settings)) => (settings, false),
+            Some(Way::Stream(settings)) => (settings, true),
+        }
+    }
+
+    pub(crate) fn listen(&self) -> SocketAddr {
+        self.settings().0.common.listen(PORT)
+    }
+
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let (world, settings, is_stream) = match &self.way {
-            Way::Webhook(settings) => (settings.webhook()?, settings, false),
-            Way::Stream(settings) => (settings.stream()?, settings, true),
+        let (settings, is_stream) = self.settings();
+        let world = match is_stream {
+            true => settings.stream()?,
+            false => settings.webhook()?,
         };
         let common = &settings.common;
         let mut script: Script = common.script()?;
         if let Some(seed) = common.seed {
-            script
-                .weather
-                .get_or_insert_with(|| Weather::stormy(seed))
-                .seed = seed;
+            match &mut script.weather {
+                Some(weather) => weather.seed = seed,
+                // A script without weather says all that is to go wrong.
+                None if common.faults.is_some() => {}
+                None => script.weather = Some(Weather::stormy(seed)),
+            }
         }
         if common.is_checked() {
             return Ok(());
         }
         let journal = common.journal()?;
         let clock = Arc::new(SystemClock);
-        let sim = EdaSim::start_at(world, clock, common.listen, None).await;
-        let sim = sim.map_err(|error| common.cannot_listen(&error))?;
+        let listen = self.listen();
+        let sim = EdaSim::start_at(world, clock, listen, None).await;
+        let sim = sim.map_err(|error| Common::cannot_listen(listen, &error))?;
         let seed = script.weather.as_ref().map(|weather| weather.seed);
         sim.play(script);
         let url = if is_stream {
@@ -129,9 +183,10 @@ impl Options {
         } else {
             sim.url()
         };
+        let stopped = stopped();
         Common::serves(&url, &sim.url(), seed);
         let Some(journal) = journal else {
-            stopped().await;
+            stopped.await;
             return Ok(());
         };
         let mut last = 0;
@@ -140,7 +195,7 @@ impl Options {
             last = events.last().map_or(last, |event| event.id);
             events
         };
-        let followed = journal.follow(news).await;
+        let followed = journal.follow(news, stopped).await;
         followed.map_err(|error| Failure::io(format!("cannot write the journal: {error}")))
     }
 }

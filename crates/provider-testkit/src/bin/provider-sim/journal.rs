@@ -30,8 +30,8 @@ impl Journal {
     pub(crate) async fn follow<T: Serialize>(
         mut self,
         mut news: impl FnMut() -> Vec<T>,
+        stopped: impl Future<Output = ()>,
     ) -> io::Result<()> {
-        let stopped = super::stopped();
         tokio::pin!(stopped);
         loop {
             let last = tokio::select! {

@@ -24,7 +24,8 @@ const EXAMPLES: &str = "\
 Examples:
   provider-sim aap --template osac-create-compute-instance --run-ms 2000
   provider-sim aap --template work --listen 127.0.0.1:0 --faults faults.yaml --journal jobs.jsonl
-  provider-sim eda webhook --token s3cret --journal events.jsonl
+  provider-sim aap --template work --seed 7            # every kind of trouble, the same again
+  provider-sim eda --token s3cret --journal events.jsonl
   provider-sim eda stream --hmac-secret s3cret --faults faults.yaml
 
 A fault script:
@@ -37,7 +38,9 @@ A fault script:
 
 The first line on standard output is the URL, once it serves. SIGINT or SIGTERM ends it.
 Controls, for a test in another process: curl URL/_sim/journal, URL/_sim/counts,
-  curl -X POST URL/_sim/faults -d '{\"route\": \"launch\", \"fault\": \"drop_after\"}'";
+  curl -X POST URL/_sim/faults -d '{\"route\": \"launch\", \"fault\": \"drop_after\"}'
+
+`provider-sim aap --help` and `provider-sim eda --help` have more.";
 
 /// Stateful simulators of the controller API of AAP (AWX 24.6.1) and of the two ways into
 /// Event-Driven Ansible, with faults by script or by seed, and a journal of what really happened.
@@ -51,24 +54,26 @@ struct Options {
 #[derive(Debug, Subcommand)]
 enum What {
     /// A controller: templates, launches, jobs, cancels, lists, events, the websocket.
-    Aap(aap::Options),
+    Aap(Box<aap::Options>),
     /// A service that takes events.
-    Eda(eda::Options),
+    Eda(Box<eda::Options>),
 }
 
 /// What both have.
 #[derive(Debug, Args)]
 struct Common {
-    /// Address to listen on; port 0 takes a free one.
-    #[arg(long, default_value = "127.0.0.1:8052")]
-    listen: SocketAddr,
+    /// Address to listen on; unless it is given, 127.0.0.1:8052 for aap and 127.0.0.1:5000 for eda.
+    /// Port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Option<SocketAddr>,
     /// A fault script, YAML or JSON; see docs/SIMULATORS.md of provider-testkit.
     #[arg(long, value_name = "FILE")]
     faults: Option<PathBuf>,
     /// Reads the script, says whether it is one, and ends.
     #[arg(long, requires = "faults")]
     check: bool,
-    /// Where randomness starts, instead of the seed of the script; alone, it means every trouble.
+    /// Where randomness starts, instead of the seed of the script's weather; without --faults it means
+    /// every kind of trouble.
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Writes what really happened, a line of JSON each; an old file is replaced.
@@ -129,10 +134,15 @@ impl Common {
         self.journal.as_ref().map(open).transpose()
     }
 
-    fn cannot_listen(&self, error: &std::io::Error) -> Failure {
+    /// Where to listen: another port for each, so that both run side by side.
+    fn listen(&self, usual_port: u16) -> SocketAddr {
+        let usual = SocketAddr::from(([127, 0, 0, 1], usual_port));
+        self.listen.unwrap_or(usual)
+    }
+
+    fn cannot_listen(at: SocketAddr, error: &std::io::Error) -> Failure {
         Failure::io(format!(
-            "cannot listen on {}: {error}; --listen 127.0.0.1:0 takes a free port",
-            self.listen
+            "cannot listen on {at}: {error}; --listen 127.0.0.1:0 takes a free port"
         ))
     }
 
@@ -146,20 +156,28 @@ impl Common {
     }
 }
 
-/// Until somebody wants it to end.
-async fn stopped() {
+/// Done when somebody wants it to end; listens from the call on, so that a signal that follows the URL is
+/// not missed.
+fn stopped() -> impl Future<Output = ()> {
     #[cfg(unix)]
-    {
+    let terminated = {
         use tokio::signal::unix::{SignalKind, signal};
-        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+        (
+            signal(SignalKind::terminate()),
+            signal(SignalKind::interrupt()),
+        )
+    };
+    async move {
+        #[cfg(unix)]
+        if let (Ok(mut terminated), Ok(mut interrupted)) = terminated {
             tokio::select! {
-                _ = tokio::signal::ctrl_c() => {}
                 _ = terminated.recv() => {}
+                _ = interrupted.recv() => {}
             }
             return;
         }
+        let _ = tokio::signal::ctrl_c().await;
     }
-    let _ = tokio::signal::ctrl_c().await;
 }
 
 #[tokio::main]
@@ -173,6 +191,31 @@ async fn main() -> ExitCode {
         Err(Failure(code, text)) => {
             eprintln!("provider-sim: {text}");
             ExitCode::from(code)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+
+    use super::*;
+
+    #[test]
+    fn the_two_have_ports_of_their_own_and_a_flag_decides() {
+        let at = |arguments: &[&str]| {
+            let all = [&["provider-sim"], arguments].concat();
+            let address = match Options::try_parse_from(all).unwrap().what {
+                What::Aap(options) => options.listen(),
+                What::Eda(options) => options.listen(),
+            };
+            address.to_string()
+        };
+        assert_eq!(at(&["aap"]), "127.0.0.1:8052");
+        for eda in [&["eda"][..], &["eda", "webhook"], &["eda", "stream"]] {
+            assert_eq!(at(eda), "127.0.0.1:5000");
+            let given = [eda, &["--listen", "127.0.0.1:9"]].concat();
+            assert_eq!(at(&given), "127.0.0.1:9");
         }
     }
 }
