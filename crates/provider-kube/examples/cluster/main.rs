@@ -20,6 +20,7 @@ mod more;
 mod parts;
 mod proxy;
 mod rights;
+mod trials;
 mod world;
 
 use std::time::Instant;
@@ -62,12 +63,12 @@ async fn main() {
         parts::deletion_in_mid_provision,
         parts::annotations,
         parts::writers,
-        parts::replicas,
-        parts::broken_fence,
-        parts::restart,
-        parts::expired_watch,
-        parts::kills,
-        parts::thousand,
+        trials::replicas,
+        trials::broken_fence,
+        trials::restart,
+        trials::expired_watch,
+        trials::kills,
+        trials::thousand,
     );
     println!("ok: {}", rights::compare(&world.proxy.log));
     let refused = world.proxy.log.refused();
