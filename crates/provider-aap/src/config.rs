@@ -60,6 +60,10 @@ pub struct AapConfig {
     #[serde(default)]
     pub extra_vars: Map<String, Value>,
     /// Whether a failed job is looked into: one or two requests more when a job has failed.
+    ///
+    /// What a failed task says, and the last lines of the output, then stand in the object's status. Our
+    /// credentials are masked in them. Secret extra variables cannot be: they are not known any more when
+    /// the job has failed. Tasks that could print one need `no_log`, which is respected here.
     #[serde(default)]
     pub diagnose: bool,
     /// Times; all have defaults that suit a controller of usual size.

@@ -183,7 +183,10 @@ async fn answering(at: &str, query: &[(&str, &str)], body: Value) -> Mock {
     mock.respond_with(ResponseTemplate::new(200).set_body_json(body))
 }
 
-async fn controller(mocks: &[(&str, &[(&str, &str)], Value)]) -> (MockServer, AapProvider) {
+/// Where, with which query, and what is answered.
+type Answer<'a> = (&'a str, &'a [(&'a str, &'a str)], Value);
+
+async fn controller(mocks: &[Answer<'_>]) -> (MockServer, AapProvider) {
     let server = MockServer::start().await;
     let ping = answering("ping/", &[], json!({"version": "24.6.1"})).await;
     ping.mount(&server).await;

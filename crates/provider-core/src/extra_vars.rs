@@ -11,7 +11,8 @@ use crate::text;
 ///
 /// Secret ones go to the backend and nowhere else: `Debug` masks them. What the backend does
 /// with them is its own affair (AWX 24.6.1 stores extra variables of a job in clear, unless they
-/// answer a password question of a survey).
+/// answer a password question of a survey). A job that prints one has it in its output, and in the
+/// diagnosis of its failure where a provider gives one: use `no_log` there.
 #[derive(Clone, Default)]
 pub struct ExtraVars {
     plain: Map<String, Value>,

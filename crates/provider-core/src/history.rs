@@ -21,8 +21,7 @@ pub fn number(records: &mut [JobRecord]) {
 }
 
 /// Whether [`number`] has nothing to do.
-#[must_use]
-pub fn is_numbered(records: &[JobRecord]) -> bool {
+pub(crate) fn is_numbered(records: &[JobRecord]) -> bool {
     // Histories are short: comparing all pairs is cheaper than a set.
     let mut rest = records.iter().filter(|record| record.defect.is_none());
     std::iter::from_fn(|| rest.next().map(|record| (record, rest.clone()))).all(

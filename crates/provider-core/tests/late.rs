@@ -360,7 +360,7 @@ async fn astray(policy: Policy) -> Life {
 }
 
 #[tokio::test]
-async fn a_job_gone_astray_is_ended_and_not_repeated() {
+async fn d33_a_job_gone_astray_is_ended_and_not_repeated() {
     let mut life = astray(Policy::default()).await;
     life.fake.next_ending(JobState::Succeeded);
     let outcome = life
