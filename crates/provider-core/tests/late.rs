@@ -89,9 +89,17 @@ fn a_refusal_of_an_older_send_does_not_close_the_attempt() {
         ),
     ] {
         let (asked, there) = (sent(job_type, 1), sent(job_type, 2));
-        assert_eq!(seen(&[there.clone()], &asked, &old), [], "{old:?}");
+        assert_eq!(
+            seen(std::slice::from_ref(&there), &asked, &old),
+            [],
+            "{old:?}"
+        );
         // The answer to the newest send counts.
-        assert_ne!(seen(&[there.clone()], &there, &old), [], "{old:?}");
+        assert_ne!(
+            seen(std::slice::from_ref(&there), &there, &old),
+            [],
+            "{old:?}"
+        );
     }
 }
 
@@ -101,7 +109,7 @@ fn a_second_job_of_one_launch_is_put_on_record() {
     let mut there = sent(JobType::Provision, 2);
     there.set_job_ref(JobRef::new("fake", "job", "501"));
     there.state = JobState::Running;
-    let changed = seen(&[there.clone()], &asked, &launched("502"));
+    let changed = seen(std::slice::from_ref(&there), &asked, &launched("502"));
     let [second] = &changed[..] else {
         panic!("{changed:?}");
     };
@@ -165,7 +173,7 @@ fn the_survivor_of_a_double_launch_fails_like_any_other_job() {
         status("7", JobState::Running),
         status("8", JobState::Running),
     ]));
-    let changed = seen(&[unresolved.clone()], &unresolved, &found);
+    let changed = seen(std::slice::from_ref(&unresolved), &unresolved, &found);
     let survivor = changed.iter().find(|record| record.attempt == 2).unwrap();
     assert_eq!(survivor.job_id.as_deref(), Some("8"));
     let mut failed = status("8", JobState::Failed);
