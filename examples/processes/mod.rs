@@ -30,6 +30,7 @@ type Answer<T> = Result<T, ProviderError>;
 type Launched<T> = Result<T, TriggerError>;
 
 /// No question has an effect, and a launch that fails here has started nothing.
+#[expect(clippy::needless_pass_by_value, reason = "this way it fits map_err")]
 fn failed(error: io::Error) -> ProviderError {
     let text = format!("the directory of jobs: {}", error.kind());
     ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, text)

@@ -167,7 +167,7 @@ impl Wrong {
         match self.defect {
             "a_job_at_work_has_not_ended" if live && asked >= 3 => status.settled = true,
             "a_success_is_seen" if succeeded && at_first_sight && !cancelled => {
-                status.state = JobState::Failed
+                status.state = JobState::Failed;
             }
             "a_success_reports_its_version" if succeeded && at_first_sight => {
                 status.reconciled_version = None;
@@ -453,7 +453,7 @@ impl Provider for Wrong {
         if status.state == JobState::Succeeded {
             match self.defect {
                 "a_deprovision_is_seen_to_its_end" if self.memory().known.contains(&job.job.id) => {
-                    status.state = JobState::Failed
+                    status.state = JobState::Failed;
                 }
                 "a_deprovision_reports_no_version" => {
                     status.reconciled_version.clone_from(&job.config_version);
