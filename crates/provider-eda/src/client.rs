@@ -92,11 +92,11 @@ impl Client {
         self.answer(request).await
     }
 
-    /// Asks for the same place without an event: both transports answer 405 to that, after they
-    /// have looked at a token.
-    pub(crate) async fn probe(&self, url: &Url) -> Result<u16, ProviderError> {
+    /// Asks for the same place without an event: both transports answer 405 to that, a webhook after
+    /// it has looked at the token.
+    pub(crate) async fn probe(&self, url: &Url) -> Result<Answer, ProviderError> {
         let request = self.http.get(url.clone()).headers(self.headers.clone());
-        Ok(self.answer(request).await?.status)
+        self.answer(request).await
     }
 
     /// Reads a list of the EDA server's API: its status and its body.

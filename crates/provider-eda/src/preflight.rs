@@ -1,6 +1,6 @@
 //! The configuration, tried out without sending an event.
 
-use provider_core::{JobType, Preflight};
+use provider_core::{Effect, ErrorKind, JobType, Preflight, ProviderError};
 
 use crate::body::action;
 use crate::{EdaProvider, Transport, TransportKind};
@@ -64,49 +64,44 @@ impl EdaProvider {
         }
     }
 
-    /// Whether a GET leaves the credential untried: only a webhook looks at a token before the verb.
-    const fn needs_a_knock(&self) -> bool {
-        match &self.config.transport {
+    /// Whether the service is there and takes our credential.
+    async fn try_out(&self, url: &url::Url) -> Result<String, ProviderError> {
+        let transport = self.config.transport.kind();
+        let signs = match &self.config.transport {
             Transport::RulebookWebhook(webhook) => webhook.hmac.is_some(),
-            Transport::EventStream(_) => true,
+            Transport::EventStream(_) => false,
+        };
+        // A webhook that wants a signature answers 400 to a GET without one.
+        if !signs {
+            let answer = self.client.probe(url).await?;
+            match (transport, answer.status) {
+                (_, 405) => {}
+                (TransportKind::RulebookWebhook, 400 | 401) => answer.judge(transport, url)?,
+                (_, status) => {
+                    let text =
+                        format!("a GET was answered with {status}, and a {transport} says 405");
+                    let error = ProviderError::new(Effect::Rejected, ErrorKind::Protocol, text);
+                    return Err(
+                        error.with_advice("check the URL, and what is in front of the service")
+                    );
+                }
+            }
         }
+        if signs || transport == TransportKind::EventStream {
+            self.client.knock(url).await?;
+            return Ok(format!(
+                "the {transport} takes our credential (a body that is no event was sent)"
+            ));
+        }
+        Ok("the rulebook listens and takes our token, if it wants one".to_owned())
     }
 
     async fn check_url(&self, report: &mut Preflight, check: &str, url: &url::Url) {
-        let transport = self.config.transport.kind();
-        let status = match self.client.probe(url).await {
-            Ok(status) => status,
+        match self.try_out(url).await {
+            Ok(text) => report.ok(check, &text),
             Err(error) => return report.error(check, error.message(), error.advice()),
-        };
-        match (transport, status) {
-            (_, 405) if self.needs_a_knock() => match self.client.knock(url).await {
-                Ok(()) => report.ok(
-                    check,
-                    &format!(
-                        "the {transport} takes our credential (a body that is no event was sent)"
-                    ),
-                ),
-                Err(error) => return report.error(check, error.message(), error.advice()),
-            },
-            (_, 405) => report.ok(
-                check,
-                "the rulebook listens and takes our token, if it wants one",
-            ),
-            (TransportKind::RulebookWebhook, 401) => {
-                return report.error(
-                    check,
-                    "the webhook does not accept our token",
-                    "set the token to that of the rulebook's source",
-                );
-            }
-            (_, status) => {
-                return report.error(
-                    check,
-                    &format!("a GET was answered with {status}, and a {transport} says 405"),
-                    "check the URL, and what is in front of the service",
-                );
-            }
         }
+        let transport = self.config.transport.kind();
         match transport {
             TransportKind::RulebookWebhook => report.warning(
                 &format!("rule for {check}"),

@@ -51,6 +51,12 @@ async fn preflight_tries_credentials_out_without_an_event() {
             Some("our signature"),
         ),
         (
+            "no hmac on our side",
+            signed(),
+            Box::new(hook(None)),
+            Some("expects a signature"),
+        ),
+        (
             "no hmac on their side",
             both().into(),
             Box::new(hook(Some("s3cret"))),
@@ -133,8 +139,7 @@ async fn preflight_tries_credentials_out_without_an_event() {
     }
     // Something that takes anything is not a rulebook.
     let s = setup(signed(), hook(Some("s3cret"))).await;
-    s.sim.fault(&Fault::Status(405), 1);
-    s.sim.fault(&Fault::LoginPage(0), 1);
+    s.sim.fault(&Fault::LoginPage(0), 2);
     let report = s.eda.preflight(&["ComputeInstance".to_owned()]).await;
     assert!(!report.is_ok(), "{report}");
 }

@@ -155,6 +155,9 @@ async fn a_webhook_with_a_signature() {
     let (hex, base64) = digest("hmac-secret", GOOD);
     let by_hex = sim(Webhook::new().with_hmac(HmacCheck::hex("hmac-secret"))).await;
     let by_base64 = sim(Webhook::new().with_hmac(HmacCheck::base64("hmac-secret"))).await;
+    // The signature is looked at before the verb: a plain GET lacks one.
+    let get = client().get(format!("{}/x", by_hex.url()));
+    assert_eq!(ask(get).await, row(400, "Signature header not found"));
     let case = async |sim: &EdaSim, value: &[u8], body: &'static str| {
         ask(post(sim, "/x", body).header(SIGNATURE, value)).await
     };

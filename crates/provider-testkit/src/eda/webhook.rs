@@ -23,9 +23,6 @@ pub(super) fn answer(webhook: &Webhook, asked: &Asked<'_>) -> Outcome {
             _ => return Outcome::text(401, "Invalid authorization token"),
         }
     }
-    if asked.method != "POST" {
-        return Outcome::text(405, "405: Method Not Allowed").with_header("allow", "POST");
-    }
     if asked.body.len() > MAX_BODY {
         return Outcome::text(413, "Maximum request body size 1048576 exceeded.");
     }
@@ -49,6 +46,10 @@ pub(super) fn answer(webhook: &Webhook, asked: &Asked<'_>) -> Outcome {
         if given != hmac.digest(asked.body).as_bytes() {
             return Outcome::text(401, "HMAC verification failed");
         }
+    }
+    // Whatever the verb is, credentials come first.
+    if asked.method != "POST" {
+        return Outcome::text(405, "405: Method Not Allowed").with_header("allow", "POST");
     }
     let endpoint = asked.path.trim_start_matches('/');
     let taken =
