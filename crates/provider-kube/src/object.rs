@@ -140,7 +140,7 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn object(jobs: Value) -> DynamicObject {
+    fn object(jobs: &Value) -> DynamicObject {
         serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "K", "metadata": {"name": "n", "resourceVersion": "1"},
             "status": {"jobs": jobs},
@@ -211,14 +211,14 @@ mod tests {
     #[test]
     fn records_are_read_one_by_one_and_none_is_overlooked() {
         let good = json!({"jobID": 7, "type": "provision", "state": "Running"});
-        let all = records(&object(json!([good, {"jobID": "8"}, "text", null])));
+        let all = records(&object(&json!([good, {"jobID": "8"}, "text", null])));
         let defects: Vec<bool> = all.iter().map(|record| record.defect.is_some()).collect();
         assert_eq!(defects, [false, true, true, true]);
         assert_eq!(all.first().and_then(|r| r.job_id.as_deref()), Some("7"));
         for not_a_list in [json!({"0": good}), json!("text"), json!(7)] {
-            let all = records(&object(not_a_list));
+            let all = records(&object(&not_a_list));
             assert!(all.len() == 1 && all.iter().all(|record| record.defect.is_some()));
         }
-        assert!(records(&object(Value::Null)).is_empty());
+        assert!(records(&object(&Value::Null)).is_empty());
     }
 }

@@ -140,7 +140,7 @@ impl World {
     pub(crate) async fn operate_with(
         &self,
         aap: &AapSim,
-        kubeconfig: &PathBuf,
+        kubeconfig: &std::path::Path,
         poll: &str,
         push: &str,
     ) -> Operator {
