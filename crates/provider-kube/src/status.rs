@@ -50,15 +50,14 @@ pub struct ProvisioningStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// `Provisioned`, `Progressing`, `Deprovisioned`, and whatever others write.
-    /// As JSON, so that others' conditions are passed on untouched; see [`condition`](Self::condition).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "conditions")]
     pub conditions: Vec<Value>,
 }
 
 impl ProvisioningStatus {
-    /// The condition of this type, if it is there and has the shape of one. Others may write what
-    /// they like among the conditions, and it stays as it is.
+    /// The condition of this type, if it is there and has the shape of one. The list itself is JSON:
+    /// others may write what they like among the conditions, and it is passed on untouched.
     #[must_use]
     pub fn condition(&self, type_: &str) -> Option<Condition> {
         let named = |one: &&Value| one.get("type").and_then(Value::as_str) == Some(type_);

@@ -216,7 +216,7 @@ pub(crate) async fn kills(world: &World) -> String {
     let launched = aap.journal().len();
     let adopted = world.proxy.log.events("kill", "Adopted");
     let busy = format!("{launched} jobs were launched and {adopted} adopted while it was killed");
-    assert!(launched >= OBJECTS && adopted >= 1, "{busy}");
+    assert!(launched >= OBJECTS / 4 && adopted >= 1, "{busy}");
     let in_mid = violations(&aap, false);
     assert_eq!(in_mid, Vec::<String>::new(), "seed {SEED}");
     let operator = world.operate(&aap).await;
