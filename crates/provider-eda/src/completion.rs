@@ -88,6 +88,7 @@ impl EdaConfig {
         let marked = self.completion.has_finalizer(resource);
         let mut settled = None;
         let mut of_others = false;
+        let mut assumed = false;
         // What was removed since leaves nothing to ask about.
         let removed = history
             .iter()
@@ -150,16 +151,21 @@ impl EdaConfig {
                     provision_job: settled.map(Box::new),
                 };
             }
+            assumed = true;
         }
         if marked || of_others {
             return Verdict::Send {
                 provision_job: settled.map(Box::new),
             };
         }
+        let finalizer = self.completion.finalizer(resource.kind());
+        let rest = if assumed {
+            "and it is assumed, not known, that after so long no event for it will still be worked off"
+        } else {
+            "and no event for it is on its way"
+        };
         Verdict::Nothing(format!(
-            "the object does not carry the automation's finalizer {}, and no event for it is on \
-             its way",
-            self.completion.finalizer(resource.kind())
+            "the object does not carry the automation's finalizer {finalizer}, {rest}"
         ))
     }
 

@@ -1,12 +1,13 @@
 //! The configuration from variables.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
 
 use crate::{
-    Activation, AuditTracking, ClientIdentity, ConfigError, EdaConfig, Encoding, Endpoints,
-    EventStream, Hmac, RulebookWebhook, StreamAuth, Tracking, Transport,
+    Activation, Algorithm, AuditTracking, ClientIdentity, ConfigError, EdaConfig, Encoding,
+    Endpoints, EventStream, Hmac, KindEndpoints, RulebookWebhook, StreamAuth, Tracking, Transport,
 };
 
 /// Variables with a look at them; blank ones count as absent.
@@ -67,6 +68,19 @@ impl Vars<'_> {
         Ok(())
     }
 
+    /// URLs of single kinds, as JSON.
+    fn kinds(&self) -> Result<BTreeMap<String, KindEndpoints>, ConfigError> {
+        let name = "EDA_KIND_URLS";
+        let Some(text) = self.get(name) else {
+            return Ok(BTreeMap::new());
+        };
+        // The parser's error is not repeated: a URL may hold a secret.
+        serde_json::from_str(&text).map_err(|_| {
+            let what = "expected JSON such as {\"Tenant\": {\"create\": URL, \"delete\": URL}}";
+            ConfigError::new(name, what)
+        })
+    }
+
     /// The URL and the token of the EDA server's own API.
     fn api(&self, why: &str) -> Result<(String, String), ConfigError> {
         let url = self.required("EDA_API_URL", why)?;
@@ -120,6 +134,16 @@ impl Vars<'_> {
                 ));
             }
         };
+        hmac.algorithm = match self.get("EDA_HMAC_ALGORITHM").as_deref().map(str::trim) {
+            None | Some("sha256") => Algorithm::Sha256,
+            Some("sha512") => Algorithm::Sha512,
+            Some(_) => {
+                return Err(ConfigError::new(
+                    "EDA_HMAC_ALGORITHM",
+                    "expected sha256 or sha512",
+                ));
+            }
+        };
         // Set to nothing, it means "no prefix", which is not the same as not set.
         hmac.prefix = (self.0)("EDA_HMAC_PREFIX");
         Ok(Some(hmac))
@@ -169,11 +193,13 @@ impl EdaConfig {
     /// |---|---|
     /// | `EDA_TRANSPORT` | `rulebook-webhook` or `event-stream` (required) |
     /// | `EDA_CREATE_URL`, `EDA_DELETE_URL` | where events go (required); `{kind}` becomes the kind |
+    /// | `EDA_KIND_URLS` | URLs of single kinds, as JSON: `{"Tenant": {"create": URL, "delete": URL}}` |
     /// | `EDA_TOKEN`, or `EDA_TOKEN_FILE` | bearer token, or a file that holds it |
     /// | `EDA_TOKEN_HEADER` | header of an event stream's token (default `Authorization`) |
     /// | `EDA_HMAC_SECRET`, or `EDA_HMAC_SECRET_FILE` | secret of the signature |
     /// | `EDA_HMAC_HEADER` | its header (default `X-Hub-Signature-256`) |
     /// | `EDA_HMAC_ENCODING` | `hex` or `base64` (default: hex for a webhook, base64 for a stream) |
+    /// | `EDA_HMAC_ALGORITHM` | `sha256` (default) or `sha512` |
     /// | `EDA_HMAC_PREFIX` | what stands before the digest (default: `sha256=` or nothing) |
     /// | `EDA_USERNAME`, `EDA_PASSWORD` (or `_FILE`) | basic authentication of an event stream |
     /// | `EDA_CLIENT_CERT_FILE`, `EDA_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
@@ -187,6 +213,7 @@ impl EdaConfig {
     /// | `EDA_TRACKING` | `jobs`: by label on the controller of `AAP_URL` and the other `AAP_…` variables (feature `aap`); `audit`: in the audit of `EDA_API_URL` |
     /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `osac-{token}`; `{uid}` for the object's) |
     /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
+    /// | `EDA_BREAKER_FAILURES`, `EDA_BREAKER_PAUSE` | after how many sendings that found no service nothing is sent, and how long |
     /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW`, `EDA_DEPROVISION_LIMIT` | durations such as `45s` or `2m` |
     ///
     /// # Errors
@@ -209,10 +236,11 @@ impl EdaConfig {
                 ));
             }
         };
-        let urls = Endpoints::new(
+        let mut urls = Endpoints::new(
             vars.required("EDA_CREATE_URL", "set it to the URL for creation")?,
             vars.required("EDA_DELETE_URL", "set it to the URL for deletion")?,
         );
+        urls.kinds = vars.kinds()?;
         let transport = if is_stream {
             Transport::from(EventStream::new(urls, vars.stream_auth()?))
         } else {
@@ -250,6 +278,8 @@ impl EdaConfig {
         }
         config.tracking = vars.tracking()?;
         vars.count("EDA_MAX_IN_FLIGHT", &mut config.pacing.max_in_flight)?;
+        vars.count("EDA_BREAKER_FAILURES", &mut config.pacing.breaker_failures)?;
+        vars.duration("EDA_BREAKER_PAUSE", &mut config.pacing.breaker_pause)?;
         vars.duration("EDA_MIN_INTERVAL", &mut config.pacing.min_interval)?;
         vars.duration("EDA_REQUEST_TIMEOUT", &mut config.http.request_timeout)?;
         vars.duration("EDA_POLL_INTERVAL", &mut config.timing.poll_interval)?;

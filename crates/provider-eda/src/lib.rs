@@ -28,6 +28,7 @@
 //!
 //! # Features
 //! - `aap`: `ProviderConfig` over both backends, and tracking of jobs on AAP by their label.
+//! - `push`: the same, and the websocket of the controller (`AAP_PUSH`) tells of their ends.
 //!
 //! Claims about the other side were measured on ansible-rulebook 1.3.2 and on the eda-server of
 //! August 2026.

@@ -419,6 +419,35 @@ async fn what_the_other_side_cannot_read_is_not_sent() {
     assert!(not_launched(&error).to_string().contains("providerEvent"));
 }
 
+/// A body of exactly the size that the other side takes is sent, and one byte more is not.
+#[tokio::test]
+async fn the_limits_are_exact() {
+    let a = setup(Webhook::new(), |sim| config(webhook(sim))).await;
+    let b = setup(Stream::token("s3cret"), |sim| {
+        config(stream(sim, StreamAuth::token("s3cret")))
+    })
+    .await;
+    for (s, limit) in [(a, 1 << 20), (b, 2_621_440)] {
+        let of_length = |length: usize| {
+            let mut object = object("vm", "tenant");
+            object["spec"] = "x".repeat(length).into();
+            request(resource(object), 1)
+        };
+        s.sim.fault(&Fault::Status(404), 1);
+        s.eda.trigger_provision(&of_length(0)).await.unwrap_err();
+        let rest = limit - s.sim.troubles()[0].body.len();
+        let mut http = s.eda.config().http.clone();
+        http.request_timeout = jiff::SignedDuration::from_secs(30);
+        let patient = EdaProvider::new(s.eda.config().clone().with_http(http)).unwrap();
+        let sent = patient.trigger_provision(&of_length(rest)).await;
+        assert!(sent.is_ok(), "{sent:?}");
+        let error = patient.trigger_provision(&of_length(rest + 1)).await;
+        let error = error.unwrap_err();
+        assert_eq!(not_launched(&error).effect(), Effect::NotSent);
+        assert_eq!((s.sim.requests(), s.sim.journal().len()), (2, 1));
+    }
+}
+
 /// What a webhook and an event stream make of one object is the same, whatever is in it.
 #[tokio::test]
 async fn both_transports_deliver_the_same_object() {

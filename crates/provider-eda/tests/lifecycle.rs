@@ -402,15 +402,24 @@ async fn deleting_before_the_event_was_worked_off_waits_for_it() {
     assert_eq!(life.actions(), ["create", "delete"]);
 }
 
-/// An event that was lost does not hold its object for ever.
+/// An event that was lost does not hold its object for ever. That it was lost is an assumption, so
+/// there is a receipt.
 #[tokio::test]
 async fn deleting_after_a_lost_event_ends_with_the_window() {
     let mut life = life().await;
     life.eda.fault(&Fault::Lose, 1);
     life.reconcile("eda").await;
     life.delete();
-    life.until("eda", 40, released).await;
+    let outcome = life.until("eda", 40, released).await;
     assert_eq!(life.actions(), ["create"]);
+    let skipped = outcome.records.last().unwrap();
+    assert!(
+        skipped.message.contains("assumed, not known"),
+        "{}",
+        skipped.message
+    );
+    let receipt = outcome.receipt.unwrap();
+    assert_eq!((receipt.ground, receipt.jobs.len()), ("ProviderSkipped", 1));
 }
 
 #[tokio::test]

@@ -12,7 +12,9 @@ mod common;
 
 use common::{config, setup, stream, webhook};
 use provider_core::{Provider, Severity};
-use provider_eda::{EdaConfig, Encoding, Endpoints, RulebookWebhook, StreamAuth, Transport};
+use provider_eda::{
+    Algorithm, EdaConfig, Encoding, Endpoints, RulebookWebhook, StreamAuth, Transport,
+};
 use provider_testkit::eda::{Stream, Webhook};
 
 fn vars(pairs: &[(&str, &str)]) -> Result<EdaConfig, provider_eda::ConfigError> {
@@ -44,6 +46,21 @@ fn missing_and_unreadable_variables_are_named() {
             "EDA_CREATE_URL: ",
         ),
         (with(&[("EDA_TRANSPORT", "event-stream")]), "EDA_TOKEN: "),
+        (
+            with(&[
+                ("EDA_TRANSPORT", "rulebook-webhook"),
+                ("EDA_HMAC_SECRET", "s"),
+                ("EDA_HMAC_ALGORITHM", "md5"),
+            ]),
+            "EDA_HMAC_ALGORITHM: ",
+        ),
+        (
+            with(&[
+                ("EDA_TRANSPORT", "rulebook-webhook"),
+                ("EDA_KIND_URLS", "Tenant=http://t/c"),
+            ]),
+            "EDA_KIND_URLS: ",
+        ),
         (
             with(&[
                 ("EDA_TRANSPORT", "rulebook-webhook"),
@@ -97,6 +114,11 @@ fn the_environment_is_read_and_shown_without_secrets() {
         ("EDA_HMAC_SECRET", "s3cret-hmac"),
         ("EDA_HMAC_ENCODING", "base64"),
         ("EDA_HMAC_PREFIX", ""),
+        ("EDA_HMAC_ALGORITHM", "sha512"),
+        ("EDA_BREAKER_FAILURES", "7"),
+        ("EDA_BREAKER_PAUSE", "90s"),
+        ("EDA_DEPROVISION_LIMIT", "3h"),
+        ("EDA_KIND_URLS", r#"{"Tenant": {"create": "http://t/c"}}"#),
         ("EDA_NAME", "eda-lab"),
         ("EDA_MIN_INTERVAL", "2m"),
         ("EDA_MAX_IN_FLIGHT", "3"),
@@ -106,12 +128,21 @@ fn the_environment_is_read_and_shown_without_secrets() {
     assert_eq!(config.name, "eda-lab");
     assert_eq!(config.pacing.min_interval.as_secs(), 120);
     assert_eq!(config.pacing.max_in_flight, 3);
+    assert_eq!(config.pacing.breaker_failures, 7);
+    assert_eq!(config.pacing.breaker_pause.as_secs(), 90);
+    assert_eq!(config.timing.deprovision_limit.as_hours(), 3);
     let Transport::RulebookWebhook(hook) = &config.transport else {
         panic!("{config}");
     };
     let hmac = hook.hmac.as_ref().unwrap();
     assert_eq!(hmac.encoding, Some(Encoding::Base64));
     assert_eq!(hmac.prefix.as_deref(), Some(""));
+    assert_eq!(hmac.algorithm, Algorithm::Sha512);
+    let tenant = &hook.endpoints.kinds["Tenant"];
+    assert_eq!(
+        (tenant.create.as_deref(), &tenant.delete),
+        (Some("http://t/c"), &None)
+    );
     for text in [
         config.to_string(),
         format!("{config:?}"),

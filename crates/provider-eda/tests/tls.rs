@@ -15,10 +15,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{config, http, not_launched, request, vm, webhook};
+use common::{config, http, not_launched, request, stream, vm, webhook};
 use provider_core::{Effect, ErrorKind, Provider, SystemClock, TriggerError};
-use provider_eda::{ClientIdentity, EdaProvider, HttpConfig};
-use provider_testkit::eda::{EdaSim, Webhook};
+use provider_eda::{ClientIdentity, EdaProvider, HttpConfig, StreamAuth};
+use provider_testkit::eda::{EdaSim, Stream, StreamCredential, Webhook, World};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 use rustls::server::WebPkiClientVerifier;
@@ -49,7 +49,7 @@ fn leaf(authority: &Authority, name: &str) -> (rcgen::Certificate, KeyPair) {
     (params.signed_by(&key, &authority.issuer).unwrap(), key)
 }
 
-async fn sim(authority: &Authority) -> EdaSim {
+async fn sim(authority: &Authority, world: impl Into<World>) -> EdaSim {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let mut roots = RootCertStore::empty();
     roots.add(authority.der.clone()).unwrap();
@@ -63,14 +63,9 @@ async fn sim(authority: &Authority) -> EdaSim {
         .with_single_cert(vec![certificate.der().clone()], key)
         .unwrap();
     let address = SocketAddr::from(([127, 0, 0, 1], 0));
-    EdaSim::start_at(
-        Webhook::new(),
-        Arc::new(SystemClock),
-        address,
-        Some(Arc::new(tls)),
-    )
-    .await
-    .unwrap()
+    EdaSim::start_at(world, Arc::new(SystemClock), address, Some(Arc::new(tls)))
+        .await
+        .unwrap()
 }
 
 struct Files {
@@ -95,7 +90,7 @@ async fn send(sim: &EdaSim, http: HttpConfig) -> Result<(), TriggerError> {
 #[tokio::test]
 async fn with_certificates_on_both_sides() {
     let ours = authority();
-    let sim = sim(&ours).await;
+    let sim = sim(&ours, Webhook::new()).await;
     let files = Files {
         dir: tempfile::tempdir().unwrap(),
     };
@@ -147,10 +142,40 @@ async fn with_certificates_on_both_sides() {
     assert_eq!(sim.journal().len(), 2);
 }
 
+/// An event stream whose credential is the certificate.
+#[tokio::test]
+async fn an_event_stream_takes_our_certificate() {
+    let ours = authority();
+    let sim = sim(&ours, Stream::new(StreamCredential::None)).await;
+    let files = Files {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let ca = files.write("ca.pem", &ours.pem);
+    let send = async |(certificate, key): (rcgen::Certificate, KeyPair)| {
+        let text = format!("{}\n{}", certificate.pem(), key.serialize_pem());
+        let http = HttpConfig {
+            ca_file: Some(ca.clone()),
+            client_identity: Some(ClientIdentity::Pem(text.into())),
+            ..http()
+        };
+        let config = config(stream(&sim, StreamAuth::ClientCertificate)).with_http(http);
+        let eda = EdaProvider::new(config).unwrap();
+        eda.trigger_provision(&request(vm("vm"), 1)).await
+    };
+    send(leaf(&ours, "operator")).await.unwrap();
+    assert_eq!(sim.journal().len(), 1);
+    assert_eq!(sim.journal()[0].payload["metadata"]["name"], "vm");
+    send(leaf(&authority(), "stranger")).await.unwrap_err();
+    assert_eq!(sim.journal().len(), 1);
+    // Without a certificate the configuration is refused.
+    let error = EdaProvider::new(config(stream(&sim, StreamAuth::ClientCertificate))).unwrap_err();
+    assert!(error.to_string().contains("certificate"), "{error}");
+}
+
 /// Plain HTTP to a TLS port: the connection closes without an answer.
 #[tokio::test]
 async fn plain_http_to_a_tls_port_is_in_doubt() {
-    let sim = sim(&authority()).await;
+    let sim = sim(&authority(), Webhook::new()).await;
     let url = sim.url().replace("https://", "http://");
     let urls = provider_eda::Endpoints::one(format!("{url}/x"));
     let eda = EdaProvider::new(config(provider_eda::RulebookWebhook::new(urls))).unwrap();

@@ -741,40 +741,41 @@ async fn the_audit_is_read_once_for_all_objects() {
     for n in 0..450 {
         life.eda.audit(rule(n));
     }
-    // 3 pages, 450 rules, then the row and the action of one.
-    let status = life
-        .provider
-        .provision_status(&life.resource(), &tracked(449))
-        .await
-        .unwrap();
-    assert_eq!(status.state, JobState::Succeeded);
-    assert_eq!(life.eda.requests(), 455);
-    let status = life
-        .provider
-        .provision_status(&life.resource(), &tracked(7))
-        .await
-        .unwrap();
-    assert_eq!(status.state, JobState::Succeeded);
-    assert_eq!(life.eda.requests(), 457);
-    // What is not there yet is looked for once per interval.
-    for _ in 0..10 {
-        let status = life
-            .provider
-            .provision_status(&life.resource(), &tracked(1_000))
-            .await
-            .unwrap();
-        assert_eq!(status.state, JobState::Unknown);
+    let look = async |n| {
+        let (resource, job) = (life.resource(), tracked(n));
+        let status = life.provider.provision_status(&resource, &job).await;
+        status.unwrap().state
+    };
+    // A look reads 3 pages and the events of 50 rules at most; the next one goes on. Whoever asks
+    // while one reads is told what is known, and does not wait.
+    for n in 1..9 {
+        let before = life.eda.requests();
+        let (resource, unknown) = (life.resource(), tracked(1_000));
+        let mut reads = Box::pin(life.provider.provision_status(&resource, &unknown));
+        assert!(futures::poll!(&mut reads).is_pending());
+        assert_eq!(look(1_000).await, JobState::Unknown);
+        assert_eq!(reads.await.unwrap().state, JobState::Unknown);
+        assert_eq!(life.eda.requests(), before + 53, "look {n}");
     }
-    assert_eq!(life.eda.requests(), 457);
+    let before = life.eda.requests();
+    assert_eq!(look(1_000).await, JobState::Unknown);
+    assert_eq!(life.eda.requests(), before + 53);
+    // The row and the action of one: all are known.
+    for n in [449, 7] {
+        let before = life.eda.requests();
+        assert_eq!(look(n).await, JobState::Succeeded);
+        assert_eq!(life.eda.requests(), before + 2);
+    }
+    // What is not there yet is looked for once per interval.
+    let before = life.eda.requests();
+    for _ in 0..10 {
+        assert_eq!(look(1_000).await, JobState::Unknown);
+    }
+    assert_eq!(life.eda.requests(), before);
     life.eda.audit(rule(1_000));
     life.clock.advance(Duration::from_secs(15));
-    let status = life
-        .provider
-        .provision_status(&life.resource(), &tracked(1_000))
-        .await
-        .unwrap();
-    assert_eq!(status.state, JobState::Succeeded);
-    assert_eq!(life.eda.requests(), 463);
+    assert_eq!(look(1_000).await, JobState::Succeeded);
+    assert_eq!(life.eda.requests(), before + 6);
 }
 
 #[tokio::test]

@@ -432,9 +432,15 @@ impl<'a> Rules<'a> {
             return write(Vec::new(), None, Why::ConfirmBeforeRelease);
         }
         let left_behind = match ground {
-            Ground::Deprovisioned | Ground::ProviderSkipped | Ground::NeverProvisioned => {
-                Vec::new()
-            }
+            Ground::Deprovisioned | Ground::NeverProvisioned => Vec::new(),
+            // The provider may rest on an end that was only assumed.
+            Ground::ProviderSkipped => self
+                .mine()
+                .filter(|record| record.job_type == JobType::Provision)
+                .filter(|record| record.state == JobState::Failed)
+                .filter(|record| record.reason == Some(Reason::Assumed))
+                .map(|record| record.attempt)
+                .collect(),
             Ground::FailureDoesNotBlock | Ground::Abandoned | Ground::Unmanaged => self
                 .mine()
                 .filter(|record| record.may_have_run())

@@ -245,7 +245,8 @@ pub struct Release {
 pub enum Ground {
     /// A deprovision attempt newer than every provision attempt succeeded.
     Deprovisioned,
-    /// The provider proved that there was nothing to remove.
+    /// The provider says that there is nothing to remove. Attempts whose end was only assumed, after
+    /// the deadline of the unknown, are left behind all the same.
     ProviderSkipped,
     /// No launch of a provision job was ever carried out.
     NeverProvisioned,

@@ -143,12 +143,15 @@ async fn main() {
             !report.is_ok() && report.to_string().contains("our signature"),
             "{report}"
         );
+        let unsigned = provider(webhook(&rulebook), 30);
+        let report = unsigned.preflight(&kinds).await;
+        assert!(
+            report.to_string().contains("expects a signature"),
+            "{report}"
+        );
         assert_eq!(lane.jobs(""), before + 2, "a preflight has launched a job");
         assert_eq!(refused(&mut lane, &eda, "forged").await, refusal);
-        assert_eq!(
-            refused(&mut lane, &provider(webhook(&rulebook), 30), "unsigned").await,
-            refusal
-        );
+        assert_eq!(refused(&mut lane, &unsigned, "unsigned").await, refusal);
     }
     println!(
         "ok: HMAC in hex and in base64, tried out by the preflight; a wrong and a missing signature are \

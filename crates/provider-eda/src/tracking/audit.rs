@@ -4,9 +4,9 @@
 //! August 2026), and the list cannot be searched by the events of its rules: each rule's events are
 //! asked for once, and remembered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -16,7 +16,6 @@ use provider_core::{
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::Mutex;
 use url::Url;
 
 use super::SETTLE;
@@ -25,8 +24,8 @@ use crate::{ConfigError, activation};
 
 /// The largest page that the EDA server gives.
 const PAGE: usize = 200;
-/// A bound on the rules that are read in one look; the others are read in the next.
-const MAX_NEW: usize = 1_000;
+/// A bound on the rules that are read in one look, newest first; the others are read in the next.
+const MAX_NEW: usize = 50;
 
 /// Reads the ends of actions in the audit of the EDA server.
 ///
@@ -139,8 +138,9 @@ pub(crate) struct Audit {
     config: AuditTracking,
     clock: Arc<dyn Clock>,
     interval: Duration,
-    /// Held while the audit is read: whoever comes meanwhile profits from it.
     known: Mutex<Known>,
+    /// Held while the audit is read. Whoever comes meanwhile is told what is known.
+    reading: tokio::sync::Mutex<()>,
 }
 
 impl fmt::Debug for Audit {
@@ -158,7 +158,22 @@ impl Audit {
             clock,
             interval,
             known: Mutex::default(),
+            reading: tokio::sync::Mutex::default(),
         }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The rules that have fired for an event, as far as is known.
+    fn rules_of(&self, token: &OperationToken) -> Vec<u64> {
+        let known = self.known();
+        let rules = known.rules.iter();
+        rules
+            .filter(|(_, tokens)| tokens.iter().any(|seen| seen == token.as_str()))
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     pub(super) async fn look(
@@ -166,20 +181,13 @@ impl Audit {
         client: &Client,
         token: &OperationToken,
     ) -> Result<Option<JobStatus>, ProviderError> {
-        let mut known = self.known.lock().await;
-        let of_token = |known: &Known| -> Vec<u64> {
-            let rules = known.rules.iter();
-            rules
-                .filter(|(_, tokens)| tokens.iter().any(|seen| seen == token.as_str()))
-                .map(|(id, _)| *id)
-                .collect()
-        };
-        let mut rules = of_token(&known);
-        if rules.is_empty() {
-            self.refresh(client, &mut known).await?;
-            rules = of_token(&known);
+        let mut rules = self.rules_of(token);
+        if rules.is_empty()
+            && let Ok(_reading) = self.reading.try_lock()
+        {
+            self.refresh(client).await?;
+            rules = self.rules_of(token);
         }
-        drop(known);
         let mut worst: Option<JobStatus> = None;
         for rule in rules {
             let path = format!("audit-rules/{rule}/");
@@ -197,36 +205,32 @@ impl Audit {
     }
 
     /// Reads the rules that are new since the last look.
-    async fn refresh(&self, client: &Client, known: &mut Known) -> Result<(), ProviderError> {
+    async fn refresh(&self, client: &Client) -> Result<(), ProviderError> {
         let now = self.clock.now();
-        let lately = known
-            .asked
-            .is_some_and(|at| at <= now && clock::since(now, at) < self.interval);
-        if lately {
+        let lately = |at: Timestamp| at <= now && clock::since(now, at) < self.interval;
+        if self.known().asked.is_some_and(lately) {
             return Ok(());
         }
         let since = now.checked_sub(self.config.lookback).unwrap_or(now);
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let filter = [("fired_at__gte", since.as_str()), ("order_by", "-fired_at")];
-        let listed = self
-            .all::<Rule>(client, "audit-rules/", &filter)
-            .await?
-            .into_iter()
-            .map(|rule| rule.id);
-        let listed: std::collections::BTreeSet<u64> = listed.collect();
-        known.rules.retain(|id, _| listed.contains(id));
-        let new: Vec<u64> = listed
-            .into_iter()
-            .filter(|id| !known.rules.contains_key(id))
-            .collect();
+        let listed = self.all::<Rule>(client, "audit-rules/", &filter).await?;
+        let listed: Vec<u64> = listed.into_iter().map(|rule| rule.id).collect();
+        let new: Vec<u64> = {
+            let mut known = self.known();
+            let there: BTreeSet<u64> = listed.iter().copied().collect();
+            known.rules.retain(|id, _| there.contains(id));
+            let is_new = |id: &u64| !known.rules.contains_key(id);
+            listed.into_iter().filter(is_new).collect()
+        };
         let all_read = new.len() <= MAX_NEW;
         for id in new.into_iter().take(MAX_NEW) {
             let path = format!("audit-rules/{id}/events/");
             let events = self.all::<Event>(client, &path, &[]).await?;
             let tokens = events.iter().flat_map(|event| tokens(&event.payload));
-            known.rules.insert(id, tokens.collect());
+            self.known().rules.insert(id, tokens.collect());
         }
-        known.asked = all_read.then_some(now);
+        self.known().asked = all_read.then_some(now);
         Ok(())
     }
 
