@@ -89,9 +89,17 @@ fn a_refusal_of_an_older_send_does_not_close_the_attempt() {
         ),
     ] {
         let (asked, there) = (sent(job_type, 1), sent(job_type, 2));
-        assert_eq!(seen(&[there.clone()], &asked, &old), [], "{old:?}");
+        assert_eq!(
+            seen(std::slice::from_ref(&there), &asked, &old),
+            [],
+            "{old:?}"
+        );
         // The answer to the newest send counts.
-        assert_ne!(seen(&[there.clone()], &there, &old), [], "{old:?}");
+        assert_ne!(
+            seen(std::slice::from_ref(&there), &there, &old),
+            [],
+            "{old:?}"
+        );
     }
 }
 
@@ -101,7 +109,7 @@ fn a_second_job_of_one_launch_is_put_on_record() {
     let mut there = sent(JobType::Provision, 2);
     there.set_job_ref(JobRef::new("fake", "job", "501"));
     there.state = JobState::Running;
-    let changed = seen(&[there.clone()], &asked, &launched("502"));
+    let changed = seen(std::slice::from_ref(&there), &asked, &launched("502"));
     let [second] = &changed[..] else {
         panic!("{changed:?}");
     };
@@ -165,7 +173,7 @@ fn the_survivor_of_a_double_launch_fails_like_any_other_job() {
         status("7", JobState::Running),
         status("8", JobState::Running),
     ]));
-    let changed = seen(&[unresolved.clone()], &unresolved, &found);
+    let changed = seen(std::slice::from_ref(&unresolved), &unresolved, &found);
     let survivor = changed.iter().find(|record| record.attempt == 2).unwrap();
     assert_eq!(survivor.job_id.as_deref(), Some("8"));
     let mut failed = status("8", JobState::Failed);
@@ -411,7 +419,11 @@ fn a_job_gone_astray_has_failed_however_it_ends() {
     for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled] {
         let mut status = JobStatus::new(JobRef::new("fake", "job", "9"), state);
         status.settled = true;
-        let ended = seen(&[stray.clone()], &stray, &Observation::Status(Ok(status)));
+        let ended = seen(
+            std::slice::from_ref(&stray),
+            &stray,
+            &Observation::Status(Ok(status)),
+        );
         assert_eq!(
             (ended[0].state, &ended[0].reason),
             (JobState::Failed, &Some(Reason::Stray))
@@ -419,12 +431,20 @@ fn a_job_gone_astray_has_failed_however_it_ends() {
     }
     // It is not taken for succeeded when it is purged either, and not purged by one mistake.
     let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "gone");
-    let once = seen(&[stray.clone()], &stray, &Observation::Status(Err(gone())));
+    let once = seen(
+        std::slice::from_ref(&stray),
+        &stray,
+        &Observation::Status(Err(gone())),
+    );
     assert!(once[0].may_be_live());
     assert_eq!(seen(&once, &once[0], &Observation::Status(Err(gone()))), []);
     let mut later = once[0].clone();
     later.state_since = Some(at(0));
-    let twice = seen(&[later.clone()], &later, &Observation::Status(Err(gone())));
+    let twice = seen(
+        std::slice::from_ref(&later),
+        &later,
+        &Observation::Status(Err(gone())),
+    );
     assert_eq!(
         (twice[0].state, &twice[0].reason),
         (JobState::Failed, &Some(Reason::Stray))
