@@ -419,7 +419,11 @@ fn a_job_gone_astray_has_failed_however_it_ends() {
     for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled] {
         let mut status = JobStatus::new(JobRef::new("fake", "job", "9"), state);
         status.settled = true;
-        let ended = seen(&[stray.clone()], &stray, &Observation::Status(Ok(status)));
+        let ended = seen(
+            std::slice::from_ref(&stray),
+            &stray,
+            &Observation::Status(Ok(status)),
+        );
         assert_eq!(
             (ended[0].state, &ended[0].reason),
             (JobState::Failed, &Some(Reason::Stray))
@@ -427,12 +431,20 @@ fn a_job_gone_astray_has_failed_however_it_ends() {
     }
     // It is not taken for succeeded when it is purged either, and not purged by one mistake.
     let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "gone");
-    let once = seen(&[stray.clone()], &stray, &Observation::Status(Err(gone())));
+    let once = seen(
+        std::slice::from_ref(&stray),
+        &stray,
+        &Observation::Status(Err(gone())),
+    );
     assert!(once[0].may_be_live());
     assert_eq!(seen(&once, &once[0], &Observation::Status(Err(gone()))), []);
     let mut later = once[0].clone();
     later.state_since = Some(at(0));
-    let twice = seen(&[later.clone()], &later, &Observation::Status(Err(gone())));
+    let twice = seen(
+        std::slice::from_ref(&later),
+        &later,
+        &Observation::Status(Err(gone())),
+    );
     assert_eq!(
         (twice[0].state, &twice[0].reason),
         (JobState::Failed, &Some(Reason::Stray))
