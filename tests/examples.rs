@@ -434,9 +434,11 @@ fn operator_takes_no_simulator_for_a_backend_that_was_given_or_in_a_cluster() {
     let cluster = ("KUBERNETES_SERVICE_HOST", "192.0.2.1");
     let url = "https://backend.example.com";
     assert!(said(&[cluster]).contains("no backend is given"));
-    assert!(said(&[cluster, ("PROVISIONING_PROVIDER", "eda")]).contains("EDA_CREATE_URL"));
+    let transport = ("EDA_TRANSPORT", "rulebook-webhook");
+    let eda = ("PROVISIONING_PROVIDER", "eda");
+    assert!(said(&[cluster, eda, transport]).contains("EDA_CREATE_URL"));
     assert!(said(&[("AAP_URL", url)]).contains("AAP_TOKEN"));
-    assert!(said(&[("EDA_CREATE_URL", url)]).contains("EDA_DELETE_URL"));
+    assert!(said(&[("EDA_CREATE_URL", url), transport]).contains("EDA_DELETE_URL"));
     assert!(said(&[("AAP_URL", url), ("EDA_CREATE_URL", url)]).contains("both set"));
     assert!(
         said(&[]).contains("kubeconfig"),
