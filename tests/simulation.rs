@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, Timing};
+use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
 use provider_core::lifecycle::{
     Desired, Entropy, Freshness, Ground, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig,
     ProviderRegistry, RunningProvision, SeededEntropy, Snapshot, Standing, StatusStore, StoreError,
@@ -190,6 +190,11 @@ impl Simulation {
             .with_http(HttpConfig {
                 proxy_from_environment: false,
                 ..HttpConfig::default()
+            })
+            // Rounds go by real time, which does not pass here: each job is asked about by itself.
+            .with_monitor(MonitorConfig {
+                batch_from: u32::MAX,
+                ..MonitorConfig::default()
             })
             .with_timing(Timing {
                 poll_interval: SignedDuration::from_secs(30),
