@@ -358,7 +358,9 @@ impl FakeProvider {
         if let Some(error) = lost {
             return Err(error);
         }
-        let status = self.status_of(job);
+        let mut status = self.status_of(job);
+        // One that was assumed to be sent keeps the name under which it is known.
+        status.job.clone_from(&tracked.job);
         Ok(status)
     }
 }
@@ -468,7 +470,8 @@ impl Provider for FakeProvider {
             return Ok(CancelResult::Gone);
         };
         if job.state.is_terminal() {
-            let status = self.status_of(job);
+            let mut status = self.status_of(job);
+            status.job.clone_from(&tracked.job);
             return Ok(CancelResult::Finished(Box::new(status)));
         }
         if job.obeys_cancels {
