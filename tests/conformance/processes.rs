@@ -19,12 +19,12 @@ mod example;
 
 use example::ProcessProvider;
 
-/// What every job does: writes down that it runs, and waits for its end. A job of a stubborn world
-/// is deaf to polite signals.
+/// What every job does: writes down that it runs, and waits for its end, or for that of its world. A job of
+/// a stubborn world is deaf to polite signals.
 const JOB: &str = r#"
 if [ -e "$WORLD/stubborn" ]; then rm "$WORLD/stubborn"; trap '' TERM; fi
 echo "$JOB_TOKEN $TYPE $JOB_NAME $$" >>"$WORLD/journal"
-until [ -e "$WORLD/end-$JOB_TOKEN" ]; do sleep 0.01; done
+until [ -e "$WORLD/end-$JOB_TOKEN" ]; do [ -d "$WORLD" ] || exit 1; sleep 0.01; done
 if [ -e "$WORLD/loud" ]; then head -c 3000000 /dev/zero | tr '\0' '\n'; env; echo failed; fi
 exit $(cat "$WORLD/end-$JOB_TOKEN")
 "#;
@@ -98,6 +98,7 @@ fn is_alive(pid: &str) -> bool {
 impl Drop for ProcessWorld {
     /// Ends what the behaviour has left at work.
     fn drop(&mut self) {
+        self.mend();
         for job in std::fs::read_dir(self.jobs()).into_iter().flatten() {
             let token = job.unwrap().file_name().into_string().unwrap();
             let _ = std::fs::write(self.path(&format!("end-{token}")), "0");
