@@ -211,7 +211,7 @@ async fn timed_out_and_launched(lane: &mut Lane, rulebook: &lane::Rulebook) {
 
 /// The process dies with events in its queue: creations, and a deletion.
 async fn killed(lane: &mut Lane, mut rulebook: lane::Rulebook) {
-    let clock = Arc::new(ManualClock::new(jiff::Timestamp::now()));
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
     let eda = EdaProvider::with_clock(config(webhook(&rulebook), 120), clock.clone()).unwrap();
     let made = lane.create(&eda, "killed-marked").await;
     lane.wait(&eda, "killed-marked", &made, true).await;
