@@ -10,21 +10,26 @@
     reason = "a bench that panics has failed"
 )]
 
+use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use jiff::SignedDuration;
 use provider_core::{ConfigVersion, LaunchRequest, OperationToken, Provider, Resource};
-use provider_eda::{EdaConfig, EdaProvider, Endpoints, Hmac, HttpConfig, Pacing, RulebookWebhook};
+use provider_eda::{
+    EdaConfig, EdaProvider, Encoding, Endpoints, EventStream, Hmac, HttpConfig, Pacing,
+    RulebookWebhook, StreamAuth, Transport,
+};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Runtime;
 
 const SECRET: &str = "bench-secret";
+const UUID: &str = "ada70574-64ad-429b-b8f6-4d1ac40e064b";
 
-/// Answers every request as a webhook source does, with as little work as there can be.
+/// Answers every request as a webhook source or an event stream does, with as little work as there can be.
 async fn answer(mut stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let mut seen = Vec::new();
@@ -41,8 +46,12 @@ async fn answer(mut stream: TcpStream) {
             continue;
         }
         seen.clear();
-        let answer = "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\n\
-                      content-length: 6\r\n\r\ncreate";
+        let answer = if text.starts_with("post /create") {
+            "HTTP/1.1 200 OK\r\ncontent-type: text/plain; charset=utf-8\r\n\
+             content-length: 6\r\n\r\ncreate"
+        } else {
+            "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+        };
         if stream.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
@@ -51,7 +60,7 @@ async fn answer(mut stream: TcpStream) {
 
 fn serve(server: &Runtime) -> String {
     let listener = server.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let url = format!("http://{}/create", listener.local_addr().unwrap());
+    let url = format!("http://{}", listener.local_addr().unwrap());
     server.spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             tokio::spawn(answer(stream));
@@ -87,70 +96,102 @@ fn send(criterion: &mut Criterion) {
         .enable_all()
         .build()
         .unwrap();
-    let url = serve(&server);
-    let hook = RulebookWebhook::new(Endpoints::one(&url)).with_hmac(Hmac::new(SECRET));
-    let config = EdaConfig::new(hook)
-        .with_http(HttpConfig {
-            proxy_from_environment: false,
-            ..HttpConfig::default()
-        })
-        .with_pacing(Pacing {
-            min_interval: SignedDuration::ZERO,
-            ..Pacing::default()
-        });
-    let provider = EdaProvider::new(config).unwrap();
+    let base = serve(&server);
+    let stream = format!("{base}/api/eda/v1/external_event_stream/{UUID}/post/");
+    let webhook = format!("{base}/create");
+    let by_webhook = RulebookWebhook::new(Endpoints::one(&webhook)).with_hmac(Hmac::new(SECRET));
+    let hex = Hmac::new(SECRET)
+        .with_encoding(Encoding::Hex)
+        .with_prefix("sha256=");
+    let by_stream = EventStream::new(Endpoints::one(&stream), StreamAuth::Hmac(hex));
+    for (name, url, transport) in [
+        ("webhook", webhook, Transport::from(by_webhook)),
+        ("stream", stream, Transport::from(by_stream)),
+    ] {
+        let config = EdaConfig::new(transport)
+            .with_http(HttpConfig {
+                proxy_from_environment: false,
+                ..HttpConfig::default()
+            })
+            .with_pacing(Pacing {
+                min_interval: SignedDuration::ZERO,
+                ..Pacing::default()
+            });
+        let provider = EdaProvider::new(config).unwrap();
+        for (size, entries) in [("1kB", 4), ("64kB", 1_300)] {
+            let vm = Resource::from_json(object(entries)).unwrap();
+            compare(
+                criterion,
+                &client,
+                &format!("{name}_{size}"),
+                &url,
+                &provider,
+                vm,
+            );
+        }
+    }
+}
+
+/// One size of an event by one transport.
+fn compare(
+    criterion: &mut Criterion,
+    client: &Runtime,
+    name: &str,
+    url: &str,
+    provider: &EdaProvider,
+    vm: Resource,
+) {
     let bare = reqwest::Client::builder()
         .no_proxy()
         .timeout(Duration::from_secs(30))
         .build()
         .unwrap();
-
-    for (size, entries) in [("1kB", 4), ("64kB", 1_300)] {
-        let vm = Resource::from_json(object(entries)).unwrap();
-        let request = LaunchRequest::new(vm, OperationToken::from_random(1))
-            .with_config_version(ConfigVersion::of_json(&json!({"cores": 4})));
-        // The same bytes, made of the same object by the bare side too.
-        let mut body = object(entries);
-        let ours = json!({
-            "action": "create", "operationToken": request.token.as_str(),
-            "configVersion": request.config_version.as_ref().unwrap().as_str(),
-            "uid": request.resource.uid(),
-        });
-        body.as_object_mut()
-            .unwrap()
-            .insert("providerEvent".to_owned(), ours);
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
-        let post = || async {
-            let body = serde_json::to_vec(&body).unwrap();
-            let digest = ring::hmac::sign(&key, &body);
-            let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-            let answer = bare
-                .post(&url)
-                .header("x-hub-signature-256", format!("sha256={hex}"))
-                .header("content-type", "application/json")
-                .body(body)
-                .send()
-                .await
-                .unwrap();
-            assert_eq!(answer.status(), 200);
-            answer.bytes().await.unwrap()
-        };
-        let mut group = criterion.benchmark_group(format!("eda_send_{size}"));
-        group.bench_function("bare", |bencher| {
-            bencher
-                .to_async(&client)
-                .iter(|| async { black_box(post().await) });
-        });
-        group.bench_function("provider", |bencher| {
-            bencher
-                .to_async(&client)
-                .iter(|| async { black_box(provider.trigger_provision(&request).await.unwrap()) });
-        });
-        group.finish();
-        client.block_on(ratio(size, post, || async {
-            provider.trigger_provision(&request).await.unwrap()
-        }));
-    }
+    let request = LaunchRequest::new(vm, OperationToken::from_random(1))
+        .with_config_version(ConfigVersion::of_json(&json!({"cores": 4})));
+    let mut object = request.resource.object().clone();
+    let ours = json!({
+        "action": "create", "operationToken": request.token.as_str(),
+        "configVersion": request.config_version.as_ref().unwrap().as_str(),
+        "uid": request.resource.uid(),
+    });
+    object.insert("providerEvent".to_owned(), ours);
+    // Ready bytes, which need not even be copied.
+    let body: &'static [u8] = serde_json::to_vec(&object).unwrap().leak();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes());
+    let post = async |body: Cow<'static, [u8]>| {
+        let digest = ring::hmac::sign(&key, &body);
+        let hex: String = digest.as_ref().iter().map(|b| format!("{b:02x}")).collect();
+        let answer = bare
+            .post(url)
+            .header("x-hub-signature-256", format!("sha256={hex}"))
+            .header("content-type", "application/json")
+            .body(match body {
+                Cow::Borrowed(ready) => reqwest::Body::from(ready),
+                Cow::Owned(written) => written.into(),
+            })
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.bytes().await.unwrap()
+    };
+    let ready = || post(Cow::Borrowed(body));
+    let written = || post(Cow::Owned(serde_json::to_vec(&object).unwrap()));
+    let mut group = criterion.benchmark_group(format!("eda_send_{name}"));
+    group.bench_function("bare", |bencher| {
+        bencher
+            .to_async(client)
+            .iter(|| async { black_box(ready().await) });
+    });
+    group.bench_function("provider", |bencher| {
+        bencher
+            .to_async(client)
+            .iter(|| async { black_box(provider.trigger_provision(&request).await.unwrap()) });
+    });
+    group.finish();
+    let send = || async { provider.trigger_provision(&request).await.unwrap() };
+    client.block_on(ratio(&format!("{name}, ready bytes"), ready, send));
+    client.block_on(ratio(&format!("{name}, written each time"), written, send));
 }
 
 /// The two by turns, so that whatever else the machine does meets both alike.
@@ -158,7 +199,7 @@ fn send(criterion: &mut Criterion) {
     clippy::disallowed_methods,
     reason = "what is measured is the time itself"
 )]
-async fn ratio<A, B>(size: &str, bare: impl AsyncFn() -> A, provider: impl AsyncFn() -> B) {
+async fn ratio<A, B>(name: &str, bare: impl AsyncFn() -> A, provider: impl AsyncFn() -> B) {
     const ROUNDS: usize = 300;
     const SENDS: u32 = 10;
     let mut times = [Vec::with_capacity(ROUNDS), Vec::with_capacity(ROUNDS)];
@@ -180,7 +221,7 @@ async fn ratio<A, B>(size: &str, bare: impl AsyncFn() -> A, provider: impl Async
         *times.get(ROUNDS / 2).unwrap()
     });
     let ratio = provider.as_secs_f64() / bare.as_secs_f64();
-    println!("{size} by turns, medians: bare {bare:?}, provider {provider:?}, ratio {ratio:.3}");
+    println!("{name} by turns, medians: bare {bare:?}, provider {provider:?}, ratio {ratio:.3}");
 }
 
 criterion_group!(benches, send);

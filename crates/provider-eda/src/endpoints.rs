@@ -1,6 +1,7 @@
 //! Where events go: one URL for each action, fixed or of single kinds.
 
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use provider_core::JobType;
 use serde::Deserialize;
@@ -90,6 +91,35 @@ impl Endpoints {
             .flat_map(|kind| [JobType::Provision, JobType::Deprovision].map(|t| (t, kind)))
             .filter_map(|(job_type, kind)| Some((field(job_type), self.url(job_type, kind)?)))
             .collect()
+    }
+}
+
+/// URLs that were made before: to make one takes as long as to write a small event.
+#[derive(Debug, Default)]
+pub(crate) struct Made(Mutex<Vec<(JobType, String, Url)>>);
+
+/// More kinds than any operator has.
+const MAX_MADE: usize = 64;
+
+impl Made {
+    /// The URL for an object of this kind, made once.
+    pub(crate) fn url(
+        &self,
+        endpoints: &Endpoints,
+        job_type: JobType,
+        kind: &str,
+    ) -> Option<Result<Url, ConfigError>> {
+        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, _, url)) = made.iter().find(|(j, k, _)| *j == job_type && k == kind) {
+            return Some(Ok(url.clone()));
+        }
+        let url = endpoints.url(job_type, kind)?;
+        if let Ok(url) = &url
+            && made.len() < MAX_MADE
+        {
+            made.push((job_type, kind.to_owned(), url.clone()));
+        }
+        Some(url)
     }
 }
 

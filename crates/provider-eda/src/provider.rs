@@ -18,6 +18,7 @@ use url::Url;
 use crate::breaker::Breaker;
 use crate::client::{Client, std_duration};
 use crate::completion::{Verdict, applied};
+use crate::endpoints::Made;
 use crate::kind::{self, EVENT, is_blind, is_ours};
 use crate::pace::{Key, Paces};
 use crate::tracking::{Tracker, is_fresh};
@@ -32,6 +33,7 @@ pub struct EdaProvider {
     pub(crate) client: Client,
     pub(crate) tracker: Option<Tracker>,
     pub(crate) clock: Arc<dyn Clock>,
+    urls: Made,
     paces: Paces,
     breaker: Breaker,
     in_flight: Semaphore,
@@ -88,6 +90,7 @@ impl EdaProvider {
             client: Client::new(&config)?,
             tracker: Tracker::new(&config, &clock)?,
             clock,
+            urls: Made::default(),
             paces: Paces::new(std_duration(pacing.min_interval)),
             breaker: Breaker::new(pacing.breaker_failures, std_duration(pacing.breaker_pause)),
             in_flight: Semaphore::new(permits),
@@ -104,7 +107,7 @@ impl EdaProvider {
     pub(crate) fn url(&self, job_type: JobType, kind: &str) -> Result<Url, ProviderError> {
         let endpoints = self.config.transport.endpoints();
         let advice = "set the URLs for creation and deletion of this kind, or fixed ones";
-        match endpoints.url(job_type, kind) {
+        match self.urls.url(endpoints, job_type, kind) {
             Some(Ok(url)) => Ok(url),
             Some(Err(error)) => Err(not_sent(ErrorKind::Invalid, error.to_string(), advice)),
             None => Err(not_sent(

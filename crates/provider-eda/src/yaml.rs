@@ -76,6 +76,10 @@ fn escape<W: ?Sized + Write>(
     fragment: &str,
     as_it_is: fn(char) -> bool,
 ) -> io::Result<()> {
+    // Nearly always so, and quickly seen.
+    if fragment.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        return writer.write_all(fragment.as_bytes());
+    }
     let mut rest = fragment;
     while let Some(at) = rest.find(|c| !as_it_is(c)) {
         let (before, after) = rest.split_at(at);
@@ -145,13 +149,32 @@ pub(crate) fn fits_notifications(value: &impl Serialize, body: usize) -> bool {
     if text.len().saturating_add(ADDED) < PIECE {
         return true;
     }
-    let doubles = |byte: &u8| usize::from(matches!(byte, b'"' | b'\\'));
+    sparse(&text) || exactly_fits(&text)
+}
+
+const fn doubles(byte: u8) -> bool {
+    matches!(byte, b'"' | b'\\')
+}
+
+/// Whether a coarse look shows already that no piece has too much to double.
+fn sparse(text: &[u8]) -> bool {
+    const BLOCK: usize = 256;
+    // A piece touches so many blocks at most.
+    const TOUCHED: usize = PIECE / BLOCK + 1;
+    let count = |block: &[u8]| block.iter().filter(|byte| doubles(**byte)).count();
+    let counts: Vec<usize> = text.chunks(BLOCK).map(count).collect();
+    counts.iter().sum::<usize>() <= DOUBLED
+        || counts
+            .windows(TOUCHED.min(counts.len()).max(1))
+            .all(|touched| touched.iter().sum::<usize>() <= DOUBLED)
+}
+
+fn exactly_fits(text: &[u8]) -> bool {
     let mut in_piece = 0;
-    for (at, byte) in text.iter().enumerate() {
-        in_piece += doubles(byte);
-        if let Some(left) = at.checked_sub(PIECE) {
-            in_piece -= text.get(left).map_or(0, doubles);
-        }
+    let before = std::iter::repeat_n(b' ', PIECE).chain(text.iter().copied());
+    for (byte, left) in text.iter().zip(before) {
+        in_piece += usize::from(doubles(*byte));
+        in_piece -= usize::from(doubles(left));
         if in_piece > DOUBLED {
             return false;
         }
@@ -237,6 +260,30 @@ mod tests {
         assert!(fits(&json!({"spec": "x".repeat(200_000)})));
         assert!(fits(&json!({"spec": "line\n".repeat(20_000)})));
         assert!(!fits(&json!({"spec": "\n".repeat(20_000)})));
+    }
+
+    /// The coarse look may only spare the exact one where that would say yes as well.
+    #[test]
+    fn the_coarse_look_is_never_too_kind() {
+        let mut spared = 0;
+        for burst in [1, 100, 800, DOUBLED, DOUBLED + 1, 2_000] {
+            for pause in [0, 1, 3, 255, 1_000, PIECE - burst, PIECE, PIECE + 300] {
+                for shift in [0, 1, 200] {
+                    let period = ["\"".repeat(burst), " ".repeat(pause)].concat();
+                    let text =
+                        [" ".repeat(shift), period.repeat(1 + 20_000 / period.len())].concat();
+                    let sparse = sparse(text.as_bytes());
+                    assert!(
+                        !sparse || exactly_fits(text.as_bytes()),
+                        "{burst} {pause} {shift}"
+                    );
+                    spared += usize::from(sparse);
+                }
+            }
+        }
+        assert!(spared > 10);
+        assert!(!exactly_fits("\"".repeat(DOUBLED + 1).as_bytes()));
+        assert!(exactly_fits("\"".repeat(DOUBLED).as_bytes()));
     }
 
     #[test]
