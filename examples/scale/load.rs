@@ -7,8 +7,10 @@ use provider_core::{JobState, SystemClock};
 use provider_testkit::aap::{AapSim, Ending, RunPlan, Template, World};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, json};
+use tokio::time::Instant;
 
 use crate::support::{self, Failure};
+use crate::trouble::Trouble;
 
 /// What it says once it serves.
 #[derive(Debug, Serialize, Deserialize)]
@@ -34,7 +36,11 @@ fn life(n: u64, interval: Duration) -> Duration {
 }
 
 /// Serves until it is killed.
-pub(crate) async fn serve(jobs: u64, interval: Duration) -> Result<(), Failure> {
+pub(crate) async fn serve(
+    jobs: u64,
+    interval: Duration,
+    trouble: Option<Trouble>,
+) -> Result<(), Failure> {
     let world = World::with([Template::job("work")]);
     let sim = AapSim::start(world, Arc::new(SystemClock)).await?;
     let mut first = None;
@@ -62,5 +68,8 @@ pub(crate) async fn serve(jobs: u64, interval: Duration) -> Result<(), Failure> 
         first: first.unwrap_or_default(),
     };
     support::print(&serde_json::to_string(&ready)?);
+    if let Some(trouble) = trouble {
+        trouble.happen(&sim, Instant::now(), interval).await;
+    }
     std::future::pending().await
 }

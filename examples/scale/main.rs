@@ -2,6 +2,7 @@
 //!
 //!     cargo run --release --example scale -- --jobs 100,1000,10000 --interval 10s
 //!     cargo run --release --example scale -- --jobs 10000 --json
+//!     cargo run --release --example scale -- --jobs 10000 --interval 20s --trouble down
 //!     cargo run --release --example scale -- --awxkit ~/venv/bin/python --plot scale.svg
 //!
 //! Every cell of the table has a simulated controller and a watcher to itself, each a process, so that
@@ -12,10 +13,16 @@
 //! | `monitor` | `AapProvider`, told of ends by `job_events` |
 //! | `push` | the same with the controller's websocket |
 //! | `awxkit` | the wait loop of the official client, a thread a job; up to a thousand jobs |
+//!
+//! With `--trouble` something goes wrong from the third interval on, and the interesting number is the
+//! busiest second: whoever was kept from asking must not ask for everything at once afterwards. An end
+//! that is missed, or told otherwise than it was, fails the run.
 
+mod bars;
 mod load;
 mod measure;
 mod plot;
+mod trouble;
 mod watch;
 
 #[path = "../support/mod.rs"]
@@ -28,11 +35,12 @@ use std::time::Duration;
 use clap::{Parser, Subcommand, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::SignedDuration;
-use measure::{Cell, Counts};
+use measure::{Cell, Counts, Frame, Rates};
 use provider_testkit::aap::ADMIN_TOKEN;
 use support::Failure;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
+use trouble::Trouble;
 
 /// Threads of the official client.
 const MAX_THREADS: u64 = 1_000;
@@ -49,6 +57,9 @@ struct Flags {
     /// Ways to watch; all that can be had, unless some are named.
     #[arg(long, value_delimiter = ',')]
     ways: Vec<Way>,
+    /// What goes wrong.
+    #[arg(long)]
+    trouble: Option<Trouble>,
     /// A Python that has awxkit, to compare with it.
     #[arg(long, value_name = "PYTHON")]
     awxkit: Option<PathBuf>,
@@ -86,7 +97,11 @@ impl Way {
 #[command(hide = true)]
 enum Part {
     /// The controller, with so many jobs.
-    Load { jobs: u64, interval_ms: u64 },
+    Load {
+        jobs: u64,
+        interval_ms: u64,
+        trouble: Option<Trouble>,
+    },
     /// Somebody who watches them.
     Watch(watch::Task),
 }
@@ -121,6 +136,11 @@ impl Flags {
         if !self.ways.is_empty() {
             return self.ways.clone();
         }
+        match self.trouble {
+            Some(Trouble::LostHints) => return vec![Way::Push],
+            Some(_) => return vec![Way::Monitor, Way::Push],
+            None => {}
+        }
         let with_awxkit = self.awxkit.is_some().then_some(Way::Awxkit);
         [Way::Get, Way::Monitor, Way::Push]
             .into_iter()
@@ -143,6 +163,9 @@ impl Flags {
             command
         };
         command.args([&first, &jobs, &interval, ADMIN_TOKEN]);
+        if self.trouble.is_some() && way != Way::Awxkit {
+            command.arg("--trouble");
+        }
         Ok(command)
     }
 
@@ -152,6 +175,7 @@ impl Flags {
         let mut load = Command::new(std::env::current_exe()?);
         let millis = interval.as_millis().to_string();
         load.args(["load", &jobs.to_string(), &millis]);
+        load.args(self.trouble.map(Trouble::name));
         let mut load = Process::start(&mut load)?;
         let ready: load::Ready = serde_json::from_str(&load.line().await?)?;
         let began = tokio::time::Instant::now();
@@ -160,13 +184,7 @@ impl Flags {
         bar.set_position(0);
         bar.set_message(format!("{} jobs, {}", jobs, way.name()));
         let counts = Counts::of(&ready.url)?;
-        // The first round finds everything new, and none has ended in the second.
-        let second_round = async {
-            tokio::time::sleep_until(began + interval).await;
-            let before = counts.now().await?;
-            tokio::time::sleep_until(began + interval * 2).await;
-            Ok::<u64, Failure>(counts.now().await?.saturating_sub(before))
-        };
+        let mut rates = Rates::default();
         let watched = async {
             loop {
                 let line = watcher.line().await?;
@@ -176,9 +194,22 @@ impl Flags {
                 }
             }
         };
-        let (a_round, watched) = tokio::try_join!(second_round, watched)?;
+        let watched = tokio::select! {
+            watched = watched => watched?,
+            ended = counts.watch(began, interval, &mut rates) => {
+                ended?;
+                return Err("the counting of requests ended early".into());
+            }
+        };
         let requests = counts.now().await?;
-        let cell = Cell::new(way.name(), jobs, interval, (requests, a_round), watched);
+        let controller = load.child.id().ok_or("the controller ended early")?;
+        let frame = Frame {
+            way: way.name(),
+            jobs,
+            interval,
+            trouble: self.trouble,
+        };
+        let cell = frame.filled(requests, &rates, measure::cpu_of(controller)?, watched);
         if cell.wrong > 0 {
             return Err(format!("{} of {jobs} ends were not told as they were", cell.wrong).into());
         }
@@ -207,8 +238,16 @@ impl Flags {
             }
         }
         bar.finish_and_clear();
-        if !self.json {
+        let bars = bars::bars(&cells);
+        if self.json {
+            for bar in &bars {
+                support::print(&serde_json::to_string(bar)?);
+            }
+        } else {
             support::print(&measure::table(&cells));
+            for bar in &bars {
+                support::print(&bar.line());
+            }
         }
         if let Some(file) = &self.plot {
             plot::draw(file, &cells)?;
@@ -221,9 +260,11 @@ impl Flags {
 async fn main() -> ExitCode {
     let flags = Flags::parse();
     let result = match &flags.part {
-        Some(Part::Load { jobs, interval_ms }) => {
-            load::serve(*jobs, Duration::from_millis(*interval_ms)).await
-        }
+        Some(Part::Load {
+            jobs,
+            interval_ms,
+            trouble,
+        }) => load::serve(*jobs, Duration::from_millis(*interval_ms), *trouble).await,
         Some(Part::Watch(task)) => task.run().await,
         None => flags.run().await,
     };

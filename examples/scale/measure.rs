@@ -3,10 +3,13 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::support::Failure;
+use crate::trouble::Trouble;
 use crate::watch::Watched;
 
 /// What a process has used up.
@@ -27,26 +30,32 @@ impl Usage {
 
     /// From `/proc`: Linux alone.
     pub(crate) fn of_this_process() -> Result<Self, Failure> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
-        // The name of the program is in brackets, and may hold anything.
-        let fields = stat.rsplit(") ").next().unwrap_or_default();
-        let ticks: u64 = fields
-            .split(' ')
-            .skip(11)
-            .take(2)
-            .filter_map(|ticks| ticks.parse::<u64>().ok())
-            .sum();
         let status = std::fs::read_to_string("/proc/self/status")?;
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib: f64 = peak
             .and_then(|text| text.split_whitespace().next())
             .ok_or("no VmHWM in /proc/self/status")?
             .parse()?;
+        let used = clock_gettime(ClockId::ProcessCPUTime);
         Ok(Self {
-            cpu_s: ticks as f64 / rustix::param::clock_ticks_per_second() as f64,
+            cpu_s: used.tv_sec as f64 + used.tv_nsec as f64 / 1e9,
             peak_rss_mib: kib / 1_024.0,
         })
     }
+}
+
+/// Seconds of processor time that this process has used.
+pub(crate) fn cpu_of(process: u32) -> Result<f64, Failure> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name of the program is in brackets, and may hold anything.
+    let fields = stat.rsplit(") ").next().unwrap_or_default();
+    let ticks: u64 = fields
+        .split(' ')
+        .skip(11)
+        .take(2)
+        .filter_map(|ticks| ticks.parse::<u64>().ok())
+        .sum();
+    Ok(ticks as f64 / rustix::param::clock_ticks_per_second() as f64)
 }
 
 /// As the provider's: kept connections, no proxy.
@@ -76,6 +85,37 @@ impl Counts {
         let counts = counts.as_object().ok_or("no counts")?;
         Ok(counts.values().filter_map(Value::as_u64).sum())
     }
+
+    /// Looks on, for as long as it is let. The first round finds everything new, and none has ended in
+    /// the second.
+    pub(crate) async fn watch(
+        &self,
+        began: Instant,
+        interval: Duration,
+        rates: &mut Rates,
+    ) -> Result<(), Failure> {
+        tokio::time::sleep_until(began + interval).await;
+        let before = self.now().await?;
+        tokio::time::sleep_until(began + interval * 2).await;
+        let mut last = (Instant::now(), self.now().await?);
+        rates.a_round = last.1.saturating_sub(before);
+        loop {
+            tokio::time::sleep_until(last.0 + Duration::from_secs(1)).await;
+            let now = (Instant::now(), self.now().await?);
+            let took = now.0.duration_since(last.0).as_secs_f64();
+            rates.peak = rates.peak.max(now.1.saturating_sub(last.1) as f64 / took);
+            last = now;
+        }
+    }
+}
+
+/// Requests over time.
+#[derive(Debug, Default)]
+pub(crate) struct Rates {
+    /// In the second round, when all jobs are alive.
+    pub(crate) a_round: u64,
+    /// In the busiest second after it.
+    pub(crate) peak: f64,
 }
 
 /// One way to watch so many jobs.
@@ -84,48 +124,71 @@ pub(crate) struct Cell {
     pub(crate) way: &'static str,
     pub(crate) jobs: u64,
     pub(crate) interval_s: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<&'static str>,
     pub(crate) requests: u64,
     /// In the second round, when all jobs are alive.
     pub(crate) requests_a_round: u64,
     pub(crate) requests_a_job: f64,
+    /// Requests a second in that round, and in the busiest second after it.
+    pub(crate) steady_rate: f64,
+    pub(crate) peak_rate: f64,
     pub(crate) delay_p50_s: f64,
     pub(crate) delay_p99_s: f64,
     pub(crate) cpu_s: f64,
     /// A poll of a job: to know where it stands, once per interval of its life.
     pub(crate) cpu_s_per_10k_polls: f64,
+    /// What the simulated controller has used to serve it.
+    pub(crate) controller_cpu_s: f64,
     pub(crate) peak_rss_mib: f64,
+    /// Looks that were answered with an error.
+    pub(crate) failed_looks: u64,
     #[serde(skip)]
     pub(crate) wrong: u64,
 }
 
-impl Cell {
-    pub(crate) fn new(
-        way: &'static str,
-        jobs: u64,
-        interval: Duration,
-        (requests, requests_a_round): (u64, u64),
+/// A cell, before anything is known of it.
+pub(crate) struct Frame {
+    pub(crate) way: &'static str,
+    pub(crate) jobs: u64,
+    pub(crate) interval: Duration,
+    pub(crate) trouble: Option<Trouble>,
+}
+
+impl Frame {
+    pub(crate) fn filled(
+        self,
+        requests: u64,
+        rates: &Rates,
+        controller_cpu_s: f64,
         mut watched: Watched,
-    ) -> Self {
+    ) -> Cell {
         watched.delays.sort_by(f64::total_cmp);
         let percentile = |percent: usize| {
             let at =
                 (watched.delays.len() * percent / 100).min(watched.delays.len().saturating_sub(1));
             watched.delays.get(at).copied().unwrap_or_default()
         };
+        let (jobs, interval_s) = (self.jobs, self.interval.as_secs_f64());
         // Lives last from two to ten intervals.
         let polls = jobs as f64 * 6.0;
-        Self {
-            way,
+        Cell {
+            way: self.way,
             jobs,
-            interval_s: interval.as_secs_f64(),
+            interval_s,
+            trouble: self.trouble.map(Trouble::name),
             requests,
-            requests_a_round,
+            requests_a_round: rates.a_round,
             requests_a_job: requests as f64 / jobs as f64,
+            steady_rate: rates.a_round as f64 / interval_s,
+            peak_rate: rates.peak,
             delay_p50_s: percentile(50),
             delay_p99_s: percentile(99),
             cpu_s: watched.usage.cpu_s,
             cpu_s_per_10k_polls: watched.usage.cpu_s / polls * 10_000.0,
+            controller_cpu_s,
             peak_rss_mib: watched.usage.peak_rss_mib,
+            failed_looks: watched.failures,
             wrong: watched.wrong + jobs - watched.delays.len() as u64,
         }
     }
@@ -134,47 +197,34 @@ impl Cell {
 /// For people.
 pub(crate) fn table(cells: &[Cell]) -> String {
     let mut text = format!(
-        "{:>7} {:<8} {:>12} {:>12} {:>9} {:>9} {:>13} {:>9}\n",
+        "{:>7} {:<8} {:>11} {:>9} {:>16} {:>9} {:>9} {:>9} {:>13} {:>9}\n",
         "jobs",
         "way",
         "req./round",
         "req./job",
+        "req./s (peak)",
         "p50 late",
         "p99 late",
+        "cpu",
         "cpu/10k polls",
         "peak RSS"
     );
     for cell in cells {
+        let rates = format!("{:.1} ({:.1})", cell.steady_rate, cell.peak_rate);
         let _ = writeln!(
             text,
-            "{:>7} {:<8} {:>12} {:>12.3} {:>7.2} s {:>7.2} s {:>11.3} s {:>5.0} MiB",
+            "{:>7} {:<8} {:>11} {:>9.3} {:>16} {:>7.2} s {:>7.2} s {:>7.2} s {:>11.3} s {:>5.0} MiB",
             cell.jobs,
             cell.way,
             cell.requests_a_round,
             cell.requests_a_job,
+            rates,
             cell.delay_p50_s,
             cell.delay_p99_s,
+            cell.cpu_s,
             cell.cpu_s_per_10k_polls,
             cell.peak_rss_mib,
         );
-    }
-    for ours in cells
-        .iter()
-        .filter(|cell| ["monitor", "push"].contains(&cell.way))
-    {
-        let get = cells
-            .iter()
-            .find(|cell| cell.way == "get" && cell.jobs == ours.jobs);
-        if let Some(get) = get {
-            let _ = writeln!(
-                text,
-                "{} jobs, {}: {:.0} × fewer requests and {:.1} × less processor time than one GET a job",
-                ours.jobs,
-                ours.way,
-                get.requests as f64 / ours.requests.max(1) as f64,
-                get.cpu_s / ours.cpu_s.max(0.01),
-            );
-        }
     }
     text.truncate(text.trim_end().len());
     text

@@ -33,6 +33,9 @@ pub(crate) struct Task {
     jobs: u64,
     interval_ms: u64,
     token: String,
+    /// Looks may fail.
+    #[arg(long)]
+    trouble: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -49,6 +52,9 @@ pub(crate) struct Watched {
     pub(crate) delays: Vec<f64>,
     /// Ends that were told otherwise than they were.
     pub(crate) wrong: u64,
+    /// Looks that were not answered.
+    #[serde(default)]
+    pub(crate) failures: u64,
     pub(crate) usage: Usage,
 }
 
@@ -178,6 +184,7 @@ impl Task {
         let watched = Watched {
             delays: watch.delays.into_iter().flatten().collect(),
             wrong: watch.wrong,
+            failures: watch.failures,
             usage: Usage::of_this_process()?.since(before),
         };
         support::print(&serde_json::to_string(&watched)?);
@@ -196,7 +203,9 @@ struct Watch {
     delays: Vec<Option<f64>>,
     seen: u64,
     wrong: u64,
-    trouble: u32,
+    /// How many looks may fail, and how many have.
+    most_failures: u64,
+    failures: u64,
 }
 
 impl Watch {
@@ -212,7 +221,8 @@ impl Watch {
             delays: vec![None; usize::try_from(task.jobs)?],
             seen: 0,
             wrong: 0,
-            trouble: 0,
+            most_failures: if task.trouble { u64::MAX } else { 100 },
+            failures: 0,
         })
     }
 
@@ -254,8 +264,8 @@ impl Watch {
                 return Ok(());
             }
             Ok(_) => {}
-            Err(error) if self.trouble == 100 => return Err(error),
-            Err(_) => self.trouble += 1,
+            Err(error) if self.failures == self.most_failures => return Err(error),
+            Err(_) => self.failures += 1,
         }
         self.due.push_back((Instant::now() + self.interval, id));
         Ok(())

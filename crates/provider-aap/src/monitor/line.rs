@@ -40,12 +40,16 @@ pub(super) struct Watched {
     pub(super) voided: bool,
     /// Its end is waited for.
     pub(super) cancelling_until: Option<Instant>,
+    /// Whether a look has come sooner because of its usual end.
+    pub(super) has_neared_end: bool,
     pub(super) asked: Instant,
     pub(super) last: Option<Last>,
     /// The status that it is probably still in; and until when that is believed of a job that pages
     /// leave out.
     pub(super) lasting: Option<&'static str>,
     pub(super) shown_until: Option<Instant>,
+    /// With its place in the round: the status that the page may leave out.
+    but: Option<&'static str>,
     /// Whether somebody was told of its end without what the job itself tells of it.
     pub(super) owes_detail: bool,
     /// How many rows a page had that should have held it.
@@ -61,14 +65,26 @@ impl Watched {
             hinted: None,
             voided: false,
             cancelling_until: None,
+            has_neared_end: false,
             asked: now,
             last: None,
             lasting: None,
             shown_until: None,
+            but: None,
             owes_detail: false,
             missed: None,
             waiters: Vec::new(),
         }
+    }
+
+    /// The status that it is probably still in at that moment, where it was shown lately enough.
+    pub(super) fn status_at(&self, at: Instant) -> Option<&'static str> {
+        self.lasting.filter(|_| self.shown_until > Some(at))
+    }
+
+    /// Whether something was heard of it that no look has followed yet.
+    pub(super) fn is_hinted(&self) -> bool {
+        self.hinted.is_some()
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -96,9 +112,9 @@ impl Watched {
 /// Who is asked about next. Every change of a job's place goes through here.
 #[derive(Default)]
 pub(super) struct Line {
-    due: BTreeSet<(Instant, u64)>,
+    round: Round,
     /// Jobs that something was heard of, in that order; none of them asked about now.
-    hinted: BTreeSet<(Instant, u64)>,
+    hinted: Due,
     /// May hold jobs that have left it.
     alone: VecDeque<u64>,
 }
@@ -106,12 +122,15 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn put(&mut self, id: u64, job: &mut Watched, place: Place) {
         if let Place::Round(due) = job.place {
-            self.due.remove(&(due, id));
+            self.round.with(job.but).remove(&(due, id));
         }
         let is_back = job.place == Place::Asked;
         job.place = place;
         match place {
-            Place::Round(due) => _ = self.due.insert((due, id)),
+            Place::Round(due) => {
+                job.but = job.status_at(due);
+                self.round.with(job.but).insert((due, id));
+            }
             Place::Alone => self.alone.push_back(id),
             Place::Asked | Place::Rest => {}
         }
@@ -156,7 +175,7 @@ impl Line {
 
     pub(super) fn remove(&mut self, id: u64, job: &Watched) {
         if let Place::Round(due) = job.place {
-            self.due.remove(&(due, id));
+            self.round.with(job.but).remove(&(due, id));
         }
         if let Some(since) = job.hinted {
             self.hinted.remove(&(since, id));
@@ -179,8 +198,8 @@ impl Line {
         Some((id, job))
     }
 
-    pub(super) fn first_due(&self) -> Option<Instant> {
-        self.due.first().map(|(due, _)| *due)
+    pub(super) fn round(&self) -> &Round {
+        &self.round
     }
 
     pub(super) fn first_hint(&self) -> Option<Instant> {
@@ -196,12 +215,60 @@ impl Line {
         self.hinted.len()
     }
 
-    /// Those that something was heard of, or those that are due until then.
-    pub(super) fn ids(&self, are_hints: bool, until: Instant) -> impl Iterator<Item = u64> + '_ {
-        let of = if are_hints { &self.hinted } else { &self.due };
-        let due = of
-            .iter()
-            .take_while(move |(at, _)| are_hints || *at <= until);
-        due.map(|(_, id)| *id)
+    /// Those that something was heard of.
+    pub(super) fn hinted(&self) -> impl Iterator<Item = u64> + '_ {
+        self.hinted.iter().map(|(_, id)| *id)
+    }
+}
+
+/// Jobs, in the order of moments.
+type Due = BTreeSet<(Instant, u64)>;
+
+/// When jobs are due, apart for each status that their page may leave out.
+#[derive(Default)]
+pub(super) struct Round {
+    pending: Due,
+    waiting: Due,
+    running: Due,
+    /// Those whose row is to be seen whatever it tells.
+    rows: Due,
+}
+
+impl Round {
+    fn with(&mut self, but: Option<&str>) -> &mut Due {
+        match but {
+            Some("pending") => &mut self.pending,
+            Some("waiting") => &mut self.waiting,
+            Some("running") => &mut self.running,
+            _ => &mut self.rows,
+        }
+    }
+
+    fn all(&self) -> [(Option<&'static str>, &Due); 4] {
+        [
+            (Some("pending"), &self.pending),
+            (Some("waiting"), &self.waiting),
+            (Some("running"), &self.running),
+            (None, &self.rows),
+        ]
+    }
+
+    /// When the first is due, and the status that its page may leave out.
+    pub(super) fn first(&self) -> Option<(Instant, Option<&'static str>)> {
+        let firsts = self.all().into_iter();
+        let firsts = firsts.filter_map(|(but, due)| Some((due.first()?.0, but)));
+        firsts.min()
+    }
+
+    /// Those whose page may leave out this status, and that are due until then.
+    pub(super) fn due(
+        &self,
+        but: Option<&'static str>,
+        until: Instant,
+    ) -> impl Iterator<Item = u64> + '_ {
+        let due = self.all().into_iter().filter(move |(of, _)| *of == but);
+        due.flat_map(|(_, due)| due)
+            .take_while(move |(at, _)| *at <= until)
+            .map(|(_, id)| *id)
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use provider_core::JobState;
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 
@@ -17,7 +18,7 @@ const MAX_TEMPLATES: usize = 1_000;
 
 /// How long jobs of each template usually take, learned from their ends.
 #[derive(Debug, Default)]
-pub(super) struct Usual(HashMap<u64, Duration>);
+pub(super) struct Usual(HashMap<u64, Duration, RandomState>);
 
 impl Usual {
     /// A job has ended. The newest counts for a quarter.
@@ -65,7 +66,7 @@ impl Pace {
     }
 
     /// For a job that is not over, and that we have asked to stop or have not.
-    pub(super) fn until_next(&self, seen: &Seen, usual: &Usual, is_cancelling: bool) -> Duration {
+    pub(super) fn until_next(&self, seen: &Seen, is_cancelling: bool) -> Duration {
         let interval = self.varied(self.interval);
         if is_cancelling {
             return interval.min(CANCELLING);
@@ -77,20 +78,24 @@ impl Pace {
                 let times = (waited.as_secs_f64() / LONG_QUEUE.as_secs_f64()).clamp(1.0, 4.0);
                 interval.mul_f64(times)
             }
-            JobState::Running => {
-                // Its usual end is not slept through: a look just after it.
-                let left = usual
-                    .of(seen)
-                    .and_then(|usual| usual.checked_sub(seen.since_started()?));
-                match left {
-                    Some(left) if left < interval => (left + self.interval / 20)
-                        .max(self.interval / 5)
-                        .min(interval),
-                    _ => interval,
-                }
-            }
             _ => interval,
         }
+    }
+
+    /// For a job whose usual end comes before the next look: until just after it. Once for each job:
+    /// many that began together and end one after the other move what is usual along with them.
+    pub(super) fn until_usual_end(
+        &self,
+        seen: &Seen,
+        usual: &Usual,
+        next: Duration,
+    ) -> Option<Duration> {
+        if seen.state() != JobState::Running {
+            return None;
+        }
+        let left = usual.of(seen)?.checked_sub(seen.since_started()?)?;
+        let until = (left + self.interval / 20).max(self.interval / 5);
+        (until < next).then_some(until)
     }
 
     /// For so long a job is believed to be where it was because pages leave it out: ten rounds on

@@ -39,8 +39,10 @@ pub(super) type Told = Result<Seen, ProviderError>;
 pub(super) struct Schedule {
     interval: Duration,
     batch_from: usize,
-    /// Rows that the server has been seen to give at once.
+    /// Rows that are asked for at once.
     page_size: usize,
+    /// The most that the server has been seen to give.
+    most_rows: usize,
     pace: Pace,
     jobs: HashMap<u64, Watched, RandomState>,
     line: Line,
@@ -101,6 +103,7 @@ impl Schedule {
             interval,
             batch_from: usize::try_from(config.batch_from).unwrap_or(usize::MAX),
             page_size: PAGE,
+            most_rows: 0,
             pace: Pace::new(interval, seed),
             jobs: HashMap::default(),
             line: Line::default(),
@@ -238,7 +241,8 @@ impl Schedule {
         let are_free = few || !may.lists || !is_recovering;
         let earliest = self.last_asked.map(|at| at + self.gap());
         let is_turn = earliest.is_none_or(|at| at <= now);
-        let page_due = self.line.first_due().filter(|_| !few && may.page);
+        let page_due = self.line.round().first().filter(|_| !few && may.page);
+        let page_due = page_due.map(|(due, _)| due);
         let page_waits = self.single_was_last && page_due.is_some_and(|due| due <= now);
         if may.single
             && (are_free || (is_turn && !page_waits))
@@ -289,37 +293,33 @@ impl Schedule {
         self.last_hints.map_or(now, |at| (at + gap).max(now))
     }
 
-    /// As many as fit into one question, in one status and in one line: they are asked about now.
+    /// As many as fit into one question, in one status: they are asked about now.
     fn fit(&mut self, now: Instant, are_hints: bool) -> (Vec<u64>, Option<&'static str>) {
-        let mut page = Vec::new();
-        let mut but = None;
-        let mut bytes = 0;
         // A page costs little more for being full: those that are due soon come along.
-        let soon = now + self.interval / 8;
-        for id in self.line.ids(are_hints, soon) {
-            let Some(job) = self.jobs.get(&id) else {
-                continue;
-            };
-            // The status that it is probably still in, where it was shown lately enough.
-            let status = job.lasting.filter(|_| job.shown_until > Some(now));
-            if page.is_empty() {
-                but = status;
+        let soon = now + self.interval / 4;
+        let mut page = Page::new(self.page_size);
+        let but = if are_hints {
+            // Of the status alone: what was not shown for long is shown at its next turn.
+            let status = |id| self.jobs.get(&id).and_then(|job| job.lasting);
+            let but = self.line.hinted().next().and_then(status);
+            page.fill(self.line.hinted().filter(|id| status(*id) == but));
+            // Rows are dear, and what was heard of is waited for.
+            if but.is_some() {
+                let is_new = |id: &u64| !self.jobs.get(id).is_some_and(Watched::is_hinted);
+                page.fill(self.line.round().due(but, soon).filter(is_new));
             }
-            if page.len() == self.page_size || bytes > MAX_ID_BYTES {
-                break;
-            }
-            if status == but {
-                // A comma is three bytes of a URL.
-                bytes += 3 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
-                page.push(id);
-            }
-        }
-        for id in &page {
+            but
+        } else {
+            let but = self.line.round().first().and_then(|(_, but)| but);
+            page.fill(self.line.round().due(but, soon));
+            but
+        };
+        for id in &page.ids {
             if let Some(job) = self.jobs.get_mut(id) {
                 self.line.put(*id, job, Place::Asked);
             }
         }
-        (page, but)
+        (page.ids, but)
     }
 
     /// Who still waits for a round, now that there are none, is asked about alone.
@@ -365,6 +365,7 @@ impl Schedule {
         {
             // The page was full before it: the server gives less at once than it was asked for.
             self.page_size = self.page_size.min(rows);
+            self.most_rows = self.most_rows.min(rows);
         }
         (job.shown_until, job.lasting) = (Some(now + self.pace.until_shown(&seen)), seen.lasting());
         if std::mem::take(&mut job.voided) {
@@ -385,8 +386,7 @@ impl Schedule {
             };
             (wait, Place::Rest)
         } else {
-            let is_cancelling = job.cancelling_until > Some(now);
-            let wait = self.pace.until_next(&seen, &self.usual, is_cancelling);
+            let wait = wait(&self.pace, &self.usual, job, &seen, now);
             let place = if few {
                 Place::Rest
             } else {
@@ -433,12 +433,15 @@ impl Schedule {
         // With rows that cannot be read, nobody knows who was left out.
         if but.is_some() && rows.unreadable == 0 {
             // A server that gives less at once than it was asked for does not say so, but rows come in
-            // the order of their ids: what is behind the last of many may have been cut off.
-            let end = last.filter(|_| count >= MIN_PAGE).unwrap_or(u64::MAX);
+            // the order of their ids: what is behind the last of many may have been cut off, unless
+            // there have been more before.
+            let may_be_cut = count >= MIN_PAGE.max(self.most_rows);
+            let end = last.filter(|_| may_be_cut).unwrap_or(u64::MAX);
             let (before, behind): (Vec<u64>, Vec<u64>) = ids.iter().partition(|id| **id <= end);
             self.same(&before, &rows, now);
             self.again(&behind, now);
         }
+        self.most_rows = self.most_rows.max(count);
         for id in ids {
             let job = self.jobs.get_mut(id);
             if let Some(job) = job.filter(|job| job.place == Place::Asked) {
@@ -458,15 +461,15 @@ impl Schedule {
                 continue;
             };
             // Without it, what was seen has been voided since: it is asked about by itself.
-            let Some(last) = &mut job.last else {
+            let Some(Last { mut seen, .. }) = job.last.take() else {
                 continue;
             };
-            last.seen.again(rows.now, rows.at);
-            let is_cancelling = job.cancelling_until > Some(now);
-            let wait = self.pace.until_next(&last.seen, &self.usual, is_cancelling);
-            (last.at, last.good_for) = (now, good_for(wait, self.interval));
-            let seen = Ok(last.seen.clone());
-            job.tell(&seen);
+            seen.again(rows.now, rows.at);
+            let wait = wait(&self.pace, &self.usual, job, &seen, now);
+            if !job.waiters.is_empty() {
+                job.tell(&Ok(seen.clone()));
+            }
+            job.saw(seen, now, good_for(wait, self.interval));
             self.line.put(*id, job, Place::Round(now + wait));
         }
     }
@@ -537,6 +540,44 @@ impl Schedule {
         self.jobs.clear();
         self.line = Line::default();
     }
+}
+
+/// The jobs of one question.
+struct Page {
+    ids: Vec<u64>,
+    size: usize,
+    bytes: usize,
+}
+
+impl Page {
+    fn new(size: usize) -> Self {
+        Self {
+            ids: Vec::new(),
+            size,
+            bytes: 0,
+        }
+    }
+
+    /// As many of these as there is room for.
+    fn fill(&mut self, ids: impl Iterator<Item = u64>) {
+        for id in ids {
+            if self.ids.len() == self.size || self.bytes > MAX_ID_BYTES {
+                break;
+            }
+            // A comma is three bytes of a URL.
+            self.bytes += 3 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
+            self.ids.push(id);
+        }
+    }
+}
+
+/// How soon a job that is not over is looked at again.
+fn wait(pace: &Pace, usual: &Usual, job: &mut Watched, seen: &Seen, now: Instant) -> Duration {
+    let next = pace.until_next(seen, job.cancelling_until > Some(now));
+    let usual_end = pace.until_usual_end(seen, usual, next);
+    let sooner = usual_end.filter(|_| !job.has_neared_end);
+    job.has_neared_end |= sooner.is_some();
+    sooner.unwrap_or(next)
 }
 
 /// How long an answer is good whose job is looked at again after this wait: until then, and as long as

@@ -11,6 +11,7 @@ use tokio::time::{advance, sleep};
 use super::*;
 
 mod breaker;
+mod together;
 mod trouble;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -38,6 +39,8 @@ struct Controller {
     singles: AtomicUsize,
     most_singles: AtomicUsize,
     created: Option<Timestamp>,
+    /// When all jobs began, where that is told: it moves the server's clock along.
+    began: Option<Instant>,
 }
 
 impl Controller {
@@ -57,6 +60,12 @@ impl Controller {
             controller.latency = latency;
         }
         controller
+    }
+
+    /// Its clock.
+    fn now(&self) -> Timestamp {
+        let since = self.began.map(|began| began.elapsed());
+        start() + SignedDuration::try_from(since.unwrap_or_default()).unwrap()
     }
 
     fn set(&self, id: u64, status: &'static str) {
@@ -89,10 +98,15 @@ impl Controller {
             let jobs = self.jobs.lock().unwrap();
             let row = |id: &u64| {
                 let status = jobs.get(id)?;
-                let body =
+                let mut body =
                     json!({"id": id, "type": KIND, "status": status, "created": self.created});
-                let (body, now) = (serde_json::from_str(&body.to_string()).unwrap(), start());
-                Some((*id, Seen::new(body, now, now, !is_page)))
+                if let Some(began) = self.began {
+                    body["started"] = json!(start());
+                    body["unified_job_template"] = json!(9);
+                    body["elapsed"] = json!(began.elapsed().as_secs_f64());
+                }
+                let body = serde_json::from_str(&body.to_string()).unwrap();
+                Some((*id, Seen::new(body, self.now(), start(), !is_page)))
             };
             let mut ids = ids.to_vec();
             ids.sort_unstable();
@@ -124,7 +138,7 @@ impl Source for Controller {
         let mut rows = self.answer(ids, true).await?;
         rows.retain(|(_, seen)| but != Some(seen.body.status.as_str()));
         self.rows.fetch_add(rows.len(), Ordering::Relaxed);
-        let (now, at) = (start(), start());
+        let (now, at) = (self.now(), start());
         rows.truncate(self.most_rows.load(Ordering::Relaxed));
         Ok(Rows {
             rows,
@@ -592,46 +606,33 @@ fn the_pace_follows_the_queue_and_the_usual_end() {
     };
     let plain = |wait: Duration| wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL;
     for _ in 0..100 {
-        assert!(plain(pace.until_next(
-            &seen("running", 10, Some(5), None),
-            &usual,
-            false
-        )));
-        assert!(plain(pace.until_next(
-            &seen("pending", 60, None, None),
-            &usual,
-            false
-        )));
+        let running = seen("running", 10, Some(5), None);
+        assert!(plain(pace.until_next(&running, false)));
+        let pending = seen("pending", 60, None, None);
+        assert!(plain(pace.until_next(&pending, false)));
     }
-    let queued = pace.until_next(&seen("pending", 1_200, None, None), &usual, false);
+    let queued = pace.until_next(&seen("pending", 1_200, None, None), false);
     assert!(queued > INTERVAL && queued <= INTERVAL * 2, "{queued:?}");
-    let queued = pace.until_next(&seen("pending", 86_400, None, None), &usual, false);
+    let queued = pace.until_next(&seen("pending", 86_400, None, None), false);
     assert!(
         queued > INTERVAL * 3 && queued <= INTERVAL * 4,
         "bounded: {queued:?}"
     );
     // Learned from successes alone.
     usual.ended(&seen("failed", 500, Some(400), Some(2.0)));
-    assert!(plain(pace.until_next(
-        &seen("running", 100, Some(90), None),
-        &usual,
-        false
-    )));
+    let running_for = |started| seen("running", 1_000, Some(started), None);
+    let usual_end =
+        |usual: &pace::Usual, seen: &Seen| pace.until_usual_end(seen, usual, INTERVAL.mul_f64(0.9));
+    assert_eq!(usual_end(&usual, &running_for(90)), None);
     for _ in 0..20 {
         usual.ended(&seen("successful", 500, Some(400), Some(100.0)));
     }
-    let near = pace.until_next(&seen("running", 100, Some(90), None), &usual, false);
+    let near = usual_end(&usual, &running_for(90)).unwrap();
     assert!(
         near > Duration::from_secs(10) && near < Duration::from_secs(13),
         "{near:?}"
     );
-    assert!(plain(pace.until_next(
-        &seen("running", 100, Some(10), None),
-        &usual,
-        false
-    )));
-    assert!(
-        plain(pace.until_next(&seen("running", 900, Some(800), None), &usual, false)),
-        "past it"
-    );
+    assert_eq!(usual_end(&usual, &running_for(10)), None, "far from it");
+    assert_eq!(usual_end(&usual, &running_for(800)), None, "past it");
+    assert_eq!(usual_end(&usual, &seen("pending", 90, None, None)), None);
 }

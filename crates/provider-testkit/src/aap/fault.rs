@@ -29,6 +29,8 @@ pub enum Route {
     Templates,
     /// Job events, standard output, workflow nodes.
     Diagnosis,
+    /// The handshake of a websocket.
+    Websocket,
     /// Everything else: ping, me, roots.
     Other,
 }
@@ -81,6 +83,8 @@ pub struct Weather {
     pub late_commits: u8,
     /// Any request that is refused before it is looked at (connection, 5xx, 429, maintenance).
     pub refusals: u8,
+    /// An event that no websocket is told of.
+    pub lost_events: u8,
     /// A job that ends `failed` or `error`.
     pub failures: u8,
     /// A cancel that is answered with `canceled` while the job runs on.
@@ -100,6 +104,7 @@ impl Default for Weather {
             lost_answers: 0,
             late_commits: 0,
             refusals: 0,
+            lost_events: 0,
             failures: 0,
             lying_cancels: 0,
             slow_cancels: 0,
@@ -118,6 +123,7 @@ impl Weather {
             lost_answers: 10,
             late_commits: 5,
             refusals: 10,
+            lost_events: 10,
             failures: 15,
             lying_cancels: 20,
             slow_cancels: 20,
@@ -126,24 +132,53 @@ impl Weather {
     }
 }
 
-#[derive(Debug, Default)]
+/// What the next requests of a route meet; nothing, for some.
+#[derive(Debug)]
+struct Scripted {
+    route: Route,
+    fault: Option<Fault>,
+    times: u32,
+    percent: u8,
+}
+
+#[derive(Debug)]
 pub(super) struct Faults {
-    /// What the next requests of a route meet; nothing, for some.
-    script: VecDeque<(Route, Option<Fault>)>,
+    script: VecDeque<Scripted>,
+    /// Which of them meet a fault of less than a hundred percent.
+    dice: SeededEntropy,
     weather: Option<(Weather, SeededEntropy)>,
 }
 
-impl Faults {
-    pub(super) fn script(&mut self, route: Route, fault: &Fault, times: u32) {
-        for _ in 0..times {
-            self.script.push_back((route, Some(fault.clone())));
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            script: VecDeque::new(),
+            dice: SeededEntropy::new(1),
+            weather: None,
         }
+    }
+}
+
+impl Faults {
+    /// So many of the next requests of this route meet this fault, and of a hundred that come in so
+    /// many.
+    pub(super) fn script(&mut self, route: Route, fault: &Fault, times: u32, percent: u8) {
+        self.push(route, Some(fault.clone()), times, percent);
     }
 
     /// So many requests of this route go well.
     pub(super) fn spare(&mut self, route: Route, times: u32) {
-        for _ in 0..times {
-            self.script.push_back((route, None));
+        self.push(route, None, times, 100);
+    }
+
+    fn push(&mut self, route: Route, fault: Option<Fault>, times: u32, percent: u8) {
+        if times > 0 && percent > 0 {
+            self.script.push_back(Scripted {
+                route,
+                fault,
+                times,
+                percent,
+            });
         }
     }
 
@@ -161,9 +196,17 @@ impl Faults {
 
     /// The fault of this request: the first in the script that fits, else by chance.
     pub(super) fn next(&mut self, route: Route) -> Option<Fault> {
-        let fits = |(of, _): &(Route, Option<Fault>)| *of == route || *of == Route::Any;
+        let fits = |entry: &Scripted| entry.route == route || entry.route == Route::Any;
         if let Some(at) = self.script.iter().position(fits) {
-            return self.script.remove(at).and_then(|(_, fault)| fault);
+            let entry = self.script.get_mut(at)?;
+            if entry.percent < 100 && !chance(&self.dice, entry.percent) {
+                return None;
+            }
+            entry.times -= 1;
+            if entry.times > 0 {
+                return entry.fault.clone();
+            }
+            return self.script.remove(at).and_then(|entry| entry.fault);
         }
         let (weather, dice) = self.weather.as_mut()?;
         if route == Route::Launch {
@@ -188,6 +231,12 @@ impl Faults {
             });
         }
         None
+    }
+
+    /// Whether the next event of websockets is lost.
+    pub(super) fn loses_event(&self) -> bool {
+        let weather = self.weather.as_ref();
+        weather.is_some_and(|(weather, dice)| chance(dice, weather.lost_events))
     }
 
     /// The course of the next job, by chance.

@@ -32,6 +32,9 @@ pub struct ScriptedFault {
     /// How many meet it.
     #[serde(default = "one")]
     pub times: u32,
+    /// How many of a hundred meet it, until so many have; the others go well.
+    #[serde(default = "all")]
+    pub percent: u8,
 }
 
 /// The course of the next job of a template.
@@ -48,10 +51,16 @@ const fn one() -> u32 {
     1
 }
 
+const fn all() -> u8 {
+    100
+}
+
 impl ScriptedFault {
     pub(super) fn happen(&self, state: &mut State) {
         state.faults.spare(self.route, self.after);
-        state.faults.script(self.route, &self.fault, self.times);
+        state
+            .faults
+            .script(self.route, &self.fault, self.times, self.percent);
     }
 }
 

@@ -103,7 +103,7 @@ impl AapSim {
 
     /// The next `times` requests of this route meet this fault.
     pub fn fault(&self, route: Route, fault: &Fault, times: u32) {
-        self.shared.lock().faults.script(route, fault, times);
+        self.shared.lock().faults.script(route, fault, times, 100);
     }
 
     /// Trouble by chance from now on, or, with `None`, none.
@@ -337,7 +337,9 @@ async fn tick(shared: Arc<Shared>) {
         }
         state.jobs.advance(shared.clock.now());
         for event in push::changes(&mut state) {
-            let _ = shared.pushes.send(event);
+            if !state.faults.loses_event() {
+                let _ = shared.pushes.send(event);
+            }
         }
         for notice in state.notices() {
             sent.spawn(deliver(client.clone(), notice, state.version.clone()));
@@ -368,10 +370,26 @@ fn websocket(
     let authorization = headers
         .get(header::AUTHORIZATION)
         .and_then(|value| value.to_str().ok());
-    let Some(user) = shared.lock().user(authorization) else {
+    let mut state = shared.lock();
+    *state.counts.entry(Route::Websocket).or_default() += 1;
+    match state.faults.next(Route::Websocket) {
+        None => {}
+        Some(Fault::Status(status) | Fault::StatusAfter(status) | Fault::Echo(status)) => {
+            let status = StatusCode::from_u16(status);
+            return status.unwrap_or(StatusCode::BAD_GATEWAY).into_response();
+        }
+        Some(Fault::RateLimited(_)) => return StatusCode::TOO_MANY_REQUESTS.into_response(),
+        Some(_) => {
+            let mut closed = Response::new(Body::empty());
+            closed.extensions_mut().insert(Closed);
+            return closed;
+        }
+    }
+    let Some(user) = state.user(authorization) else {
         return StatusCode::FORBIDDEN.into_response();
     };
-    shared.lock().jobs.changed.get_or_insert_default();
+    state.jobs.changed.get_or_insert_default();
+    drop(state);
     let (cookie, events) = (push::cookie(headers), shared.pushes.subscribe());
     let mut hung_up = shared.hang_up.subscribe();
     hung_up.mark_unchanged();

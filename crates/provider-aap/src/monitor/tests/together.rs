@@ -1,0 +1,88 @@
+//! Which jobs are asked about together, and how few pages that takes.
+
+use super::*;
+
+/// Jobs that poll themselves, after the first rounds.
+async fn settled(count: u64) -> (Arc<Controller>, Monitor) {
+    let controller = Controller::with(count);
+    let monitor = monitor(&controller, &in_rounds());
+    poll_for_ever(&monitor, count, &Arc::default());
+    sleep(INTERVAL * 4).await;
+    (controller, monitor)
+}
+
+/// A page with room left takes along what is due soon, so the round has the less to ask.
+#[tokio::test(start_paused = true)]
+async fn hints_take_the_round_along() {
+    let (controller, monitor) = settled(2_000).await;
+    let mut events = monitor.subscribe();
+    controller.set(5, "successful");
+    let before = controller.count();
+    monitor.hint(5);
+    let (job, state) = events.next().await.unwrap();
+    assert_eq!((job.id.as_str(), state), ("5", JobState::Succeeded));
+    let sizes: Vec<usize> = controller
+        .asked()
+        .iter()
+        .skip(before)
+        .map(|(_, ids, _)| *ids)
+        .collect();
+    assert_eq!(sizes, [200]);
+    // One hint every two thirds of a second: more pages than a round needs.
+    let before = controller.count();
+    for n in 0..135 {
+        monitor.hint(6 + n);
+        sleep(INTERVAL / 45).await;
+    }
+    let a_round = (controller.count() - before) / 3;
+    assert!((45..50).contains(&a_round), "{a_round} requests a round");
+}
+
+/// Those too whose row is to be seen at their next turn.
+#[tokio::test(start_paused = true)]
+async fn hints_that_come_together_are_one_page() {
+    let (controller, monitor) = settled(2_000).await;
+    let mut pages = 0;
+    for n in 0..20 {
+        let seen = controller.asked().len();
+        // Not all in the same number: what the server has been seen to give was not all it gives.
+        let ids = (n * 100 + 1)..=(n * 100 + 100 - n);
+        for id in ids.clone() {
+            controller.set(id, "successful");
+            monitor.hint(id);
+        }
+        sleep(Duration::from_millis(100)).await;
+        for id in ids {
+            assert_eq!(
+                monitor.seen(KIND, id).await.unwrap().state(),
+                JobState::Succeeded
+            );
+        }
+        pages += controller.asked().len() - seen;
+        sleep(Duration::from_secs(1)).await;
+    }
+    // The first is more than was ever seen on one page, and the round goes on in between.
+    assert!((20..25).contains(&pages), "{pages}");
+}
+
+/// Their usual duration moves along with them, and each is looked at once before it.
+#[tokio::test(start_paused = true)]
+async fn jobs_that_began_together_are_not_always_near_their_usual_end() {
+    let mut controller = Controller::with(4_000);
+    if let Some(controller) = Arc::get_mut(&mut controller) {
+        controller.began = Some(Instant::now());
+    }
+    let monitor = monitor(&controller, &in_rounds());
+    poll_for_ever(&monitor, 4_000, &Arc::default());
+    sleep(INTERVAL * 2).await;
+    let before = controller.count();
+    // Ends are known at once, and the server's clock tells whole seconds.
+    for id in 1..=400 {
+        controller.set(id, "successful");
+        monitor.hint(id);
+        sleep(INTERVAL / 100).await;
+    }
+    let a_round = (controller.count() - before) as f64 / 4.0;
+    println!("{a_round} requests a round");
+    assert!(a_round <= 100.0, "{a_round}");
+}
