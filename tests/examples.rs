@@ -698,7 +698,37 @@ fn scale_watches_all_jobs_to_their_ends() {
             .and_then(|cell| cell.get("requests")?.as_u64())
     };
     assert!(requests(0).unwrap() > requests(1).unwrap(), "{text}");
+    let with_bars = cells.iter().filter(|cell| cell.get("bar").is_some());
+    assert!(with_bars.count() >= 4, "{text}");
     let picture = std::fs::read_to_string(&plot).unwrap();
     std::fs::remove_file(&plot).unwrap();
     assert!(picture.starts_with("<svg") && picture.contains("polyline"));
+}
+
+/// The same with half of the lists failing, and with hints that are lost.
+#[test]
+fn scale_misses_no_end_in_trouble() {
+    for (trouble, ways) in [
+        ("half", &["monitor", "push"][..]),
+        ("lost-hints", &["push"]),
+    ] {
+        let flags = ["--jobs", "60", "--interval", "300ms", "--json", "--trouble"];
+        let output = run("scale", &[&flags[..], &[trouble]].concat());
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        let lines = text
+            .lines()
+            .map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let cells: Vec<Value> = lines.filter(|line| line.get("way").is_some()).collect();
+        let told: Vec<(&str, &str)> = cells
+            .iter()
+            .filter_map(|cell| Some((cell.get("way")?.as_str()?, cell.get("trouble")?.as_str()?)))
+            .collect();
+        let expected: Vec<(&str, &str)> = ways.iter().map(|way| (*way, trouble)).collect();
+        assert_eq!(told, expected, "{text}");
+    }
 }

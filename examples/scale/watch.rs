@@ -6,7 +6,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use jiff::{SignedDuration, Timestamp};
@@ -164,9 +164,15 @@ impl Task {
             tokio::select! {
                 biased;
                 Some((id, look)) = looks.next() => watch.told(id, look)?,
-                Some((job, state)) = event => {
-                    if state.is_terminal() || state == JobState::Unknown {
-                        wanted.push(job.id.parse()?);
+                Some(event) = event => {
+                    // With those that have come along with it.
+                    let mut more = Some(event);
+                    while let Some((job, state)) = more {
+                        if state.is_terminal() || state == JobState::Unknown {
+                            wanted.push(job.id.parse()?);
+                        }
+                        let events = events.as_mut();
+                        more = events.and_then(|events| events.next().now_or_never().flatten());
                     }
                 }
                 () = tokio::time::sleep_until(next.unwrap_or(watch.began)), if may_ask => {

@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use crate::client::Client;
 
+/// Lines of a text of several that tell something: shorter ones are brackets and the like.
+const MIN_LINE: usize = 8;
+
 /// What was found out.
 #[derive(Debug, Default)]
 pub(crate) struct Diagnosis {
@@ -60,14 +63,19 @@ struct NodeJob {
     kind: String,
 }
 
+/// Takes out of a text what must not be repeated: before the text is cut and its lines are joined, or
+/// half a secret would be left, and one of several lines not be found.
+pub(crate) type Redact<'a> = &'a (dyn Fn(&str) -> String + Sync);
+
 /// Looks into a failed job; finding nothing is no error, because events lag behind the status.
 pub(crate) async fn diagnose(
     client: &Client,
     kind: &str,
     id: &str,
+    redact: Redact<'_>,
 ) -> Result<Diagnosis, ProviderError> {
     if kind != "workflow_job" {
-        return of_job(client, id).await;
+        return of_job(client, id, redact).await;
     }
     let path = format!("workflow_jobs/{id}/workflow_nodes/");
     let answer = client
@@ -82,9 +90,9 @@ pub(crate) async fn diagnose(
     let Some(failed) = failed else {
         return Ok(Diagnosis::default());
     };
-    let name = text::bounded(&client.redact(&failed.name), 100);
+    let name = text::bounded(&redact(&failed.name), 100);
     let mut diagnosis = if failed.kind == "job" {
-        of_job(client, &failed.id.to_string()).await?
+        of_job(client, &failed.id.to_string(), redact).await?
     } else {
         Diagnosis::default()
     };
@@ -124,7 +132,13 @@ pub(crate) async fn variables(
 
 fn texts(value: &Value, of_caller: bool, found: &mut Vec<String>) {
     match value {
-        Value::String(text) if of_caller => found.push(text.clone()),
+        Value::String(text) if of_caller => {
+            found.push(text.clone());
+            // The end of an output may hold some lines of it.
+            let lines = text.lines().map(str::trim);
+            let telling = lines.filter(|line| line.len() >= MIN_LINE && line.len() < text.len());
+            found.extend(telling.map(str::to_owned));
+        }
         Value::Array(items) => items.iter().for_each(|item| texts(item, of_caller, found)),
         Value::Object(members) => {
             for (name, member) in members {
@@ -135,7 +149,11 @@ fn texts(value: &Value, of_caller: bool, found: &mut Vec<String>) {
     }
 }
 
-async fn of_job(client: &Client, id: &str) -> Result<Diagnosis, ProviderError> {
+async fn of_job(
+    client: &Client,
+    id: &str,
+    redact: Redact<'_>,
+) -> Result<Diagnosis, ProviderError> {
     let query = [
         ("event__in", "runner_on_failed,runner_on_unreachable"),
         ("order_by", "counter"),
@@ -160,7 +178,7 @@ async fn of_job(client: &Client, id: &str) -> Result<Diagnosis, ProviderError> {
             .ok()
             .and_then(|body| {
                 Some(text::bounded(
-                    &client.redact(body.get("content")?.as_str()?),
+                    &redact(body.get("content")?.as_str()?),
                     text::MAX_TEXT,
                 ))
             })
@@ -170,7 +188,7 @@ async fn of_job(client: &Client, id: &str) -> Result<Diagnosis, ProviderError> {
     // What a task hides from the log must not come back through the output.
     let hidden = cause.is_some_and(|event| is_hidden(&event.event_data.res));
     Ok(Diagnosis {
-        message: cause.map(|event| describe(event, &|text| client.redact(text))),
+        message: cause.map(|event| describe(event, redact)),
         details: details.filter(|_| !hidden),
     })
 }
@@ -180,8 +198,7 @@ fn is_hidden(res: &Value) -> bool {
         || res.get("censored").is_some()
 }
 
-/// The texts are redacted before they are cut, or half a secret would be left.
-fn describe(event: &Event, redact: &dyn Fn(&str) -> String) -> String {
+fn describe(event: &Event, redact: Redact<'_>) -> String {
     let bounded = |text: &str, max| text::bounded(&redact(text), max);
     let data = &event.event_data;
     let task = bounded(data.task.as_deref().unwrap_or("a task"), 200);

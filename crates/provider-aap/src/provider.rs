@@ -297,23 +297,23 @@ impl AapProvider {
         let mut ours = self.config.envelope.path();
         ours.truncate(1);
         ours.push(&self.config.token_variable);
-        let found = match diagnose(&self.client, kind, id).await {
-            Ok(found) => variables(&self.client, kind, id, &ours)
-                .await
-                .map(|hidden| (found, hidden)),
+        let found = match variables(&self.client, kind, id, &ours).await {
+            Ok(hidden) => {
+                // A playbook may print what it was given.
+                let redact = |text: &str| {
+                    let text = text::redacted(text, hidden.iter().map(String::as_str));
+                    self.client.redact(&text)
+                };
+                diagnose(&self.client, kind, id, &redact).await
+            }
             Err(error) => Err(error),
         };
         match found {
-            Ok((found, hidden)) => {
-                // A playbook may print what it was given.
-                let bounded = |text: &str| {
-                    let text = text::redacted(text, hidden.iter().map(String::as_str));
-                    text::bounded(&self.client.redact(&text), text::MAX_TEXT)
-                };
+            Ok(found) => {
                 if let Some(message) = found.message {
-                    status.message = bounded(&message);
+                    status.message = text::bounded(&message, text::MAX_TEXT);
                 }
-                status.details = found.details.map(|details| bounded(&details));
+                status.details = found.details;
             }
             Err(error) => tracing::debug!("no diagnosis of {}: {error}", status.job),
         }

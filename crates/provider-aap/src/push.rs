@@ -21,7 +21,7 @@ use tokio_tungstenite::tungstenite::{Message, handshake};
 
 use crate::AapProvider;
 use crate::client::Client;
-use crate::monitor::Monitor;
+use crate::monitor::{HINT_GAP, Monitor};
 
 /// The pause before the second try to connect, and the longest between two tries.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
@@ -29,8 +29,6 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that says nothing for so long is asked whether it is there, and given up after twice
 /// that.
 const SILENCE: Duration = Duration::from_secs(30);
-/// Between two looks at the connection.
-const BREATH: Duration = Duration::from_millis(50);
 /// Repeated by the subscription: the server only compares the two.
 const CSRF: &str = "provider-aap";
 
@@ -129,9 +127,10 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
     loop {
         let next = match socket.next().now_or_never() {
             Some(next) => Ok(next),
-            // Hints are acted upon together, so they are read together.
+            // Hints are acted upon together, so they are read together: the first at once, and those
+            // that come soon after it when they can be acted upon.
             None => {
-                tokio::time::sleep(BREATH).await;
+                tokio::time::sleep(HINT_GAP).await;
                 timeout(SILENCE, socket.next()).await
             }
         };

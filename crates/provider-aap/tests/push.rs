@@ -18,7 +18,7 @@ use provider_core::{
     JobRef, JobState, LaunchRequest, ManualClock, OperationToken, Provider, Resource, TrackedJob,
 };
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Layout, OnCancel, Route, RunPlan, Template, Webhook, World,
+    ADMIN_TOKEN, AapSim, Fault, Layout, OnCancel, Route, RunPlan, Template, Weather, Webhook, World,
 };
 use serde_json::{Map, json};
 use tower::ServiceExt;
@@ -146,6 +146,42 @@ async fn the_end_of_a_job_is_told_by_the_websocket_and_read_over_rest() {
         assert_eq!(next(&mut events).await.1, JobState::Succeeded);
         assert_eq!(s.state(job).await, JobState::Succeeded);
     }
+}
+
+/// A handshake that fails is tried again; what the websocket does not tell is not looked at sooner.
+#[tokio::test(start_paused = true)]
+async fn handshakes_fail_and_events_are_lost() {
+    let s = setup(Layout::Controller, Auth::token(ADMIN_TOKEN), 0).await;
+    let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
+    s.sim.fault(Route::Websocket, &Fault::DropBefore, 1);
+    s.sim.fault(Route::Websocket, &Fault::Status(502), 1);
+    s.listen();
+    until(|| s.sim.listeners() == 1).await;
+    assert_eq!(s.sim.count(Route::Websocket), 3);
+    let state = tokio::select! {
+        biased;
+        state = s.state(job) => state,
+        () = until(|| false) => unreachable!(),
+    };
+    assert_eq!(state, JobState::Pending);
+    let mut events = s.aap.job_events();
+    s.sim.weather(Some(Weather {
+        lost_events: 100,
+        ..Weather::default()
+    }));
+    s.clock.advance(Duration::from_secs(30));
+    let began = tokio::time::Instant::now();
+    until(|| began.elapsed() > Duration::from_secs(2)).await;
+    assert!(futures::FutureExt::now_or_never(events.next()).is_none());
+    s.sim.clear_faults();
+    s.clock.advance(Duration::from_secs(40));
+    let told = std::cell::Cell::new(None);
+    until(|| {
+        told.set(futures::FutureExt::now_or_never(events.next()).flatten());
+        told.take()
+            .is_some_and(|(_, state)| state == JobState::Succeeded)
+    })
+    .await;
 }
 
 /// What happens while nobody listens is not told again; the connection is made anew all the same.

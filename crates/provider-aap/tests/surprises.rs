@@ -13,7 +13,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
 use provider_core::{
-    ErrorKind, FindRequest, JobRef, JobState, JobStatus, JobType, LaunchRequest, ManualClock,
+    ErrorKind, ExtraVars, FindRequest, JobRef, JobState, JobStatus, JobType, LaunchRequest, ManualClock,
     OperationToken, Provider, Resource, TrackedJob, TriggerError, clock,
 };
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, Fault, Route, RunPlan, Template, World};
@@ -170,6 +170,37 @@ async fn a_credential_is_hidden_before_the_text_is_cut() {
         assert_eq!(status.state, JobState::Failed);
         let shown = format!("{} {}", status.message, status.details.unwrap_or_default());
         assert!(!shown.contains(&ADMIN_TOKEN[..4]), "{ending:?}: {shown}");
+    }
+}
+
+#[tokio::test]
+async fn a_variable_of_the_caller_is_hidden_before_the_text_is_cut_and_its_lines_are_joined() {
+    let (word, key) = (
+        "correct-horse-battery",
+        "-----BEGIN KEY-----\nbm90IGEga2V5\n-----END KEY-----",
+    );
+    for message in [
+        format!("{} {word}", "x".repeat(500 - 8)),
+        format!("got {key}"),
+        // Of the output only the last lines are read.
+        format!("got {key}\n1\n2\n3\n4"),
+    ] {
+        let plan = RunPlan::default().ending(Ending::Failed {
+            task: "t".to_owned(),
+            message: message.clone(),
+        });
+        let (_sim, aap, clock) = setup(Template::job(CREATE).with_plan(plan), 0).await;
+        let vars = ExtraVars::new().with("word", word).with("key", key);
+        let request = request(1).with_extra_vars(vars);
+        let launched = aap.trigger_provision(&request).await.unwrap();
+        clock.advance(Duration::from_secs(60));
+        let status = status(&aap, launched.job).await;
+        assert_eq!(status.state, JobState::Failed);
+        let shown = format!("{} {}", status.message, status.details.unwrap_or_default());
+        assert!(shown.contains("failed on h0"), "{shown}");
+        for part in ["corr", "bm90", "BEGIN KEY", "END KEY"] {
+            assert!(!shown.contains(part), "{message}: {shown}");
+        }
     }
 }
 

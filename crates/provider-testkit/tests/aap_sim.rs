@@ -15,7 +15,7 @@ use jiff::Timestamp;
 use provider_core::ManualClock;
 use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Ending, Fault, Layout, OPERATOR_TOKEN, OnCancel, READER_TOKEN, Route,
-    RunPlan, Template, World,
+    RunPlan, Script, ScriptedFault, Template, World,
 };
 use serde_json::{Value, json};
 
@@ -523,6 +523,40 @@ async fn faults_do_what_they_say() {
     assert_eq!(cut.status(), 201);
     assert!(cut.json::<Value>().await.is_err());
     assert_eq!(bench.sim.count(Route::Launch), 7);
+}
+
+#[tokio::test]
+async fn a_fault_may_meet_some_of_many_requests() {
+    let bench = Bench::new(World::with([Template::job("job")])).await;
+    let refused = async || {
+        let mut refused = 0;
+        for _ in 0..200 {
+            let (status, _) = bench
+                .call("GET", "/api/v2/unified_jobs/", ADMIN_TOKEN, None)
+                .await;
+            refused += usize::from(status == 503);
+        }
+        refused
+    };
+    let fault = ScriptedFault {
+        route: Route::Jobs,
+        fault: Fault::Status(503),
+        after: 10,
+        times: u32::MAX,
+        percent: 50,
+    };
+    bench.sim.play(Script {
+        faults: vec![fault],
+        ..Script::default()
+    });
+    let half = refused().await;
+    assert!((70..120).contains(&half), "{half}");
+    bench.sim.clear_faults();
+    assert_eq!(refused().await, 0);
+    // As many as it says, and all of them where it says nothing else.
+    let fault = r#"{"faults": [{"route": "jobs", "fault": {"status": 503}, "times": 3}]}"#;
+    bench.sim.play(serde_json::from_str(fault).unwrap());
+    assert_eq!(refused().await, 3);
 }
 
 #[tokio::test]

@@ -38,6 +38,8 @@ use crate::status::JobBody;
 use breaker::{Breaker, Now};
 use events::Events;
 pub use events::JobEvents;
+#[cfg(feature = "push")]
+pub(crate) use schedule::HINT_GAP;
 use schedule::{Asked, May, Schedule};
 use worker::Lists;
 

@@ -24,7 +24,7 @@ const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
 const WINDOW: Duration = Duration::from_millis(20);
 /// The time between two pages of jobs that something was heard of.
-const HINT_GAP: Duration = Duration::from_millis(400);
+pub(crate) const HINT_GAP: Duration = Duration::from_millis(500);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// While more jobs than this wait to be asked about by themselves, nobody waits for what a page lacks.
@@ -574,10 +574,12 @@ impl Page {
 /// How soon a job that is not over is looked at again.
 fn wait(pace: &Pace, usual: &Usual, job: &mut Watched, seen: &Seen, now: Instant) -> Duration {
     let next = pace.until_next(seen, job.cancelling_until > Some(now));
+    if job.has_neared_end {
+        return next;
+    }
     let usual_end = pace.until_usual_end(seen, usual, next);
-    let sooner = usual_end.filter(|_| !job.has_neared_end);
-    job.has_neared_end |= sooner.is_some();
-    sooner.unwrap_or(next)
+    job.has_neared_end = usual_end.is_some();
+    usual_end.unwrap_or(next)
 }
 
 /// How long an answer is good whose job is looked at again after this wait: until then, and as long as
