@@ -47,10 +47,8 @@ impl Bar {
 }
 
 fn of(cell: &Cell) -> String {
-    let trouble = cell
-        .trouble
-        .map(|name| format!(", {name}"))
-        .unwrap_or_default();
+    let trouble = cell.trouble.as_ref();
+    let trouble = trouble.map(|name| format!(", {name}")).unwrap_or_default();
     format!("{} jobs, {}{trouble}", cell.jobs, cell.way)
 }
 
@@ -58,7 +56,7 @@ fn of(cell: &Cell) -> String {
 pub(crate) fn bars(cells: &[Cell]) -> Vec<Bar> {
     let ours = cells
         .iter()
-        .filter(|cell| ["monitor", "push"].contains(&cell.way));
+        .filter(|cell| ["monitor", "push"].contains(&cell.way.as_str()));
     let mut bars = Vec::new();
     for cell in ours {
         let memory = if cell.jobs <= 10_000 { 150.0 } else { 1_024.0 };

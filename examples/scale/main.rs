@@ -48,8 +48,9 @@ const WAIT_LOOP: &str = include_str!("wait.py");
 
 #[derive(Debug, Parser)]
 struct Flags {
-    /// How many jobs are alive at once; several numbers make several rows.
-    #[arg(long, value_delimiter = ',', default_value = "100,1000")]
+    /// How many jobs are alive at once; several numbers make several rows. 100 and 1000, unless there is
+    /// something to show without them.
+    #[arg(long, value_delimiter = ',')]
     jobs: Vec<u64>,
     /// The poll interval.
     #[arg(long, default_value = "5s")]
@@ -66,6 +67,9 @@ struct Flags {
     /// Draws the table, as SVG.
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
+    /// What an earlier run has said with --json: its cells are shown along with those of this one.
+    #[arg(long, value_name = "FILE")]
+    with: Vec<PathBuf>,
     /// A line of JSON for each cell instead of a table.
     #[arg(long)]
     json: bool,
@@ -178,6 +182,9 @@ impl Flags {
         load.args(self.trouble.map(Trouble::name));
         let mut load = Process::start(&mut load)?;
         let ready: load::Ready = serde_json::from_str(&load.line().await?)?;
+        // The launch of all jobs is nobody's cost.
+        let controller = load.child.id().ok_or("the controller ended early")?;
+        let used_before = measure::cpu_of(controller)?;
         let began = tokio::time::Instant::now();
         let mut watcher = Process::start(&mut self.watcher(way, jobs, &ready)?)?;
         bar.set_length(jobs);
@@ -196,20 +203,20 @@ impl Flags {
         };
         let watched = tokio::select! {
             watched = watched => watched?,
-            ended = counts.watch(began, interval, &mut rates) => {
+            ended = counts.watch(began, interval, self.trouble, &mut rates) => {
                 ended?;
                 return Err("the counting of requests ended early".into());
             }
         };
         let requests = counts.now().await?;
-        let controller = load.child.id().ok_or("the controller ended early")?;
         let frame = Frame {
             way: way.name(),
             jobs,
             interval,
             trouble: self.trouble,
         };
-        let cell = frame.filled(requests, &rates, measure::cpu_of(controller)?, watched);
+        let used = measure::cpu_of(controller)? - used_before;
+        let cell = frame.filled(requests, &rates, used, watched);
         if cell.wrong > 0 {
             return Err(format!("{} of {jobs} ends were not told as they were", cell.wrong).into());
         }
@@ -225,7 +232,22 @@ impl Flags {
         bar.set_style(ProgressStyle::with_template(style)?.progress_chars("=> "));
         bar.enable_steady_tick(Duration::from_millis(200));
         let mut cells: Vec<Cell> = Vec::new();
-        for jobs in &self.jobs {
+        for file in &self.with {
+            let text = std::fs::read_to_string(file)?;
+            // The other lines are about bars.
+            let earlier = text
+                .lines()
+                .map(serde_json::from_str)
+                .filter_map(Result::ok);
+            cells.extend(earlier);
+        }
+        let usual: &[u64] = if cells.is_empty() { &[100, 1_000] } else { &[] };
+        let jobs = if self.jobs.is_empty() {
+            usual
+        } else {
+            &self.jobs
+        };
+        for jobs in jobs {
             for way in self.ways() {
                 if way == Way::Awxkit && *jobs > MAX_THREADS {
                     continue;

@@ -92,13 +92,17 @@ impl Counts {
         &self,
         began: Instant,
         interval: Duration,
+        trouble: Option<Trouble>,
         rates: &mut Rates,
     ) -> Result<(), Failure> {
         tokio::time::sleep_until(began + interval).await;
         let before = self.now().await?;
         tokio::time::sleep_until(began + interval * 2).await;
+        rates.a_round = self.now().await?.saturating_sub(before);
+        if trouble.is_some() {
+            tokio::time::sleep_until(began + Trouble::begins(interval)).await;
+        }
         let mut last = (Instant::now(), self.now().await?);
-        rates.a_round = last.1.saturating_sub(before);
         loop {
             tokio::time::sleep_until(last.0 + Duration::from_secs(1)).await;
             let now = (Instant::now(), self.now().await?);
@@ -114,23 +118,23 @@ impl Counts {
 pub(crate) struct Rates {
     /// In the second round, when all jobs are alive.
     pub(crate) a_round: u64,
-    /// In the busiest second after it.
+    /// In the busiest second after it, or since the trouble began.
     pub(crate) peak: f64,
 }
 
 /// One way to watch so many jobs.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Cell {
-    pub(crate) way: &'static str,
+    pub(crate) way: String,
     pub(crate) jobs: u64,
     pub(crate) interval_s: f64,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) trouble: Option<&'static str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) trouble: Option<String>,
     pub(crate) requests: u64,
     /// In the second round, when all jobs are alive.
     pub(crate) requests_a_round: u64,
     pub(crate) requests_a_job: f64,
-    /// Requests a second in that round, and in the busiest second after it.
+    /// Requests a second in that round, and in the busiest second after it or since the trouble began.
     pub(crate) steady_rate: f64,
     pub(crate) peak_rate: f64,
     pub(crate) delay_p50_s: f64,
@@ -173,10 +177,10 @@ impl Frame {
         // Lives last from two to ten intervals.
         let polls = jobs as f64 * 6.0;
         Cell {
-            way: self.way,
+            way: self.way.to_owned(),
             jobs,
             interval_s,
-            trouble: self.trouble.map(Trouble::name),
+            trouble: self.trouble.map(|trouble| trouble.name().to_owned()),
             requests,
             requests_a_round: rates.a_round,
             requests_a_job: requests as f64 / jobs as f64,

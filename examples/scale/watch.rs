@@ -6,9 +6,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use futures::{FutureExt, StreamExt};
 use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, JobEvents, Timing};
 use provider_core::{Clock, JobRef, JobState, Provider, Resource, SystemClock, TrackedJob, clock};

@@ -149,11 +149,7 @@ fn texts(value: &Value, of_caller: bool, found: &mut Vec<String>) {
     }
 }
 
-async fn of_job(
-    client: &Client,
-    id: &str,
-    redact: Redact<'_>,
-) -> Result<Diagnosis, ProviderError> {
+async fn of_job(client: &Client, id: &str, redact: Redact<'_>) -> Result<Diagnosis, ProviderError> {
     let query = [
         ("event__in", "runner_on_failed,runner_on_unreachable"),
         ("order_by", "counter"),

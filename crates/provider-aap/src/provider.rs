@@ -132,6 +132,38 @@ impl AapProvider {
         tracked: &TrackedJob,
         job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
+        // Most polls are answered by what the last round has seen. What is rarer is kept apart: it needs
+        // more room.
+        match self.alive(&tracked.job) {
+            Some(status) => Ok(status),
+            None => Box::pin(self.asked_status(tracked, job_type)).await,
+        }
+    }
+
+    /// The status of a job that the last round has seen alive.
+    fn alive(&self, job: &JobRef) -> Option<JobStatus> {
+        known_kind(&job.kind)?;
+        let seen = self.monitor.known(job.id.parse().ok()?)?;
+        if seen.state().is_terminal() {
+            return None;
+        }
+        let found = self.own(job);
+        let status = seen.body.to_status(found, |text| self.client.redact(text));
+        Some(status)
+    }
+
+    /// A record of another name for this provider is one of ours, now that it was found here.
+    fn own(&self, job: &JobRef) -> JobRef {
+        let mut found = job.clone();
+        found.provider.clone_from(&self.config.name);
+        found
+    }
+
+    async fn asked_status(
+        &self,
+        tracked: &TrackedJob,
+        job_type: JobType,
+    ) -> Result<JobStatus, ProviderError> {
         let (body, job, now, is_whole) = self.watch(&tracked.job).await?;
         let mut status = self.judge(&body, job, now).await?;
         if !is_whole {
@@ -168,16 +200,12 @@ impl AapProvider {
         job: &JobRef,
     ) -> Result<(Arc<JobBody>, JobRef, Timestamp, bool), ProviderError> {
         let (Ok(id), Some(kind)) = (job.id.parse(), known_kind(&job.kind)) else {
-            // What is rare is kept apart: most polls are answered at once, and need little room.
-            let (body, job, now) = Box::pin(self.read(job)).await?;
+            let (body, job, now) = self.read(job).await?;
             return Ok((body, job, now, true));
         };
         let seen = self.monitor.seen(kind, id).await?;
-        let mut found = job.clone();
-        // A record of another name for this provider is one of ours, now that it was found here.
-        found.provider.clone_from(&self.config.name);
         let is_whole = !seen.lacks_detail();
-        Ok((Arc::clone(&seen.body), found, seen.now, is_whole))
+        Ok((Arc::clone(&seen.body), self.own(job), seen.now, is_whole))
     }
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.

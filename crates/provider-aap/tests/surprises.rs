@@ -13,8 +13,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
 use provider_core::{
-    ErrorKind, ExtraVars, FindRequest, JobRef, JobState, JobStatus, JobType, LaunchRequest, ManualClock,
-    OperationToken, Provider, Resource, TrackedJob, TriggerError, clock,
+    ErrorKind, ExtraVars, FindRequest, JobRef, JobState, JobStatus, JobType, LaunchRequest,
+    ManualClock, OperationToken, Provider, Resource, TrackedJob, TriggerError, clock,
 };
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, Fault, Route, RunPlan, Template, World};
 use serde_json::{Value, json};

@@ -192,6 +192,11 @@ impl Inner {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// By the caller's clock: it may be another than the timer's.
+    fn is_old(&self, seen: &Seen, good_for: Duration) -> bool {
+        clock::since(self.clock.now(), seen.at) >= good_for
+    }
+
     fn moment(&self, timer: Instant) -> Now {
         Now {
             timer,
@@ -255,6 +260,13 @@ impl Monitor {
         }))
     }
 
+    /// The job as it was seen within the last round, if it was: the answer to most questions.
+    pub(crate) fn known(&self, id: u64) -> Option<Seen> {
+        let inner = &self.0;
+        let is_old = |seen: &Seen, good_for| inner.is_old(seen, good_for);
+        inner.lock().schedule.known(id, Instant::now(), is_old)
+    }
+
     /// The job as it was seen within the last round, or as it is now; an end that is no success with
     /// what lists lack, unless so many jobs have failed at once that this would take long.
     pub(crate) async fn seen(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
@@ -263,9 +275,7 @@ impl Monitor {
             let mut state = inner.lock();
             let now = Instant::now();
             let shut = state.breaker.shut_for(inner.moment(now));
-            // By the caller's clock as well: it may be another than the timer's.
-            let is_old =
-                |seen: &Seen, good_for| clock::since(inner.clock.now(), seen.at) >= good_for;
+            let is_old = |seen: &Seen, good_for| inner.is_old(seen, good_for);
             match state.schedule.ask(id, kind, now, shut.is_none(), is_old) {
                 Asked::Known(seen) => return Ok(seen),
                 Asked::Refused => return Err(worker::shut(shut.unwrap_or_default())),

@@ -137,26 +137,15 @@ impl Schedule {
         may_ask: bool,
         is_old: impl Fn(&Seen, Duration) -> bool,
     ) -> Asked {
+        if let Some(seen) = self.known(id, now, is_old) {
+            return Asked::Known(seen);
+        }
         let few = self.are_few();
         let job = self
             .jobs
             .entry(id)
             .or_insert_with(|| Watched::new(kind, now));
         job.asked = now;
-        // As long as the rounds keep up, what they have seen is good; else it is waited for.
-        if !few
-            && let Some(last) = &job.last
-            && !(last.seen.lacks_detail() && self.line.singles() < LONG_LINE)
-            && now.saturating_duration_since(last.at) < last.good_for
-            && !is_old(&last.seen, last.good_for)
-        {
-            let seen = last.seen.clone();
-            if seen.lacks_detail() && job.place == Place::Rest {
-                job.owes_detail = true;
-                self.line.put(id, job, Place::Alone);
-            }
-            return Asked::Known(seen);
-        }
         if !may_ask {
             return Asked::Refused;
         }
@@ -171,6 +160,30 @@ impl Schedule {
             Place::Round(_) | Place::Rest => self.line.put(id, job, Place::Round(soon)),
         }
         Asked::Wait(told)
+    }
+
+    /// What the rounds have seen of a job that somebody wants to know about, as long as they keep up.
+    pub(super) fn known(
+        &mut self,
+        id: u64,
+        now: Instant,
+        is_old: impl Fn(&Seen, Duration) -> bool,
+    ) -> Option<Seen> {
+        if self.are_few() {
+            return None;
+        }
+        let job = self.jobs.get_mut(&id)?;
+        job.asked = now;
+        let last = job.last.as_ref()?;
+        let is_good = now.saturating_duration_since(last.at) < last.good_for
+            && !(last.seen.lacks_detail() && self.line.singles() < LONG_LINE)
+            && !is_old(&last.seen, last.good_for);
+        let seen = last.seen.clone();
+        if is_good && seen.lacks_detail() && job.place == Place::Rest {
+            job.owes_detail = true;
+            self.line.put(id, job, Place::Alone);
+        }
+        is_good.then_some(seen)
     }
 
     /// A job that has just been launched: it has its place in the next round, and hints about it count
@@ -427,6 +440,7 @@ impl Schedule {
         let count = rows.rows.len();
         let last = rows.rows.iter().map(|(id, _)| *id).max();
         let mut changes = Vec::new();
+        let mut left = Vec::new();
         for (id, seen) in std::mem::take(&mut rows.rows) {
             changes.extend(self.see(id, seen, now));
         }
@@ -438,11 +452,14 @@ impl Schedule {
             let may_be_cut = count >= MIN_PAGE.max(self.most_rows);
             let end = last.filter(|_| may_be_cut).unwrap_or(u64::MAX);
             let (before, behind): (Vec<u64>, Vec<u64>) = ids.iter().partition(|id| **id <= end);
-            self.same(&before, &rows, now);
+            left = self.same(&before, &rows, now);
             self.again(&behind, now);
+            left.extend(behind);
+        } else {
+            left.extend_from_slice(ids);
         }
         self.most_rows = self.most_rows.max(count);
-        for id in ids {
+        for id in &left {
             let job = self.jobs.get_mut(id);
             if let Some(job) = job.filter(|job| job.place == Place::Asked) {
                 // A job that is not on the page is gone only when it says so itself.
@@ -453,15 +470,19 @@ impl Schedule {
         changes
     }
 
-    /// These were left out, because they are still in the status in which they were seen.
-    fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) {
+    /// Those of them that were not on the page are still in the status in which they were seen. Answers
+    /// those of which nothing was seen that counts.
+    fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) -> Vec<u64> {
+        let mut left = Vec::new();
         for id in ids {
             let job = self.jobs.get_mut(id);
-            let Some(job) = job.filter(|job| job.place == Place::Asked && !job.voided) else {
+            let Some(job) = job.filter(|job| job.place == Place::Asked) else {
                 continue;
             };
-            // Without it, what was seen has been voided since: it is asked about by itself.
-            let Some(Last { mut seen, .. }) = job.last.take() else {
+            // What was seen may have been voided since: it is asked about by itself then.
+            let last = job.last.take().filter(|_| !job.voided);
+            let Some(Last { mut seen, .. }) = last else {
+                left.push(*id);
                 continue;
             };
             seen.again(rows.now, rows.at);
@@ -472,6 +493,7 @@ impl Schedule {
             job.saw(seen, now, good_for(wait, self.interval));
             self.line.put(*id, job, Place::Round(now + wait));
         }
+        left
     }
 
     /// The controller does not know this job.
