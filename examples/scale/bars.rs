@@ -70,12 +70,12 @@ pub(crate) fn bars(cells: &[Cell]) -> Vec<Bar> {
             let requests = cell.requests_a_round as f64;
             bars.push(Bar::at_most(cell, "requests a round", requests, 60.0));
         }
-        if cell.trouble.is_some() {
+        if let Some(before) = cell.peak_rate_before {
             // With few jobs there is less than a request a second, and two are a peak.
             if cell.jobs >= 10_000 {
-                let what = "requests in the busiest second, against the steady rate,";
-                let peak = cell.peak_rate / cell.steady_rate;
-                bars.push(Bar::at_most(cell, what, peak, 2.0));
+                let what =
+                    "requests in the busiest second since the trouble began, against before:";
+                bars.push(Bar::at_most(cell, what, cell.peak_rate / before, 2.0));
             }
             continue;
         }

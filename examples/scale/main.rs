@@ -15,8 +15,9 @@
 //! | `awxkit` | the wait loop of the official client, a thread a job; up to a thousand jobs |
 //!
 //! With `--trouble` something goes wrong from the third interval on, and the interesting number is the
-//! busiest second: whoever was kept from asking must not ask for everything at once afterwards. An end
-//! that is missed, or told otherwise than it was, fails the run.
+//! busiest second since then, against the busiest before, when jobs already ended: whoever was kept from
+//! asking must not ask for everything at once afterwards. An end that is missed, or told otherwise than it
+//! was, fails the run.
 
 mod bars;
 mod load;

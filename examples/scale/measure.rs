@@ -98,16 +98,19 @@ impl Counts {
         tokio::time::sleep_until(began + interval).await;
         let before = self.now().await?;
         tokio::time::sleep_until(began + interval * 2).await;
-        rates.a_round = self.now().await?.saturating_sub(before);
-        if trouble.is_some() {
-            tokio::time::sleep_until(began + Trouble::begins(interval)).await;
-        }
         let mut last = (Instant::now(), self.now().await?);
+        rates.a_round = last.1.saturating_sub(before);
+        let begins = trouble.map(|_| began + Trouble::begins(interval));
         loop {
             tokio::time::sleep_until(last.0 + Duration::from_secs(1)).await;
             let now = (Instant::now(), self.now().await?);
             let took = now.0.duration_since(last.0).as_secs_f64();
-            rates.peak = rates.peak.max(now.1.saturating_sub(last.1) as f64 / took);
+            let peak = if begins.is_some_and(|begins| last.0 < begins) {
+                &mut rates.peak_before
+            } else {
+                &mut rates.peak
+            };
+            *peak = peak.max(now.1.saturating_sub(last.1) as f64 / took);
             last = now;
         }
     }
@@ -118,8 +121,10 @@ impl Counts {
 pub(crate) struct Rates {
     /// In the second round, when all jobs are alive.
     pub(crate) a_round: u64,
-    /// In the busiest second after it, or since the trouble began.
+    /// In the busiest second after it, when jobs end.
     pub(crate) peak: f64,
+    /// The same before the trouble began; the other is since then.
+    pub(crate) peak_before: f64,
 }
 
 /// One way to watch so many jobs.
@@ -134,9 +139,12 @@ pub(crate) struct Cell {
     /// In the second round, when all jobs are alive.
     pub(crate) requests_a_round: u64,
     pub(crate) requests_a_job: f64,
-    /// Requests a second in that round, and in the busiest second after it or since the trouble began.
+    /// Requests a second in that round, and in the busiest second after it, when jobs end.
     pub(crate) steady_rate: f64,
     pub(crate) peak_rate: f64,
+    /// The same before the trouble began; the other is since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) peak_rate_before: Option<f64>,
     pub(crate) delay_p50_s: f64,
     pub(crate) delay_p99_s: f64,
     pub(crate) cpu_s: f64,
@@ -186,6 +194,7 @@ impl Frame {
             requests_a_job: requests as f64 / jobs as f64,
             steady_rate: rates.a_round as f64 / interval_s,
             peak_rate: rates.peak,
+            peak_rate_before: self.trouble.map(|_| rates.peak_before),
             delay_p50_s: percentile(50),
             delay_p99_s: percentile(99),
             cpu_s: watched.usage.cpu_s,

@@ -8,12 +8,14 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{FutureExt, SinkExt, StreamExt};
+use futures::{FutureExt, SinkExt, Stream, StreamExt};
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_core::{Effect, ErrorKind, ProviderError, text};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::sync::Mutex;
+use tokio::task::coop;
+use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::Role;
@@ -110,6 +112,21 @@ impl Pauses {
     }
 }
 
+/// The next message, if one comes in time. Hints are acted upon together, so they are read together: the
+/// first at once, and those that come soon after it when they can be acted upon.
+async fn next<S: Stream + Unpin>(messages: &mut S) -> Result<Option<S::Item>, Elapsed> {
+    loop {
+        match messages.next().now_or_never() {
+            Some(next) => return Ok(next),
+            // There may be more: it is the turn of others.
+            None if !coop::has_budget_remaining() => tokio::task::yield_now().await,
+            None => break,
+        }
+    }
+    tokio::time::sleep(HINT_GAP).await;
+    timeout(SILENCE, messages.next()).await
+}
+
 /// One connection, until it is lost.
 async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, ProviderError> {
     let lost = |what: &str| {
@@ -125,16 +142,7 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
     let groups = json!({"xrftoken": CSRF, "groups": {"jobs": ["status_changed"]}});
     let mut asked_whether_there = false;
     loop {
-        let next = match socket.next().now_or_never() {
-            Some(next) => Ok(next),
-            // Hints are acted upon together, so they are read together: the first at once, and those
-            // that come soon after it when they can be acted upon.
-            None => {
-                tokio::time::sleep(HINT_GAP).await;
-                timeout(SILENCE, socket.next()).await
-            }
-        };
-        let message = match next {
+        let message = match next(&mut socket).await {
             Ok(Some(Ok(message))) => message,
             Ok(Some(Err(error))) => return Err(lost(&error.to_string())),
             Ok(None) => return Err(lost("the connection was closed")),
@@ -175,6 +183,33 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_are_read_together_however_many_have_come() {
+        let (send, mut receive) = tokio::sync::mpsc::unbounded_channel();
+        let mut messages = futures::stream::poll_fn(move |cx| receive.poll_recv(cx));
+        // More than a task may read in one turn.
+        let began = Instant::now();
+        for n in 0..1_000 {
+            send.send(n).unwrap();
+        }
+        for n in 0..1_000 {
+            assert_eq!(next(&mut messages).await.unwrap(), Some(n));
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        let soon = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            send.send(1_000).unwrap();
+            send
+        });
+        assert_eq!(next(&mut messages).await.unwrap(), Some(1_000));
+        assert_eq!(began.elapsed(), HINT_GAP);
+        let send = soon.await.unwrap();
+        assert!(next(&mut messages).await.is_err(), "nothing comes");
+        assert_eq!(began.elapsed(), HINT_GAP * 2 + SILENCE);
+        drop(send);
+        assert_eq!(next(&mut messages).await.unwrap(), None);
+    }
 
     #[test]
     fn pauses_grow_to_a_bound_are_varied_and_begin_anew_after_a_connection_that_lasted() {

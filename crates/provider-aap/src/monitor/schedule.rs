@@ -24,7 +24,7 @@ const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
 const WINDOW: Duration = Duration::from_millis(20);
 /// The time between two pages of jobs that something was heard of.
-pub(crate) const HINT_GAP: Duration = Duration::from_millis(500);
+pub(crate) const HINT_GAP: Duration = Duration::from_millis(400);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// While more jobs than this wait to be asked about by themselves, nobody waits for what a page lacks.
