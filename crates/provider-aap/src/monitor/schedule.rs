@@ -286,7 +286,7 @@ impl Schedule {
         } else {
             (self.last_asked, self.single_was_last) = (Some(now), false);
         }
-        let (ids, but) = self.fit(now, are_hints);
+        let (ids, but) = self.fit(now, are_hints, may.lists);
         if may.lists && ids.len() > 1 {
             return Next::Page(ids, but);
         }
@@ -307,9 +307,18 @@ impl Schedule {
     }
 
     /// As many as fit into one question, in one status: they are asked about now.
-    fn fit(&mut self, now: Instant, are_hints: bool) -> (Vec<u64>, Option<&'static str>) {
+    fn fit(
+        &mut self,
+        now: Instant,
+        are_hints: bool,
+        is_page: bool,
+    ) -> (Vec<u64>, Option<&'static str>) {
         // A page costs little more for being full: those that are due soon come along.
-        let soon = now + self.interval / 4;
+        let soon = if is_page {
+            now + self.interval / 4
+        } else {
+            now
+        };
         let mut page = Page::new(self.page_size);
         let but = if are_hints {
             // Of the status alone: what was not shown for long is shown at its next turn.
@@ -317,7 +326,7 @@ impl Schedule {
             let but = self.line.hinted().next().and_then(status);
             page.fill(self.line.hinted().filter(|id| status(*id) == but));
             // Rows are dear, and what was heard of is waited for.
-            if but.is_some() {
+            if but.is_some() && is_page {
                 let is_new = |id: &u64| !self.jobs.get(id).is_some_and(Watched::is_hinted);
                 page.fill(self.line.round().due(but, soon).filter(is_new));
             }

@@ -65,7 +65,9 @@ impl Controller {
     /// Its clock.
     fn now(&self) -> Timestamp {
         let since = self.began.map(|began| began.elapsed());
-        start() + SignedDuration::try_from(since.unwrap_or_default()).unwrap()
+        // A `Date` has whole seconds.
+        let seconds = since.unwrap_or_default().as_secs();
+        start() + SignedDuration::from_secs(i64::try_from(seconds).unwrap())
     }
 
     fn set(&self, id: u64, status: &'static str) {

@@ -77,12 +77,38 @@ async fn jobs_that_began_together_are_not_always_near_their_usual_end() {
     sleep(INTERVAL * 2).await;
     let before = controller.count();
     // Ends are known at once, and the server's clock tells whole seconds.
-    for id in 1..=400 {
+    for id in 1..=1_600 {
         controller.set(id, "successful");
         monitor.hint(id);
-        sleep(INTERVAL / 100).await;
+        sleep(INTERVAL / 400).await;
     }
-    let a_round = (controller.count() - before) as f64 / 4.0;
+    let looks = controller
+        .asked()
+        .iter()
+        .skip(before)
+        .map(|(_, ids, _)| ids)
+        .sum::<usize>();
+    let a_job = looks as f64 / 4.0 / 4_000.0;
+    println!("{a_job} looks at a job in a round");
+    assert!(a_job <= 2.0, "{a_job}");
+}
+
+/// Alone, nobody comes along with anybody.
+#[tokio::test(start_paused = true)]
+async fn where_lists_are_refused_nobody_is_asked_about_early() {
+    let controller = Controller::with(500);
+    let refusal = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no lists for you");
+    *controller.trouble_with_lists.lock().unwrap() = Some(refusal);
+    let monitor = monitor(&controller, &in_rounds());
+    poll_for_ever(&monitor, 500, &Arc::default());
+    sleep(INTERVAL * 4).await;
+    let before = controller.count();
+    for n in 0..200 {
+        monitor.hint(1 + n);
+        sleep(INTERVAL / 50).await;
+    }
+    // An interval is varied by a tenth; now and then a list is tried, in vain.
+    let a_round = (controller.count() - before) / 4;
     println!("{a_round} requests a round");
-    assert!(a_round <= 100.0, "{a_round}");
+    assert!((500..600).contains(&a_round), "{a_round}");
 }
