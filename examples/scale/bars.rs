@@ -86,15 +86,11 @@ pub(crate) fn bars(cells: &[Cell]) -> Vec<Bar> {
         };
         let what = "an end is known after (p99, s)";
         bars.push(Bar::at_most(cell, what, cell.delay_p99_s, delay));
-        let get = |get: &&Cell| get.way == "get" && get.jobs == cell.jobs;
+        let is_get =
+            |get: &&Cell| get.way == "get" && get.jobs == cell.jobs && get.trouble.is_none();
         // Of a hundred jobs nobody has to save anything.
-        let Some(get) = cells
-            .iter()
-            .find(get)
-            .filter(|_| cell.jobs >= 1_000 && cell.trouble.is_none())
-        else {
-            continue;
-        };
+        let get = cells.iter().find(is_get).filter(|_| cell.jobs >= 1_000);
+        let Some(get) = get else { continue };
         let requests = get.requests as f64 / cell.requests as f64;
         bars.push(Bar::at_least(
             cell,

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use provider_core::{Effect, ErrorKind, ProviderError, text};
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{StatusCode, header};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -29,6 +30,12 @@ impl Intent {
             Self::Writes => Effect::MaybeSent,
         }
     }
+}
+
+/// A page of a list.
+#[derive(Deserialize)]
+pub(crate) struct List<T> {
+    pub results: Vec<T>,
 }
 
 /// A successful answer.

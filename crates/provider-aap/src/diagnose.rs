@@ -4,6 +4,7 @@ use provider_core::{ProviderError, text};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::answer::List;
 use crate::client::Client;
 
 /// Lines of a text of several that tell something: shorter ones are brackets and the like.
@@ -16,11 +17,6 @@ pub(crate) struct Diagnosis {
     pub message: Option<String>,
     /// The end of the output.
     pub details: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct List<T> {
-    results: Vec<T>,
 }
 
 #[derive(Deserialize)]

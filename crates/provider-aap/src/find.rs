@@ -12,6 +12,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::AapProvider;
+use crate::answer::List;
 use crate::status::{JobBody, collection, lenient};
 
 /// How far the controller's clock may be from that of whoever launched: launches are refused when they
@@ -21,11 +22,6 @@ const SLACK: Duration = Duration::from_secs(600);
 const PAGE: usize = 200;
 /// A bound on the work of one search: 20,000 jobs.
 const MAX_PAGES: usize = 100;
-
-#[derive(Deserialize)]
-struct List {
-    results: Vec<Box<RawValue>>,
-}
 
 /// A job, and how it came about; polls have no use for the latter.
 struct Row {
@@ -131,7 +127,7 @@ impl AapProvider {
                 .get("unified_jobs/", &filter, "the list of jobs")
                 .await?;
             let now = answer.date.unwrap_or_else(|| self.clock.now());
-            let rows = answer.json::<List>()?.results;
+            let rows = answer.json::<List<Box<RawValue>>>()?.results;
             let full = rows.len() >= PAGE;
             let rows = rows.iter().map(|text| Row::read(text));
             let rows = rows.collect::<Result<Vec<Row>, _>>()?;

@@ -42,6 +42,7 @@ mod env;
 mod envelope;
 mod error;
 mod find;
+mod jobs;
 mod launch;
 mod monitor;
 mod names;

@@ -1,8 +1,7 @@
 //! The contract of providers, kept by the controller's API.
 
-use std::fmt::{self, Write};
+use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -14,12 +13,12 @@ use provider_core::{
     Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError,
     WakeUps, clock, text,
 };
-use serde::Deserialize;
 
-use crate::answer::Answer;
+use crate::answer::List;
 use crate::client::{Client, std_duration};
 use crate::diagnose::{diagnose, variables};
-use crate::monitor::{JobEvents, Monitor, Rows, Seen, Source};
+use crate::jobs::Jobs;
+use crate::monitor::{JobEvents, Monitor};
 use crate::status::{Certainty, Confirmation, JobBody, collection, known_kind};
 use crate::templates::{Template, Templates};
 use crate::{AapConfig, ConfigError, TemplateName};
@@ -57,11 +56,6 @@ impl fmt::Display for AapProvider {
 /// A bound on the look into one workflow: 20,000 jobs, or 100 workflows within it.
 const MAX_CHILD_PAGES: usize = 100;
 
-#[derive(Deserialize)]
-struct List {
-    results: Vec<JobBody>,
-}
-
 impl AapProvider {
     /// A provider for this controller; nothing is sent yet.
     ///
@@ -79,11 +73,7 @@ impl AapProvider {
     pub fn with_clock(config: AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
         config.validate()?;
         let client = Arc::new(Client::new(&config, Arc::clone(&clock))?);
-        let source = Arc::new(Jobs {
-            client: Arc::clone(&client),
-            clock: Arc::clone(&clock),
-            counts: AtomicBool::new(false),
-        });
+        let source = Arc::new(Jobs::new(Arc::clone(&client), Arc::clone(&clock)));
         let interval = std_duration(config.timing.poll_interval);
         // Spreads polls over time, and need not be unpredictable.
         let seed = u64::try_from(clock.now().as_nanosecond() & i128::from(u64::MAX)).unwrap_or(1);
@@ -159,6 +149,7 @@ impl AapProvider {
         found
     }
 
+    /// The status of a job that is asked about, or waited for.
     async fn asked_status(
         &self,
         tracked: &TrackedJob,
@@ -289,7 +280,7 @@ impl AapProvider {
             ];
             let what = "the jobs of the workflow";
             let answer = self.client.get("unified_jobs/", &query, what).await?;
-            let rows = answer.json::<List>()?.results;
+            let rows = answer.json::<List<JobBody>>()?.results;
             if rows.len() >= 200 {
                 // A page without ids is read again and again, until the bound: nothing is certain then.
                 let newest = rows.iter().filter_map(|row| row.id).max();
@@ -475,75 +466,6 @@ impl AapProvider {
             }
             _ => Err(refusal),
         }
-    }
-}
-
-/// The controller, as the monitor asks it.
-struct Jobs {
-    client: Arc<Client>,
-    clock: Arc<dyn Clock>,
-    /// Whether it insists on counting what a list could show.
-    counts: AtomicBool,
-}
-
-impl Jobs {
-    async fn list(
-        &self,
-        ids: &str,
-        but: Option<&'static str>,
-        counts: bool,
-    ) -> Result<Answer, ProviderError> {
-        let mut filter = vec![("id__in", ids), ("page_size", "200"), ("order_by", "id")];
-        filter.extend((!counts).then_some(("count_disabled", "1")));
-        filter.extend(but.map(|status| ("not__status", status)));
-        let what = "the list of jobs";
-        self.client.get("unified_jobs/", &filter, what).await
-    }
-}
-
-#[async_trait]
-impl Source for Jobs {
-    async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError> {
-        let mut list = String::with_capacity(ids.len() * 8);
-        for id in ids {
-            let comma = if list.is_empty() { "" } else { "," };
-            let _ = write!(list, "{comma}{id}");
-        }
-        let counts = self.counts.load(Ordering::Relaxed);
-        let mut answer = self.list(&list, but, counts).await;
-        let is_refused = |error: &ProviderError| error.kind() == ErrorKind::Invalid;
-        if !counts && answer.as_ref().is_err_and(is_refused) {
-            // A controller that does not know the switch, or something else that it does not like.
-            answer = self.list(&list, but, true).await;
-            self.counts.store(answer.is_ok(), Ordering::Relaxed);
-        }
-        let answer = answer?;
-        let at = self.clock.now();
-        let now = answer.date.unwrap_or(at);
-        let mut page = Rows {
-            rows: Vec::new(),
-            unreadable: 0,
-            now,
-            at,
-        };
-        for body in answer.json::<List>()?.results {
-            match (body.id, known_kind(&body.kind)) {
-                (Some(id), Some(_)) => page.rows.push((id, Seen::new(body, now, at, false))),
-                _ => page.unreadable += 1,
-            }
-        }
-        Ok(page)
-    }
-
-    async fn one(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
-        let path = format!("{}/{id}/", collection(kind).unwrap_or("jobs"));
-        let what = format!("{} {id}", kind.replace('_', " "));
-        let answer = self.client.get(&path, &[], &what).await?;
-        let at = self.clock.now();
-        let mut body: JobBody = answer.json()?;
-        kind.clone_into(&mut body.kind);
-        let now = answer.date.unwrap_or(at);
-        Ok(Seen::new(body, now, at, true))
     }
 }
 

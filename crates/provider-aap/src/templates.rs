@@ -9,6 +9,7 @@ use jiff::Timestamp;
 use provider_core::{Clock, Effect, ErrorKind, ProviderError, clock, text};
 use serde::Deserialize;
 
+use crate::answer::List;
 use crate::client::{Client, not_sent};
 use crate::shared::Shared;
 use crate::{TemplateKind, TemplateName};
@@ -115,11 +116,6 @@ impl Templates {
 }
 
 #[derive(Deserialize)]
-struct List {
-    results: Vec<Row>,
-}
-
-#[derive(Deserialize)]
 struct Row {
     id: u64,
     #[serde(rename = "type")]
@@ -157,7 +153,7 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
     let answer = client
         .get("unified_job_templates/", &query, "the list of templates")
         .await?;
-    let rows = answer.json::<List>()?.results;
+    let rows = answer.json::<List<Row>>()?.results;
     let mut found: Vec<(TemplateKind, Row)> = rows
         .into_iter()
         .filter_map(|row| {

@@ -80,6 +80,27 @@ impl Setup {
             .unwrap()
             .state
     }
+
+    /// Whoever spins keeps the time from passing by itself.
+    async fn state_on_paused_time(&self, id: u64) -> JobState {
+        tokio::select! {
+            biased;
+            state = self.state(id) => state,
+            () = until(|| false) => unreachable!(),
+        }
+    }
+}
+
+/// Waits for an event like this.
+async fn until_told(
+    events: &mut provider_aap::JobEvents,
+    is_it: impl Fn(&JobRef, JobState) -> bool,
+) {
+    until(|| {
+        let told = futures::FutureExt::now_or_never(events.next()).flatten();
+        told.is_some_and(|(job, state)| is_it(&job, state))
+    })
+    .await;
 }
 
 /// Lets the others go on; of paused time, little passes.
@@ -158,12 +179,7 @@ async fn handshakes_fail_and_events_are_lost() {
     s.listen();
     until(|| s.sim.listeners() == 1).await;
     assert_eq!(s.sim.count(Route::Websocket), 3);
-    let state = tokio::select! {
-        biased;
-        state = s.state(job) => state,
-        () = until(|| false) => unreachable!(),
-    };
-    assert_eq!(state, JobState::Pending);
+    assert_eq!(s.state_on_paused_time(job).await, JobState::Pending);
     let mut events = s.aap.job_events();
     s.sim.weather(Some(Weather {
         lost_events: 100,
@@ -175,13 +191,7 @@ async fn handshakes_fail_and_events_are_lost() {
     assert!(futures::FutureExt::now_or_never(events.next()).is_none());
     s.sim.clear_faults();
     s.clock.advance(Duration::from_secs(40));
-    let told = std::cell::Cell::new(None);
-    until(|| {
-        told.set(futures::FutureExt::now_or_never(events.next()).flatten());
-        told.take()
-            .is_some_and(|(_, state)| state == JobState::Succeeded)
-    })
-    .await;
+    until_told(&mut events, |_, state| state == JobState::Succeeded).await;
 }
 
 /// What happens while nobody listens is not told again; the connection is made anew all the same.
@@ -191,13 +201,7 @@ async fn a_lost_connection_is_made_anew() {
     let job = s.sim.launch("work", &Map::new(), &[]).unwrap();
     s.listen();
     until(|| s.sim.listeners() == 1).await;
-    // Whoever spins keeps the time from passing by itself.
-    let state = tokio::select! {
-        biased;
-        state = s.state(job) => state,
-        () = until(|| false) => unreachable!(),
-    };
-    assert_eq!(state, JobState::Pending);
+    assert_eq!(s.state_on_paused_time(job).await, JobState::Pending);
     let mut events = s.aap.job_events();
     s.sim.hang_up();
     until(|| s.sim.listeners() == 0).await;
@@ -207,13 +211,7 @@ async fn a_lost_connection_is_made_anew() {
     // What happened while nobody listened is not told again.
     assert!(futures::FutureExt::now_or_never(events.next()).is_none());
     s.clock.advance(Duration::from_secs(40));
-    let told = std::cell::Cell::new(None);
-    until(|| {
-        told.set(futures::FutureExt::now_or_never(events.next()).flatten());
-        told.take()
-            .is_some_and(|(told, _)| told.id == job.to_string())
-    })
-    .await;
+    until_told(&mut events, |told, _| told.id == job.to_string()).await;
 }
 
 /// The controller tells of a cancel before there is one: what counts is what REST says.

@@ -16,6 +16,7 @@ mod breaker;
 mod events;
 mod line;
 mod pace;
+mod page;
 mod schedule;
 #[cfg(test)]
 mod tests;

@@ -11,14 +11,13 @@ use tokio::time::Instant;
 
 use super::line::{Last, Line, Place, Watched};
 use super::pace::{Pace, Usual};
+use super::page::Page;
 use super::{MonitorConfig, Rows, Seen};
 
 /// The largest page that the controller gives.
 pub(super) const PAGE: usize = 200;
 /// The smallest page that is worth its name, whatever the server gives.
 const MIN_PAGE: usize = 20;
-/// Ids in one request line: 4 kB are refused by some web servers (AWX 24.6.1: gunicorn).
-const MAX_ID_BYTES: usize = 2_800;
 /// The longest time between two pages of the round, however few there are: somebody may be waiting.
 const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
@@ -178,12 +177,15 @@ impl Schedule {
         let is_good = now.saturating_duration_since(last.at) < last.good_for
             && !(last.seen.lacks_detail() && self.line.singles() < LONG_LINE)
             && !is_old(&last.seen, last.good_for);
+        if !is_good {
+            return None;
+        }
         let seen = last.seen.clone();
-        if is_good && seen.lacks_detail() && job.place == Place::Rest {
+        if seen.lacks_detail() && job.place == Place::Rest {
             job.owes_detail = true;
             self.line.put(id, job, Place::Alone);
         }
-        is_good.then_some(seen)
+        Some(seen)
     }
 
     /// A job that has just been launched: it has its place in the next round, and hints about it count
@@ -570,35 +572,6 @@ impl Schedule {
     pub(super) fn abandon(&mut self) {
         self.jobs.clear();
         self.line = Line::default();
-    }
-}
-
-/// The jobs of one question.
-struct Page {
-    ids: Vec<u64>,
-    size: usize,
-    bytes: usize,
-}
-
-impl Page {
-    fn new(size: usize) -> Self {
-        Self {
-            ids: Vec::new(),
-            size,
-            bytes: 0,
-        }
-    }
-
-    /// As many of these as there is room for.
-    fn fill(&mut self, ids: impl Iterator<Item = u64>) {
-        for id in ids {
-            if self.ids.len() == self.size || self.bytes > MAX_ID_BYTES {
-                break;
-            }
-            // A comma is three bytes of a URL.
-            self.bytes += 3 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
-            self.ids.push(id);
-        }
     }
 }
 

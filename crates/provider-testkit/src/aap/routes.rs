@@ -121,7 +121,7 @@ fn in_other_words(mut answer: Answer, word: &str) -> Answer {
 }
 
 /// The answer of a fault that keeps the request from being carried out as it was meant.
-fn instead(
+pub(super) fn instead(
     state: &mut State,
     fault: &Fault,
     asked: &Asked<'_>,

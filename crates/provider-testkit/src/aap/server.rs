@@ -372,18 +372,20 @@ fn websocket(
         .and_then(|value| value.to_str().ok());
     let mut state = shared.lock();
     *state.counts.entry(Route::Websocket).or_default() += 1;
-    match state.faults.next(Route::Websocket) {
-        None => {}
-        Some(Fault::Status(status) | Fault::StatusAfter(status) | Fault::Echo(status)) => {
-            let status = StatusCode::from_u16(status);
-            return status.unwrap_or(StatusCode::BAD_GATEWAY).into_response();
-        }
-        Some(Fault::RateLimited(_)) => return StatusCode::TOO_MANY_REQUESTS.into_response(),
-        Some(_) => {
-            let mut closed = Response::new(Body::empty());
-            closed.extensions_mut().insert(Closed);
-            return closed;
-        }
+    if let Some(fault) = state.faults.next(Route::Websocket) {
+        let asked = Asked {
+            method: "GET",
+            path: "/websocket/",
+            query: Vec::new(),
+            authorization,
+            body: &[],
+        };
+        let now = shared.clock.now();
+        return match routes::instead(&mut state, &fault, &asked, &["websocket"], now) {
+            Some(answer) if answer.end == End::Answered => write(answer, now),
+            // There is no half of a handshake.
+            _ => closed(),
+        };
     }
     let Some(user) = state.user(authorization) else {
         return StatusCode::FORBIDDEN.into_response();
@@ -438,12 +440,14 @@ async fn handle(
     match answer.end {
         End::Answered => write(answer, now),
         End::Silent => std::future::pending().await,
-        End::Closed => {
-            let mut response = Response::new(Body::empty());
-            response.extensions_mut().insert(Closed);
-            response
-        }
+        End::Closed => closed(),
     }
+}
+
+fn closed() -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(Closed);
+    response
 }
 
 fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
