@@ -52,7 +52,11 @@ impl Answer {
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
         // Every answer that we read is an object; a list would fill a struct by position.
         let is_object = self.body.trim_ascii_start().first() == Some(&b'{');
-        let read = is_object.then(|| serde_json::from_slice(&self.body).ok());
+        let read = is_object.then(|| match str::from_utf8(&self.body) {
+            // Looked at once, and not again at each of its texts.
+            Ok(text) => serde_json::from_str(text).ok(),
+            Err(_) => serde_json::from_slice(&self.body).ok(),
+        });
         read.flatten().ok_or_else(|| {
             ProviderError::new(
                 self.intent.doubt(),

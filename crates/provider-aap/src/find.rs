@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 
 use crate::AapProvider;
 use crate::answer::List;
-use crate::status::{JobBody, collection, lenient};
+use crate::body::{JobBody, lenient};
 
 /// How far the controller's clock may be from that of whoever launched: launches are refused when they
 /// are further apart than a minute less.
@@ -174,10 +174,10 @@ impl AapProvider {
         now: Timestamp,
     ) -> Result<JobStatus, ProviderError> {
         // It is one that was looked for; without its name it is not absent.
-        let (Some(id), Some(_)) = (body.id, collection(&body.kind)) else {
+        let (Some(id), Some(kind)) = (body.id, body.kind) else {
             return Err(no_row());
         };
-        let mut job = JobRef::new(&self.config.name, &body.kind, id.to_string());
+        let mut job = JobRef::new(&self.config.name, kind.word(), id.to_string());
         if let Some(url) = launched
             .url
             .as_deref()

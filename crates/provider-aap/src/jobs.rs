@@ -8,9 +8,10 @@ use async_trait::async_trait;
 use provider_core::{Clock, ErrorKind, ProviderError};
 
 use crate::answer::{Answer, List};
+use crate::body::JobBody;
 use crate::client::Client;
-use crate::monitor::{Rows, Seen, Source};
-use crate::status::{JobBody, collection, known_kind};
+use crate::monitor::{Moment, Rows, Seen, Source};
+use crate::words::{Kind, Lasting};
 
 /// The controller, as the monitor asks it.
 pub(crate) struct Jobs {
@@ -32,12 +33,12 @@ impl Jobs {
     async fn list(
         &self,
         ids: &str,
-        but: Option<&'static str>,
+        but: Option<Lasting>,
         counts: bool,
     ) -> Result<Answer, ProviderError> {
         let mut filter = vec![("id__in", ids), ("page_size", "200"), ("order_by", "id")];
         filter.extend((!counts).then_some(("count_disabled", "1")));
-        filter.extend(but.map(|status| ("not__status", status)));
+        filter.extend(but.map(|status| ("not__status", status.word())));
         let what = "the list of jobs";
         self.client.get("unified_jobs/", &filter, what).await
     }
@@ -45,7 +46,7 @@ impl Jobs {
 
 #[async_trait]
 impl Source for Jobs {
-    async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError> {
+    async fn page(&self, ids: &[u64], but: Option<Lasting>) -> Result<Rows, ProviderError> {
         let mut list = String::with_capacity(ids.len() * 8);
         for id in ids {
             let comma = if list.is_empty() { "" } else { "," };
@@ -60,31 +61,29 @@ impl Source for Jobs {
             self.counts.store(answer.is_ok(), Ordering::Relaxed);
         }
         let answer = answer?;
-        let at = self.clock.now();
-        let now = answer.date.unwrap_or(at);
+        let read = Moment::now(answer.date, self.clock.now());
+        let bodies = answer.json::<List<JobBody>>()?.results;
         let mut page = Rows {
-            rows: Vec::new(),
+            rows: Vec::with_capacity(bodies.len()),
             unreadable: 0,
-            now,
-            at,
+            read,
         };
-        for body in answer.json::<List<JobBody>>()?.results {
-            match (body.id, known_kind(&body.kind)) {
-                (Some(id), Some(_)) => page.rows.push((id, Seen::new(body, now, at, false))),
+        for body in bodies {
+            match (body.id, body.kind) {
+                (Some(id), Some(_)) => page.rows.push((id, Seen::new(body, &page.read, false))),
                 _ => page.unreadable += 1,
             }
         }
         Ok(page)
     }
 
-    async fn one(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
-        let path = format!("{}/{id}/", collection(kind).unwrap_or("jobs"));
-        let what = format!("{} {id}", kind.replace('_', " "));
+    async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
+        let path = format!("{}/{id}/", kind.collection());
+        let what = format!("{} {id}", kind.word().replace('_', " "));
         let answer = self.client.get(&path, &[], &what).await?;
-        let at = self.clock.now();
+        let read = Moment::now(answer.date, self.clock.now());
         let mut body: JobBody = answer.json()?;
-        kind.clone_into(&mut body.kind);
-        let now = answer.date.unwrap_or(at);
-        Ok(Seen::new(body, now, at, true))
+        body.kind = Some(kind);
+        Ok(Seen::new(body, &read, true))
     }
 }

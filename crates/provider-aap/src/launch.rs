@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::AapProvider;
 use crate::client::not_sent;
-use crate::status::{collection, known_kind, map_status};
+use crate::status::map_status;
 use crate::templates::Template;
+use crate::words::Kind;
 
 #[derive(Deserialize)]
 struct Launched {
@@ -66,7 +67,7 @@ impl AapProvider {
             }
         };
         let launched: Launched = answer.json()?;
-        let Some(collection) = collection(&launched.kind) else {
+        let Some(kind) = Kind::of(&launched.kind) else {
             return Err(ProviderError::new(
                 Effect::MaybeSent,
                 ErrorKind::Protocol,
@@ -77,17 +78,15 @@ impl AapProvider {
             )
             .into());
         };
-        let mut job = JobRef::new(&self.config.name, &launched.kind, launched.id.to_string());
+        let mut job = JobRef::new(&self.config.name, kind.word(), launched.id.to_string());
         if let Some(url) = self.client.on_origin(&launched.url) {
             job = job.with_url(url);
         }
         if launched.ignored_fields.contains_key("extra_vars") {
             self.templates.forget(&name);
-            return Err(self.withdraw(&template, &job, collection).await.into());
+            return Err(self.withdraw(&template, &job, kind).await.into());
         }
-        if let Some(kind) = known_kind(&launched.kind) {
-            self.monitor.expect(kind, launched.id);
-        }
+        self.monitor.expect(kind, launched.id);
         Ok(Started {
             job,
             state: map_status(&launched.status),
@@ -110,8 +109,8 @@ impl AapProvider {
 
     /// The job runs without our variables: whatever it does, it is not for our object. The engine ends it
     /// and watches its end; the cancel at once keeps it from doing more.
-    async fn withdraw(&self, template: &Template, job: &JobRef, collection: &str) -> ProviderError {
-        let path = format!("{collection}/{}/cancel/", job.id);
+    async fn withdraw(&self, template: &Template, job: &JobRef, kind: Kind) -> ProviderError {
+        let path = format!("{}/{}/cancel/", kind.collection(), job.id);
         let cancelled = self.client.post_cancel(&path, "the cancel").await.is_ok();
         let done = if cancelled {
             "was cancelled"

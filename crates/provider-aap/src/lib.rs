@@ -35,6 +35,7 @@
 //! (controller 4.6) serve the same API.
 
 mod answer;
+mod body;
 mod client;
 mod config;
 mod diagnose;
@@ -56,6 +57,7 @@ mod status;
 mod templates;
 #[cfg(feature = "webhook")]
 mod webhook;
+mod words;
 
 pub use config::{AapConfig, Auth, HttpConfig, Timing};
 pub use envelope::Envelope;

@@ -15,12 +15,14 @@ use provider_core::{
 };
 
 use crate::answer::List;
+use crate::body::JobBody;
 use crate::client::{Client, std_duration};
 use crate::diagnose::{diagnose, variables};
 use crate::jobs::Jobs;
 use crate::monitor::{JobEvents, Monitor};
-use crate::status::{Certainty, Confirmation, JobBody, collection, known_kind};
+use crate::status::{Certainty, Confirmation};
 use crate::templates::{Template, Templates};
+use crate::words::Kind;
 use crate::{AapConfig, ConfigError, TemplateName};
 
 /// Runs jobs on one AAP or AWX controller.
@@ -132,7 +134,7 @@ impl AapProvider {
 
     /// The status of a job that the last round has seen alive.
     fn alive(&self, job: &JobRef) -> Option<JobStatus> {
-        known_kind(&job.kind)?;
+        Kind::of(&job.kind)?;
         let seen = self.monitor.known(job.id.parse().ok()?)?;
         if seen.state().is_terminal() {
             return None;
@@ -190,35 +192,38 @@ impl AapProvider {
         &self,
         job: &JobRef,
     ) -> Result<(Arc<JobBody>, JobRef, Timestamp, bool), ProviderError> {
-        let (Ok(id), Some(kind)) = (job.id.parse(), known_kind(&job.kind)) else {
+        let (Ok(id), Some(kind)) = (job.id.parse(), Kind::of(&job.kind)) else {
             let (body, job, now) = self.read(job).await?;
             return Ok((body, job, now, true));
         };
         let seen = self.monitor.seen(kind, id).await?;
         let is_whole = !seen.lacks_detail();
-        Ok((Arc::clone(&seen.body), self.own(job), seen.now, is_whole))
+        Ok((
+            Arc::clone(&seen.body),
+            self.own(job),
+            seen.read.server,
+            is_whole,
+        ))
     }
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.
     async fn read(&self, job: &JobRef) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
         own_id(job)?;
-        let kinds: &[&str] = match job.kind.as_str() {
-            "" => &["job", "workflow_job"],
-            "workflow_job" => &["workflow_job"],
-            _ => &["job"],
+        let kinds: &[Kind] = match job.kind.as_str() {
+            "" => &[Kind::Job, Kind::Workflow],
+            word => &[Kind::of(word).unwrap_or(Kind::Job)],
         };
         let mut last = None;
         for kind in kinds {
-            let collection = collection(kind).unwrap_or("jobs");
-            let path = format!("{collection}/{}/", job.id);
-            let what = format!("{} {}", kind.replace('_', " "), job.id);
+            let path = format!("{}/{}/", kind.collection(), job.id);
+            let what = format!("{} {}", kind.word().replace('_', " "), job.id);
             match self.client.get(&path, &[], &what).await {
                 Ok(answer) => {
                     let mut body: JobBody = answer.json()?;
-                    (*kind).clone_into(&mut body.kind);
+                    body.kind = Some(*kind);
                     let found = JobRef {
                         provider: self.config.name.clone(),
-                        kind: (*kind).to_owned(),
+                        kind: kind.word().to_owned(),
                         ..job.clone()
                     };
                     let now = answer.date.unwrap_or_else(|| self.clock.now());
@@ -295,7 +300,7 @@ impl AapProvider {
                         pages.push((id.to_string(), 0));
                         true
                     }
-                    (true, Certainty::Doubtful, Some(id)) if row.kind == "job" => {
+                    (true, Certainty::Doubtful, Some(id)) if row.kind == Some(Kind::Job) => {
                         let job = JobRef::new(&self.config.name, "job", id.to_string());
                         self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
                     }
@@ -418,7 +423,7 @@ impl AapProvider {
     /// that the job has ended, so the job itself is looked at.
     async fn stop(&self, job: &JobRef) -> Result<CancelResult, ProviderError> {
         own_id(job)?;
-        let job = if collection(&job.kind).is_some() {
+        let job = if Kind::of(&job.kind).is_some() {
             job.clone()
         } else {
             match self.read(job).await {
@@ -429,7 +434,7 @@ impl AapProvider {
         };
         let path = format!(
             "{}/{}/cancel/",
-            collection(&job.kind).unwrap_or("jobs"),
+            Kind::of(&job.kind).unwrap_or(Kind::Job).collection(),
             job.id
         );
         let what = format!("the cancel of {} {}", job.kind.replace('_', " "), job.id);

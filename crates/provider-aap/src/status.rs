@@ -1,12 +1,12 @@
-//! What the controller says about a job, and what that means.
+//! What the controller's words about a job mean.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{JobRef, JobState, JobStatus, clock, text};
-use serde::{Deserialize, Deserializer};
-use serde_json::value::RawValue;
-use serde_json::{Map, Value};
+
+use crate::body::JobBody;
+use crate::words::Kind;
 
 /// The state that a status word of a job or workflow job means.
 ///
@@ -33,67 +33,6 @@ pub fn map_status(word: &str) -> JobState {
         "canceled" => JobState::Canceled,
         _ => JobState::Unknown,
     }
-}
-
-/// The kinds of jobs that are ours.
-pub(crate) const fn known_kind(kind: &str) -> Option<&'static str> {
-    match kind.as_bytes() {
-        b"job" => Some("job"),
-        b"workflow_job" => Some("workflow_job"),
-        _ => None,
-    }
-}
-
-/// Where a kind of job lives below the API's root.
-pub(crate) fn collection(kind: &str) -> Option<&'static str> {
-    match kind {
-        "job" => Some("jobs"),
-        "workflow_job" => Some("workflow_jobs"),
-        _ => None,
-    }
-}
-
-/// The members of a job that mean something to us; everything may be missing, null or nonsense.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default)]
-pub(crate) struct JobBody {
-    #[serde(deserialize_with = "lenient")]
-    pub id: Option<u64>,
-    #[serde(rename = "type", deserialize_with = "lenient")]
-    pub kind: String,
-    #[serde(deserialize_with = "lenient")]
-    pub status: String,
-    #[serde(deserialize_with = "lenient")]
-    pub job_explanation: String,
-    #[serde(deserialize_with = "lenient")]
-    pub result_traceback: String,
-    #[serde(deserialize_with = "lenient")]
-    pub created: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    pub started: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    pub finished: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    pub canceled_on: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    pub elapsed: Option<f64>,
-    #[serde(deserialize_with = "lenient")]
-    pub artifacts: Map<String, Value>,
-    #[serde(deserialize_with = "lenient")]
-    pub work_unit_id: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    pub event_processing_finished: Option<bool>,
-    #[serde(deserialize_with = "lenient")]
-    pub unified_job_template: Option<u64>,
-}
-
-/// A value of another type counts as absent: one odd member must not hide the status.
-pub(crate) fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    // Two looks at the text are cheaper than a copy of the value in between.
-    let raw = <&RawValue>::deserialize(from)?;
-    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
 }
 
 /// Texts that the controller's reaper leaves on a job whose playbook may be running on
@@ -134,13 +73,9 @@ impl JobBody {
     /// than the job has declared: `event_processing_finished` is false. The reaper's `failed` and
     /// an `error` of a job that was at work are of the same kind.
     pub(crate) fn certainty(&self, confirm: Confirmation) -> Certainty {
-        let workflow = self.kind == "workflow_job";
-        let reaped = || {
-            REAPED
-                .iter()
-                .any(|text| self.job_explanation.contains(text))
-        };
-        let suspect = match self.status.as_str() {
+        let workflow = self.kind == Some(Kind::Workflow);
+        let reaped = || REAPED.iter().any(|text| self.explanation().contains(text));
+        let suspect = match &*self.status {
             "canceled" | "error" => true,
             // A workflow fails as soon as one of its jobs does, be it that the reaper said so.
             "failed" => workflow || reaped(),
@@ -149,14 +84,14 @@ impl JobBody {
         let never_at_work = if workflow {
             self.started.is_none()
         } else {
-            self.work_unit_id.is_none()
+            !self.was_at_work
         };
         if !suspect || never_at_work {
             return Certainty::Settled;
         }
         // The failure of a workflow is its own; what may be a lie are the ends of its jobs.
-        let own_end = workflow && self.status == "failed";
-        let Some(finished) = self.finished else {
+        let own_end = workflow && &*self.status == "failed";
+        let Some(finished) = self.finished() else {
             return if own_end {
                 Certainty::AskChildren
             } else {
@@ -170,7 +105,7 @@ impl JobBody {
             Certainty::Doubtful
         } else if workflow {
             Certainty::AskChildren
-        } else if self.event_processing_finished == Some(true) {
+        } else if self.is_counted {
             Certainty::Settled
         } else {
             Certainty::Doubtful
@@ -184,11 +119,11 @@ impl JobBody {
         status.message = self.message(state, redact);
         status.created_at = self.created;
         status.started_at = self.started;
-        status.finished_at = self.finished.filter(|_| state.is_terminal());
+        status.finished_at = self.finished().filter(|_| state.is_terminal());
         status.elapsed = self
             .elapsed
             .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
-        status.outputs.clone_from(&self.artifacts);
+        status.outputs = self.artifacts();
         status
     }
 
@@ -196,14 +131,14 @@ impl JobBody {
     /// be left.
     fn message(&self, state: JobState, redact: impl Fn(&str) -> String) -> String {
         let bounded = |text: &str, max| text::bounded(&redact(text), max);
-        let explanation = bounded(&self.job_explanation, text::MAX_TEXT);
+        let explanation = bounded(self.explanation(), text::MAX_TEXT);
         if !explanation.is_empty() {
             return explanation;
         }
         match state {
             JobState::Failed => {
                 // The last line of a traceback says what, the others say where.
-                let last = self.result_traceback.trim_end().lines().last();
+                let last = self.traceback().trim_end().lines().last();
                 let last = bounded(last.unwrap_or_default(), text::MAX_TEXT);
                 if last.is_empty() {
                     format!(
@@ -219,7 +154,7 @@ impl JobBody {
                 text::bounded(&self.status, 40)
             ),
             JobState::Pending | JobState::Waiting | JobState::Running
-                if self.canceled_on.is_some() =>
+                if self.canceled_on().is_some() =>
             {
                 "a cancel was requested".to_owned()
             }

@@ -48,9 +48,9 @@ impl Events {
     }
 
     pub(super) fn publish(&self, change: &Change) {
-        let job = JobRef::new(&self.provider, change.kind, change.id.to_string());
         self.lock().retain(|subscriber| {
-            let sent = subscriber.try_send((job.clone(), change.state));
+            let job = JobRef::new(&self.provider, change.kind.word(), change.id.to_string());
+            let sent = subscriber.try_send((job, change.state));
             !matches!(sent, Err(mpsc::error::TrySendError::Closed(_)))
         });
     }

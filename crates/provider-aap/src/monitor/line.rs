@@ -1,14 +1,21 @@
 //! The jobs that are watched, and the place that each has in the line.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
+use indexmap::IndexMap;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
+use crate::words::{Kind, Lasting};
+
 use super::Seen;
 use super::schedule::Told;
+
+/// Each job by its id. They lie in the order in which they were first asked about, which is about the one
+/// in which they are asked about in every round.
+pub(super) type Jobs = IndexMap<u64, Watched, RandomState>;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,30 +33,36 @@ pub(super) enum Place {
 /// What was seen last.
 pub(super) struct Last {
     pub(super) seen: Seen,
-    pub(super) at: Instant,
     /// How long it may be told without a look.
     pub(super) good_for: Duration,
 }
 
+/// A job that is watched. Rounds go through ten thousand of them: what most have not is apart.
 pub(super) struct Watched {
-    pub(super) kind: &'static str,
     pub(super) place: Place,
-    /// Since when something was heard of it that no look has followed yet.
-    hinted: Option<Instant>,
-    /// Whether what is on its way counts no more.
-    pub(super) voided: bool,
-    /// Its end is waited for.
-    pub(super) cancelling_until: Option<Instant>,
-    /// Whether a look has come sooner because of its usual end.
-    pub(super) has_neared_end: bool,
     pub(super) asked: Instant,
     pub(super) last: Option<Last>,
     /// The status that it is probably still in; and until when that is believed of a job that pages
     /// leave out.
-    pub(super) lasting: Option<&'static str>,
+    pub(super) lasting: Option<Lasting>,
     pub(super) shown_until: Option<Instant>,
     /// With its place in the round: the status that the page may leave out.
-    but: Option<&'static str>,
+    but: Option<Lasting>,
+    pub(super) kind: Kind,
+    /// Whether what is on its way counts no more.
+    pub(super) voided: bool,
+    /// Whether a look has come sooner because of its usual end.
+    pub(super) has_neared_end: bool,
+    more: Option<Box<More>>,
+}
+
+/// What most jobs have not.
+#[derive(Default)]
+pub(super) struct More {
+    /// Since when something was heard of it that no look has followed yet.
+    hinted: Option<Instant>,
+    /// Its end is waited for.
+    pub(super) cancelling_until: Option<Instant>,
     /// Whether somebody was told of its end without what the job itself tells of it.
     pub(super) owes_detail: bool,
     /// How many rows a page had that should have held it.
@@ -57,34 +70,67 @@ pub(super) struct Watched {
     pub(super) waiters: Vec<oneshot::Sender<Told>>,
 }
 
+impl More {
+    fn is_nothing(&self) -> bool {
+        self.hinted.is_none()
+            && self.cancelling_until.is_none()
+            && !self.owes_detail
+            && self.missed.is_none()
+            && self.waiters.is_empty()
+    }
+}
+
 impl Watched {
-    pub(super) fn new(kind: &'static str, now: Instant) -> Self {
+    pub(super) fn new(kind: Kind, now: Instant) -> Self {
         Self {
-            kind,
             place: Place::Rest,
-            hinted: None,
-            voided: false,
-            cancelling_until: None,
-            has_neared_end: false,
             asked: now,
             last: None,
             lasting: None,
             shown_until: None,
             but: None,
-            owes_detail: false,
-            missed: None,
-            waiters: Vec::new(),
+            kind,
+            voided: false,
+            has_neared_end: false,
+            more: None,
         }
     }
 
+    /// To add to it.
+    pub(super) fn more(&mut self) -> &mut More {
+        self.more.get_or_insert_default()
+    }
+
+    /// Takes something of it, if there is any.
+    pub(super) fn take<T: Default>(&mut self, member: impl FnOnce(&mut More) -> &mut T) -> T {
+        let Some(more) = &mut self.more else {
+            return T::default();
+        };
+        let taken = std::mem::take(member(more));
+        if more.is_nothing() {
+            self.more = None;
+        }
+        taken
+    }
+
     /// The status that it is probably still in at that moment, where it was shown lately enough.
-    pub(super) fn status_at(&self, at: Instant) -> Option<&'static str> {
+    pub(super) fn status_at(&self, at: Instant) -> Option<Lasting> {
         self.lasting.filter(|_| self.shown_until > Some(at))
     }
 
-    /// Whether something was heard of it that no look has followed yet.
-    pub(super) fn is_hinted(&self) -> bool {
-        self.hinted.is_some()
+    /// Since when something was heard of it that no look has followed yet.
+    pub(super) fn hinted(&self) -> Option<Instant> {
+        self.more.as_ref()?.hinted
+    }
+
+    pub(super) fn is_cancelling(&self, now: Instant) -> bool {
+        let more = self.more.as_ref();
+        more.is_some_and(|more| more.cancelling_until > Some(now))
+    }
+
+    pub(super) fn has_waiters(&self) -> bool {
+        let more = self.more.as_ref();
+        more.is_some_and(|more| !more.waiters.is_empty())
     }
 
     pub(super) fn has_ended(&self) -> bool {
@@ -97,13 +143,9 @@ impl Watched {
         last.is_some_and(|last| last.seen.has_failed())
     }
 
-    pub(super) fn saw(&mut self, seen: Seen, at: Instant, good_for: Duration) {
-        self.last = Some(Last { seen, at, good_for });
-    }
-
     /// Tells everybody who waits.
     pub(super) fn tell(&mut self, told: &Told) {
-        for waiter in self.waiters.drain(..) {
+        for waiter in self.take(|more| &mut more.waiters) {
             let _ = waiter.send(told.clone());
         }
     }
@@ -134,11 +176,11 @@ impl Line {
             Place::Alone => self.alone.push_back(id),
             Place::Asked | Place::Rest => {}
         }
-        match (place, job.hinted) {
+        match (place, job.hinted()) {
             // A look follows.
             (Place::Alone | Place::Asked, Some(since)) => {
                 self.hinted.remove(&(since, id));
-                job.hinted = None;
+                job.take(|more| &mut more.hinted);
             }
             // It was heard of while a question was on its way.
             (_, Some(since)) if is_back => _ = self.hinted.insert((since, id)),
@@ -148,10 +190,10 @@ impl Line {
 
     /// Something was heard of this job.
     pub(super) fn hint(&mut self, id: u64, job: &mut Watched, now: Instant) {
-        if job.place == Place::Alone || job.hinted.is_some() {
+        if job.place == Place::Alone || job.hinted().is_some() {
             return;
         }
-        job.hinted = Some(now);
+        job.more().hinted = Some(now);
         // What is on its way may have been read before it happened: it is asked about once more then.
         if job.place != Place::Asked {
             self.hinted.insert((now, id));
@@ -161,7 +203,7 @@ impl Line {
     /// It could not be asked about: it has its place in the round, if there is anything to wait for.
     pub(super) fn give_up(&mut self, id: u64, job: &mut Watched, retry: Instant) {
         // The next look is late enough for whatever was heard of it.
-        if let Some(since) = job.hinted.take() {
+        if let Some(since) = job.take(|more| &mut more.hinted) {
             self.hinted.remove(&(since, id));
         }
         job.voided = false;
@@ -177,7 +219,7 @@ impl Line {
         if let Place::Round(due) = job.place {
             self.round.with(job.but).remove(&(due, id));
         }
-        if let Some(since) = job.hinted {
+        if let Some(since) = job.hinted() {
             self.hinted.remove(&(since, id));
         }
     }
@@ -185,7 +227,7 @@ impl Line {
     /// The first of those that are asked about by themselves, which it is from now on.
     pub(super) fn next_alone<'jobs>(
         &mut self,
-        jobs: &'jobs mut HashMap<u64, Watched, RandomState>,
+        jobs: &'jobs mut Jobs,
     ) -> Option<(u64, &'jobs Watched)> {
         let id = loop {
             let id = self.alone.pop_front()?;
@@ -235,40 +277,39 @@ pub(super) struct Round {
 }
 
 impl Round {
-    fn with(&mut self, but: Option<&str>) -> &mut Due {
+    fn with(&mut self, but: Option<Lasting>) -> &mut Due {
         match but {
-            Some("pending") => &mut self.pending,
-            Some("waiting") => &mut self.waiting,
-            Some("running") => &mut self.running,
-            _ => &mut self.rows,
+            Some(Lasting::Pending) => &mut self.pending,
+            Some(Lasting::Waiting) => &mut self.waiting,
+            Some(Lasting::Running) => &mut self.running,
+            None => &mut self.rows,
         }
     }
 
-    fn all(&self) -> [(Option<&'static str>, &Due); 4] {
-        [
-            (Some("pending"), &self.pending),
-            (Some("waiting"), &self.waiting),
-            (Some("running"), &self.running),
-            (None, &self.rows),
-        ]
+    fn of(&self, but: Option<Lasting>) -> &Due {
+        match but {
+            Some(Lasting::Pending) => &self.pending,
+            Some(Lasting::Waiting) => &self.waiting,
+            Some(Lasting::Running) => &self.running,
+            None => &self.rows,
+        }
     }
 
     /// When the first is due, and the status that its page may leave out.
-    pub(super) fn first(&self) -> Option<(Instant, Option<&'static str>)> {
-        let firsts = self.all().into_iter();
-        let firsts = firsts.filter_map(|(but, due)| Some((due.first()?.0, but)));
+    pub(super) fn first(&self) -> Option<(Instant, Option<Lasting>)> {
+        let kinds = Lasting::ALL.map(Some).into_iter().chain([None]);
+        let firsts = kinds.filter_map(|but| Some((self.of(but).first()?.0, but)));
         firsts.min()
     }
 
     /// Those whose page may leave out this status, and that are due until then.
     pub(super) fn due(
         &self,
-        but: Option<&'static str>,
+        but: Option<Lasting>,
         until: Instant,
     ) -> impl Iterator<Item = u64> + '_ {
-        let due = self.all().into_iter().filter(move |(of, _)| *of == but);
-        due.flat_map(|(_, due)| due)
-            .take_while(move |(at, _)| *at <= until)
+        let due = self.of(but).iter();
+        due.take_while(move |(at, _)| *at <= until)
             .map(|(_, id)| *id)
     }
 }

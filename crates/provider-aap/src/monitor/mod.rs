@@ -33,9 +33,10 @@ use serde::Deserialize;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
+use crate::body::JobBody;
 use crate::client::std_duration;
 use crate::map_status;
-use crate::status::JobBody;
+use crate::words::{Kind, Lasting};
 use breaker::{Breaker, Now};
 use events::Events;
 pub use events::JobEvents;
@@ -85,36 +86,45 @@ impl MonitorConfig {
     }
 }
 
-/// A job as it was seen at one moment.
+/// When an answer was read: all jobs of a page share it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// By the server's clock, or by ours where it told none.
+    pub(crate) server: Timestamp,
+    /// By our clock.
+    pub(crate) clock: Timestamp,
+    /// By the timer.
+    timer: Instant,
+}
+
+impl Moment {
+    pub(crate) fn now(server: Option<Timestamp>, clock: Timestamp) -> Arc<Self> {
+        Arc::new(Self {
+            server: server.unwrap_or(clock),
+            clock,
+            timer: Instant::now(),
+        })
+    }
+}
+
+/// A job as it was seen at one moment. Ten thousand of them are kept, and looked through in every round.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
     pub(crate) body: Arc<JobBody>,
+    pub(crate) read: Arc<Moment>,
     state: JobState,
-    /// Its template, to learn how long such jobs take.
-    template: Option<u64>,
     /// Whether it was read by itself, with what lists lack.
     is_detail: bool,
-    /// The server's clock then, or ours where it told none.
-    pub(crate) now: Timestamp,
-    /// Our clock then.
-    at: Timestamp,
 }
 
 impl Seen {
-    pub(crate) fn new(body: JobBody, now: Timestamp, at: Timestamp, is_detail: bool) -> Self {
+    pub(crate) fn new(body: JobBody, read: &Arc<Moment>, is_detail: bool) -> Self {
         Self {
-            template: body.unified_job_template,
             state: map_status(&body.status),
             is_detail,
             body: Arc::new(body),
-            now,
-            at,
+            read: Arc::clone(read),
         }
-    }
-
-    /// The same, once more.
-    fn again(&mut self, now: Timestamp, at: Timestamp) {
-        (self.now, self.at) = (now, at);
     }
 
     pub(crate) fn state(&self) -> JobState {
@@ -131,17 +141,16 @@ impl Seen {
     }
 
     /// The status, where the next page need only tell of another one.
-    fn lasting(&self) -> Option<&'static str> {
-        let words = ["pending", "waiting", "running"];
-        words.into_iter().find(|word| *word == self.body.status)
+    fn lasting(&self) -> Option<Lasting> {
+        Lasting::of(&self.body.status)
     }
 
     fn since_created(&self) -> Option<Duration> {
-        Some(clock::since(self.now, self.body.created?))
+        Some(clock::since(self.read.server, self.body.created?))
     }
 
     fn since_started(&self) -> Option<Duration> {
-        Some(clock::since(self.now, self.body.started?))
+        Some(clock::since(self.read.server, self.body.started?))
     }
 }
 
@@ -150,19 +159,17 @@ pub(crate) struct Rows {
     pub(crate) rows: Vec<(u64, Seen)>,
     /// How many more there were.
     pub(crate) unreadable: usize,
-    /// The server's clock, and ours.
-    pub(crate) now: Timestamp,
-    pub(crate) at: Timestamp,
+    pub(crate) read: Arc<Moment>,
 }
 
 /// Where answers come from.
 #[async_trait]
 pub(crate) trait Source: Send + Sync {
     /// Those of these jobs that the controller shows, of either kind, but for those of this status.
-    async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError>;
+    async fn page(&self, ids: &[u64], but: Option<Lasting>) -> Result<Rows, ProviderError>;
 
     /// One job.
-    async fn one(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError>;
+    async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError>;
 }
 
 struct State {
@@ -195,7 +202,7 @@ impl Inner {
 
     /// By the caller's clock: it may be another than the timer's.
     fn is_old(&self, seen: &Seen, good_for: Duration) -> bool {
-        clock::since(self.clock.now(), seen.at) >= good_for
+        clock::since(self.clock.now(), seen.read.clock) >= good_for
     }
 
     fn moment(&self, timer: Instant) -> Now {
@@ -270,7 +277,7 @@ impl Monitor {
 
     /// The job as it was seen within the last round, or as it is now; an end that is no success with
     /// what lists lack, unless so many jobs have failed at once that this would take long.
-    pub(crate) async fn seen(&self, kind: &'static str, id: u64) -> Result<Seen, ProviderError> {
+    pub(crate) async fn seen(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
         let inner = &self.0;
         let told = {
             let mut state = inner.lock();
@@ -326,7 +333,7 @@ impl Monitor {
     }
 
     /// We have launched this job: whoever wants to know of it will ask later.
-    pub(crate) fn expect(&self, kind: &'static str, id: u64) {
+    pub(crate) fn expect(&self, kind: Kind, id: u64) {
         self.0.lock().schedule.expect(id, kind, Instant::now());
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Usual(HashMap<u64, Duration, RandomState>);
 impl Usual {
     /// A job has ended. The newest counts for a quarter.
     pub(super) fn ended(&mut self, seen: &Seen) {
-        let (Some(template), Some(took)) = (seen.template, seen.body.elapsed) else {
+        let (Some(template), Some(took)) = (seen.body.template, seen.body.elapsed) else {
             return;
         };
         let Ok(took) = Duration::try_from_secs_f64(took) else {
@@ -40,7 +40,7 @@ impl Usual {
     }
 
     fn of(&self, seen: &Seen) -> Option<Duration> {
-        self.0.get(&seen.template?).copied()
+        self.0.get(&seen.body.template?).copied()
     }
 }
 

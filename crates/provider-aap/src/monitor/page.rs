@@ -13,7 +13,7 @@ pub(super) struct Page {
 impl Page {
     pub(super) fn new(size: usize) -> Self {
         Self {
-            ids: Vec::new(),
+            ids: Vec::with_capacity(size),
             size,
             bytes: 0,
         }

@@ -1,15 +1,16 @@
 //! Which jobs are asked about next, and together. No IO; the time is told.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::sync::Arc;
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
+use indexmap::map::Entry;
 use provider_core::{JobState, ProviderError};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use super::line::{Last, Line, Place, Watched};
+use crate::words::{Kind, Lasting};
+
+use super::line::{Jobs, Last, Line, Place, Watched};
 use super::pace::{Pace, Usual};
 use super::page::Page;
 use super::{MonitorConfig, Rows, Seen};
@@ -43,7 +44,7 @@ pub(super) struct Schedule {
     /// The most that the server has been seen to give.
     most_rows: usize,
     pace: Pace,
-    jobs: HashMap<u64, Watched, RandomState>,
+    jobs: Jobs,
     line: Line,
     usual: Usual,
     were_few: bool,
@@ -80,9 +81,9 @@ pub(super) struct May {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
     /// Ask about these together; those that are still in this status need not be shown.
-    Page(Vec<u64>, Option<&'static str>),
+    Page(Vec<u64>, Option<Lasting>),
     /// Ask about this one by itself.
-    One(u64, &'static str),
+    One(u64, Kind),
     /// Nothing before this moment.
     At(Instant),
     /// Nothing at all.
@@ -92,7 +93,7 @@ pub(super) enum Next {
 /// A change of a job that was seen.
 pub(super) struct Change {
     pub(super) id: u64,
-    pub(super) kind: &'static str,
+    pub(super) kind: Kind,
     pub(super) state: JobState,
 }
 
@@ -104,7 +105,7 @@ impl Schedule {
             page_size: PAGE,
             most_rows: 0,
             pace: Pace::new(interval, seed),
-            jobs: HashMap::default(),
+            jobs: Jobs::default(),
             line: Line::default(),
             usual: Usual::default(),
             were_few: true,
@@ -131,7 +132,7 @@ impl Schedule {
     pub(super) fn ask(
         &mut self,
         id: u64,
-        kind: &'static str,
+        kind: Kind,
         now: Instant,
         may_ask: bool,
         is_old: impl Fn(&Seen, Duration) -> bool,
@@ -149,7 +150,7 @@ impl Schedule {
             return Asked::Refused;
         }
         let (tell, told) = oneshot::channel();
-        job.waiters.push(tell);
+        job.more().waiters.push(tell);
         let soon = now + WINDOW;
         match job.place {
             Place::Asked | Place::Alone => {}
@@ -174,7 +175,7 @@ impl Schedule {
         let job = self.jobs.get_mut(&id)?;
         job.asked = now;
         let last = job.last.as_ref()?;
-        let is_good = now.saturating_duration_since(last.at) < last.good_for
+        let is_good = now.saturating_duration_since(last.seen.read.timer) < last.good_for
             && !(last.seen.lacks_detail() && self.line.singles() < LONG_LINE)
             && !is_old(&last.seen, last.good_for);
         if !is_good {
@@ -182,7 +183,7 @@ impl Schedule {
         }
         let seen = last.seen.clone();
         if seen.lacks_detail() && job.place == Place::Rest {
-            job.owes_detail = true;
+            job.more().owes_detail = true;
             self.line.put(id, job, Place::Alone);
         }
         Some(seen)
@@ -190,7 +191,7 @@ impl Schedule {
 
     /// A job that has just been launched: it has its place in the next round, and hints about it count
     /// before anybody has asked.
-    pub(super) fn expect(&mut self, id: u64, kind: &'static str, now: Instant) {
+    pub(super) fn expect(&mut self, id: u64, kind: Kind, now: Instant) {
         if let Entry::Vacant(job) = self.jobs.entry(id) {
             let job = job.insert(Watched::new(kind, now));
             self.line.put(id, job, Place::Round(now + self.interval));
@@ -220,7 +221,7 @@ impl Schedule {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.last = None;
             job.lasting = None;
-            job.cancelling_until = Some(now + CANCEL_PATIENCE);
+            job.more().cancelling_until = Some(now + CANCEL_PATIENCE);
             job.voided = job.place == Place::Asked;
         }
         self.hint(id, now);
@@ -309,12 +310,7 @@ impl Schedule {
     }
 
     /// As many as fit into one question, in one status: they are asked about now.
-    fn fit(
-        &mut self,
-        now: Instant,
-        are_hints: bool,
-        is_page: bool,
-    ) -> (Vec<u64>, Option<&'static str>) {
+    fn fit(&mut self, now: Instant, are_hints: bool, is_page: bool) -> (Vec<u64>, Option<Lasting>) {
         // A page costs little more for being full: those that are due soon come along.
         let soon = if is_page {
             now + self.interval / 4
@@ -329,7 +325,7 @@ impl Schedule {
             page.fill(self.line.hinted().filter(|id| status(*id) == but));
             // Rows are dear, and what was heard of is waited for.
             if but.is_some() && is_page {
-                let is_new = |id: &u64| !self.jobs.get(id).is_some_and(Watched::is_hinted);
+                let is_new = |id: &u64| self.jobs.get(id).is_none_or(|job| job.hinted().is_none());
                 page.fill(self.line.round().due(but, soon).filter(is_new));
             }
             but
@@ -349,7 +345,7 @@ impl Schedule {
     /// Who still waits for a round, now that there are none, is asked about alone.
     fn leave_the_round(&mut self) {
         for (id, job) in &mut self.jobs {
-            if matches!(job.place, Place::Round(_)) && !job.waiters.is_empty() {
+            if matches!(job.place, Place::Round(_)) && job.has_waiters() {
                 self.line.put(*id, job, Place::Alone);
             }
         }
@@ -370,7 +366,7 @@ impl Schedule {
                 patience.max(PATIENCE)
             };
             let stays = job.place == Place::Asked
-                || !job.waiters.is_empty()
+                || job.has_waiters()
                 || now.saturating_duration_since(job.asked) < patience;
             if !stays {
                 line.remove(*id, job);
@@ -385,7 +381,7 @@ impl Schedule {
         let state = seen.state();
         let job = self.jobs.get_mut(&id)?;
         if seen.is_detail
-            && let Some(rows) = job.missed.take()
+            && let Some(rows) = job.take(|more| &mut more.missed)
         {
             // The page was full before it: the server gives less at once than it was asked for.
             self.page_size = self.page_size.min(rows);
@@ -396,9 +392,13 @@ impl Schedule {
             self.line.put(id, job, Place::Alone);
             return None;
         }
-        let is_other = |last: &Last| last.seen.state() != state;
-        let is_owed = seen.is_detail && std::mem::take(&mut job.owes_detail);
-        let is_news = is_owed || job.last.as_ref().is_none_or(is_other);
+        let is_owed = seen.is_detail && job.take(|more| &mut more.owes_detail);
+        let is_other = match &job.last {
+            Some(last) => last.seen.state() != state,
+            // At first sight a job that is alive has changed for nobody who is told of it anyway.
+            None => state.is_terminal() || !job.has_waiters(),
+        };
+        let is_news = is_owed || is_other;
         let (wait, place) = if state.is_terminal() {
             if is_news {
                 self.usual.ended(&seen);
@@ -410,7 +410,9 @@ impl Schedule {
             };
             (wait, Place::Rest)
         } else {
-            let wait = wait(&self.pace, &self.usual, job, &seen, now);
+            let is_cancelling = job.is_cancelling(now);
+            let neared = &mut job.has_neared_end;
+            let wait = wait(&self.pace, &self.usual, &seen, is_cancelling, neared);
             let place = if few {
                 Place::Rest
             } else {
@@ -418,14 +420,19 @@ impl Schedule {
             };
             (wait, place)
         };
-        let lacks_detail = seen.lacks_detail() && !job.waiters.is_empty();
+        let lacks_detail = seen.lacks_detail() && job.has_waiters();
         let is_long = self.line.singles() >= LONG_LINE;
         if !lacks_detail || is_long {
             job.tell(&Ok(seen.clone()));
-            job.owes_detail |= lacks_detail;
+            if lacks_detail {
+                job.more().owes_detail = true;
+            }
         }
         let place = if lacks_detail { Place::Alone } else { place };
-        job.saw(seen, now, good_for(wait, self.interval));
+        job.last = Some(Last {
+            seen,
+            good_for: good_for(wait, self.interval),
+        });
         self.line.put(id, job, place);
         is_news.then_some(Change {
             id,
@@ -444,7 +451,7 @@ impl Schedule {
     pub(super) fn page(
         &mut self,
         ids: &[u64],
-        but: Option<&'static str>,
+        but: Option<Lasting>,
         mut rows: Rows,
         now: Instant,
     ) -> Vec<Change> {
@@ -462,8 +469,9 @@ impl Schedule {
             // there have been more before.
             let may_be_cut = count >= MIN_PAGE.max(self.most_rows);
             let end = last.filter(|_| may_be_cut).unwrap_or(u64::MAX);
-            let (before, behind): (Vec<u64>, Vec<u64>) = ids.iter().partition(|id| **id <= end);
-            left = self.same(&before, &rows, now);
+            let ids = ids.iter().copied();
+            let behind: Vec<u64> = ids.clone().filter(|id| *id > end).collect();
+            left = self.same(ids.filter(|id| *id <= end), &rows, now);
             self.again(&behind, now);
             left.extend(behind);
         } else {
@@ -474,7 +482,10 @@ impl Schedule {
             let job = self.jobs.get_mut(id);
             if let Some(job) = job.filter(|job| job.place == Place::Asked) {
                 // A job that is not on the page is gone only when it says so itself.
-                job.missed = (but.is_none() && count >= MIN_PAGE).then_some(count);
+                job.take(|more| &mut more.missed);
+                if but.is_none() && count >= MIN_PAGE {
+                    job.more().missed = Some(count);
+                }
                 self.line.put(*id, job, Place::Alone);
             }
         }
@@ -483,33 +494,35 @@ impl Schedule {
 
     /// Those of them that were not on the page are still in the status in which they were seen. Answers
     /// those of which nothing was seen that counts.
-    fn same(&mut self, ids: &[u64], rows: &Rows, now: Instant) -> Vec<u64> {
+    fn same(&mut self, ids: impl Iterator<Item = u64>, rows: &Rows, now: Instant) -> Vec<u64> {
         let mut left = Vec::new();
         for id in ids {
-            let job = self.jobs.get_mut(id);
+            let job = self.jobs.get_mut(&id);
             let Some(job) = job.filter(|job| job.place == Place::Asked) else {
                 continue;
             };
             // What was seen may have been voided since: it is asked about by itself then.
-            let last = job.last.take().filter(|_| !job.voided);
-            let Some(Last { mut seen, .. }) = last else {
-                left.push(*id);
+            let (is_cancelling, has_waiters) = (job.is_cancelling(now), job.has_waiters());
+            let Some(last) = job.last.as_mut().filter(|_| !job.voided) else {
+                left.push(id);
                 continue;
             };
-            seen.again(rows.now, rows.at);
-            let wait = wait(&self.pace, &self.usual, job, &seen, now);
-            if !job.waiters.is_empty() {
-                job.tell(&Ok(seen.clone()));
+            last.seen.read = Arc::clone(&rows.read);
+            let neared = &mut job.has_neared_end;
+            let wait = wait(&self.pace, &self.usual, &last.seen, is_cancelling, neared);
+            last.good_for = good_for(wait, self.interval);
+            if has_waiters {
+                let told = Ok(last.seen.clone());
+                job.tell(&told);
             }
-            job.saw(seen, now, good_for(wait, self.interval));
-            self.line.put(*id, job, Place::Round(now + wait));
+            self.line.put(id, job, Place::Round(now + wait));
         }
         left
     }
 
     /// The controller does not know this job.
     pub(super) fn gone(&mut self, id: u64, error: &ProviderError) {
-        if let Some(mut job) = self.jobs.remove(&id) {
+        if let Some(mut job) = self.jobs.swap_remove(&id) {
             self.line.remove(id, &job);
             job.tell(&Err(error.clone()));
         }
@@ -576,13 +589,19 @@ impl Schedule {
 }
 
 /// How soon a job that is not over is looked at again.
-fn wait(pace: &Pace, usual: &Usual, job: &mut Watched, seen: &Seen, now: Instant) -> Duration {
-    let next = pace.until_next(seen, job.cancelling_until > Some(now));
-    if job.has_neared_end {
+fn wait(
+    pace: &Pace,
+    usual: &Usual,
+    seen: &Seen,
+    is_cancelling: bool,
+    has_neared_end: &mut bool,
+) -> Duration {
+    let next = pace.until_next(seen, is_cancelling);
+    if *has_neared_end {
         return next;
     }
     let usual_end = pace.until_usual_end(seen, usual, next);
-    job.has_neared_end = usual_end.is_some();
+    *has_neared_end = usual_end.is_some();
     usual_end.unwrap_or(next)
 }
 

@@ -15,7 +15,7 @@ mod together;
 mod trouble;
 
 const INTERVAL: Duration = Duration::from_secs(30);
-const KIND: &str = "job";
+const KIND: Kind = Kind::Job;
 
 /// What the next request meets.
 type Trouble = Box<dyn FnMut() -> Option<ProviderError> + Send>;
@@ -90,25 +90,25 @@ impl Controller {
         self.asked.lock().unwrap().len()
     }
 
-    async fn answer(&self, ids: &[u64], is_page: bool) -> Result<Vec<(u64, Seen)>, ProviderError> {
+    async fn answer(&self, ids: &[u64], is_page: bool) -> Result<Rows, ProviderError> {
         self.asked
             .lock()
             .unwrap()
             .push((Instant::now(), ids.len(), is_page));
         // What is answered is what was read, and that was before the way back.
-        let rows = {
+        let server = self.now();
+        let bodies: Vec<(u64, JobBody)> = {
             let jobs = self.jobs.lock().unwrap();
             let row = |id: &u64| {
                 let status = jobs.get(id)?;
-                let mut body =
-                    json!({"id": id, "type": KIND, "status": status, "created": self.created});
+                let mut body = json!({"id": id, "type": KIND.word(), "status": status, "created": self.created});
                 if let Some(began) = self.began {
                     body["started"] = json!(start());
                     body["unified_job_template"] = json!(9);
                     body["elapsed"] = json!(began.elapsed().as_secs_f64());
                 }
                 let body = serde_json::from_str(&body.to_string()).unwrap();
-                Some((*id, Seen::new(body, self.now(), start(), !is_page)))
+                Some((*id, body))
             };
             let mut ids = ids.to_vec();
             ids.sort_unstable();
@@ -129,35 +129,40 @@ impl Controller {
         let of_kind = of_kind.lock().unwrap().clone();
         match trouble.or(of_kind) {
             Some(error) => Err(error),
-            None => Ok(rows),
+            None => {
+                let read = Moment::now(Some(server), start());
+                let seen = |(id, body)| (id, Seen::new(body, &read, !is_page));
+                Ok(Rows {
+                    rows: bodies.into_iter().map(seen).collect(),
+                    unreadable: 0,
+                    read,
+                })
+            }
         }
     }
 }
 
 #[async_trait]
 impl Source for Controller {
-    async fn page(&self, ids: &[u64], but: Option<&'static str>) -> Result<Rows, ProviderError> {
-        let mut rows = self.answer(ids, true).await?;
-        rows.retain(|(_, seen)| but != Some(seen.body.status.as_str()));
+    async fn page(&self, ids: &[u64], but: Option<Lasting>) -> Result<Rows, ProviderError> {
+        let mut page = self.answer(ids, true).await?;
+        let rows = &mut page.rows;
+        rows.retain(|(_, seen)| but.map(Lasting::word) != Some(&*seen.body.status));
         self.rows.fetch_add(rows.len(), Ordering::Relaxed);
-        let (now, at) = (self.now(), start());
         rows.truncate(self.most_rows.load(Ordering::Relaxed));
-        Ok(Rows {
-            rows,
-            unreadable: self.unreadable.load(Ordering::Relaxed),
-            now,
-            at,
-        })
+        page.unreadable = self.unreadable.load(Ordering::Relaxed);
+        Ok(page)
     }
 
-    async fn one(&self, _: &'static str, id: u64) -> Result<Seen, ProviderError> {
+    async fn one(&self, _: Kind, id: u64) -> Result<Seen, ProviderError> {
         let singles = self.singles.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_singles.fetch_max(singles, Ordering::Relaxed);
         let rows = self.answer(&[id], false).await;
         self.singles.fetch_sub(1, Ordering::Relaxed);
         let rows = rows?;
         let gone = || ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "no such job");
-        rows.into_iter()
+        rows.rows
+            .into_iter()
             .next()
             .map(|(_, seen)| seen)
             .ok_or_else(gone)
@@ -333,7 +338,10 @@ async fn every_end_is_seen_within_an_interval_and_told_at_once() {
     let mut late = Duration::ZERO;
     for _ in 0..2_000 {
         let (job, state) = events.next().await.unwrap();
-        assert_eq!((job.kind.as_str(), state), (KIND, JobState::Succeeded));
+        assert_eq!(
+            (job.kind.as_str(), state),
+            (KIND.word(), JobState::Succeeded)
+        );
         late = late.max(ended.elapsed());
     }
     println!("the last after {late:?}");
@@ -444,7 +452,7 @@ async fn a_hint_makes_a_look_come_early_and_nothing_else() {
     monitor.hint(3);
     assert_eq!(
         events.next().await.unwrap(),
-        (JobRef::new("aap", KIND, "3"), JobState::Succeeded)
+        (JobRef::new("aap", KIND.word(), "3"), JobState::Succeeded)
     );
     assert!(at.elapsed() < Duration::from_secs(1));
     assert_eq!(
@@ -469,7 +477,7 @@ async fn a_hint_about_a_job_that_was_only_launched_is_passed_on() {
     let mut events = monitor.subscribe();
     monitor.expect(KIND, 1);
     assert!(monitor.hint(1));
-    let unknown = |id: &str| (JobRef::new("aap", KIND, id), JobState::Unknown);
+    let unknown = |id: &str| (JobRef::new("aap", KIND.word(), id), JobState::Unknown);
     assert_eq!(events.next().await.unwrap(), unknown("1"));
     assert_eq!(controller.count(), 0);
     let asked = (1..=4).map(|id| monitor.seen(KIND, id));
@@ -601,8 +609,7 @@ fn the_pace_follows_the_queue_and_the_usual_end() {
         });
         Seen::new(
             serde_json::from_str(&body.to_string()).unwrap(),
-            start(),
-            start(),
+            &Moment::now(None, start()),
             false,
         )
     };

@@ -8,6 +8,8 @@ use futures::stream::FuturesUnordered;
 use provider_core::{Effect, ErrorKind, ProviderError};
 use tokio::time::Instant;
 
+use crate::words::{Kind, Lasting};
+
 use super::breaker::{Door, Pass};
 use super::schedule::{Change, Next};
 use super::{Inner, May, Rows, Seen, State};
@@ -39,15 +41,15 @@ impl Lists {
 
 /// What was asked.
 enum Question {
-    Page(Vec<u64>, Option<&'static str>),
-    One(u64, &'static str),
+    Page(Vec<u64>, Option<Lasting>),
+    One(u64, Kind),
 }
 
 /// And what came of it.
 enum Outcome {
     Page {
         ids: Vec<u64>,
-        but: Option<&'static str>,
+        but: Option<Lasting>,
         answer: Result<Rows, ProviderError>,
     },
     One(u64, Result<Seen, ProviderError>),
