@@ -48,6 +48,8 @@ pub(super) struct Watched {
     pub(super) shown_until: Option<Instant>,
     /// With its place in the round: the status that the page may leave out.
     but: Option<Lasting>,
+    /// Since when something was heard of it that no look has followed yet.
+    hinted: Option<Instant>,
     pub(super) kind: Kind,
     /// Whether what is on its way counts no more.
     pub(super) voided: bool,
@@ -59,8 +61,6 @@ pub(super) struct Watched {
 /// What most jobs have not.
 #[derive(Default)]
 pub(super) struct More {
-    /// Since when something was heard of it that no look has followed yet.
-    hinted: Option<Instant>,
     /// Its end is waited for.
     pub(super) cancelling_until: Option<Instant>,
     /// Whether somebody was told of its end without what the job itself tells of it.
@@ -72,8 +72,7 @@ pub(super) struct More {
 
 impl More {
     fn is_nothing(&self) -> bool {
-        self.hinted.is_none()
-            && self.cancelling_until.is_none()
+        self.cancelling_until.is_none()
             && !self.owes_detail
             && self.missed.is_none()
             && self.waiters.is_empty()
@@ -89,6 +88,7 @@ impl Watched {
             lasting: None,
             shown_until: None,
             but: None,
+            hinted: None,
             kind,
             voided: false,
             has_neared_end: false,
@@ -118,9 +118,9 @@ impl Watched {
         self.lasting.filter(|_| self.shown_until > Some(at))
     }
 
-    /// Since when something was heard of it that no look has followed yet.
-    pub(super) fn hinted(&self) -> Option<Instant> {
-        self.more.as_ref()?.hinted
+    /// Whether something was heard of it that no look has followed yet.
+    pub(super) fn is_hinted(&self) -> bool {
+        self.hinted.is_some()
     }
 
     pub(super) fn is_cancelling(&self, now: Instant) -> bool {
@@ -176,11 +176,11 @@ impl Line {
             Place::Alone => self.alone.push_back(id),
             Place::Asked | Place::Rest => {}
         }
-        match (place, job.hinted()) {
+        match (place, job.hinted) {
             // A look follows.
             (Place::Alone | Place::Asked, Some(since)) => {
                 self.hinted.remove(&(since, id));
-                job.take(|more| &mut more.hinted);
+                job.hinted = None;
             }
             // It was heard of while a question was on its way.
             (_, Some(since)) if is_back => _ = self.hinted.insert((since, id)),
@@ -190,10 +190,10 @@ impl Line {
 
     /// Something was heard of this job.
     pub(super) fn hint(&mut self, id: u64, job: &mut Watched, now: Instant) {
-        if job.place == Place::Alone || job.hinted().is_some() {
+        if job.place == Place::Alone || job.hinted.is_some() {
             return;
         }
-        job.more().hinted = Some(now);
+        job.hinted = Some(now);
         // What is on its way may have been read before it happened: it is asked about once more then.
         if job.place != Place::Asked {
             self.hinted.insert((now, id));
@@ -203,7 +203,7 @@ impl Line {
     /// It could not be asked about: it has its place in the round, if there is anything to wait for.
     pub(super) fn give_up(&mut self, id: u64, job: &mut Watched, retry: Instant) {
         // The next look is late enough for whatever was heard of it.
-        if let Some(since) = job.take(|more| &mut more.hinted) {
+        if let Some(since) = job.hinted.take() {
             self.hinted.remove(&(since, id));
         }
         job.voided = false;
@@ -219,7 +219,7 @@ impl Line {
         if let Place::Round(due) = job.place {
             self.round.with(job.but).remove(&(due, id));
         }
-        if let Some(since) = job.hinted() {
+        if let Some(since) = job.hinted {
             self.hinted.remove(&(since, id));
         }
     }

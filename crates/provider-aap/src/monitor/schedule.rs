@@ -284,12 +284,22 @@ impl Schedule {
             return Next::At(at.min(single));
         }
         let are_hints = hints.is_some_and(|at| at <= now);
+        // A page costs little more for being full: those that are due soon come along. Alone, nobody
+        // comes along with anybody; and where one page of hints follows the other, each takes along
+        // what is due before the next ones, or jobs would be looked at too often.
+        let mut early = if may.lists {
+            self.interval / 4
+        } else {
+            Duration::ZERO
+        };
         if are_hints {
-            self.last_hints = Some(now);
+            if let Some(before) = self.last_hints.replace(now) {
+                early = early.min((now - before) * 2);
+            }
         } else {
             (self.last_asked, self.single_was_last) = (Some(now), false);
         }
-        let (ids, but) = self.fit(now, are_hints, may.lists);
+        let (ids, but) = self.fit(now + early, are_hints);
         if may.lists && ids.len() > 1 {
             return Next::Page(ids, but);
         }
@@ -309,14 +319,8 @@ impl Schedule {
         self.last_hints.map_or(now, |at| (at + gap).max(now))
     }
 
-    /// As many as fit into one question, in one status: they are asked about now.
-    fn fit(&mut self, now: Instant, are_hints: bool, is_page: bool) -> (Vec<u64>, Option<Lasting>) {
-        // A page costs little more for being full: those that are due soon come along.
-        let soon = if is_page {
-            now + self.interval / 4
-        } else {
-            now
-        };
+    /// As many as fit into one question, in one status, and are due until then: they are asked about now.
+    fn fit(&mut self, until: Instant, are_hints: bool) -> (Vec<u64>, Option<Lasting>) {
         let mut page = Page::new(self.page_size);
         let but = if are_hints {
             // Of the status alone: what was not shown for long is shown at its next turn.
@@ -324,14 +328,14 @@ impl Schedule {
             let but = self.line.hinted().next().and_then(status);
             page.fill(self.line.hinted().filter(|id| status(*id) == but));
             // Rows are dear, and what was heard of is waited for.
-            if but.is_some() && is_page {
-                let is_new = |id: &u64| self.jobs.get(id).is_none_or(|job| job.hinted().is_none());
-                page.fill(self.line.round().due(but, soon).filter(is_new));
+            if but.is_some() {
+                let is_new = |id: &u64| !self.jobs.get(id).is_some_and(Watched::is_hinted);
+                page.fill(self.line.round().due(but, until).filter(is_new));
             }
             but
         } else {
             let but = self.line.round().first().and_then(|(_, but)| but);
-            page.fill(self.line.round().due(but, soon));
+            page.fill(self.line.round().due(but, until));
             but
         };
         for id in &page.ids {

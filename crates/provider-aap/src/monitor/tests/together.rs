@@ -93,6 +93,26 @@ async fn jobs_that_began_together_are_not_always_near_their_usual_end() {
     assert!(a_job <= 2.0, "{a_job}");
 }
 
+/// Pages of hints that follow each other closely take along what is due before the next one.
+#[tokio::test(start_paused = true)]
+async fn many_hints_do_not_make_jobs_be_looked_at_early() {
+    let (controller, monitor) = settled(6_000).await;
+    let looks = || {
+        let asked = controller.asked();
+        asked.iter().map(|(_, ids, _)| ids).sum::<usize>()
+    };
+    let (before, pages) = (looks(), controller.count());
+    for n in 0..400 {
+        monitor.hint(1 + n);
+        sleep(INTERVAL / 100).await;
+    }
+    let a_job = (looks() - before) as f64 / 4.0 / 6_000.0;
+    let a_round = (controller.count() - pages) / 4;
+    println!("{a_job} looks at a job in a round, {a_round} requests");
+    assert!(a_job <= 1.15, "{a_job}");
+    assert!(a_round <= 80, "{a_round} requests a round");
+}
+
 /// Alone, nobody comes along with anybody.
 #[tokio::test(start_paused = true)]
 async fn where_lists_are_refused_nobody_is_asked_about_early() {
