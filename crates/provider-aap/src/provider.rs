@@ -19,7 +19,7 @@ use crate::body::JobBody;
 use crate::client::{Client, std_duration};
 use crate::diagnose::{diagnose, variables};
 use crate::jobs::Jobs;
-use crate::monitor::{JobEvents, Monitor};
+use crate::monitor::{JobEvents, Monitor, Seen};
 use crate::status::{Certainty, Confirmation};
 use crate::templates::{Template, Templates};
 use crate::words::Kind;
@@ -126,22 +126,20 @@ impl AapProvider {
     ) -> Result<JobStatus, ProviderError> {
         // Most polls are answered by what the last round has seen. What is rarer is kept apart: it needs
         // more room.
-        match self.alive(&tracked.job) {
-            Some(status) => Ok(status),
-            None => Box::pin(self.asked_status(tracked, job_type)).await,
+        let known = self.known(&tracked.job);
+        match known.as_ref().filter(|seen| !seen.state().is_terminal()) {
+            Some(alive) => {
+                let job = self.own(&tracked.job);
+                Ok(alive.body.to_status(job, |text| self.client.redact(text)))
+            }
+            None => Box::pin(self.asked_status(tracked, job_type, known)).await,
         }
     }
 
-    /// The status of a job that the last round has seen alive.
-    fn alive(&self, job: &JobRef) -> Option<JobStatus> {
+    /// What the last round has seen of a job.
+    fn known(&self, job: &JobRef) -> Option<Seen> {
         Kind::of(&job.kind)?;
-        let seen = self.monitor.known(job.id.parse().ok()?)?;
-        if seen.state().is_terminal() {
-            return None;
-        }
-        let found = self.own(job);
-        let status = seen.body.to_status(found, |text| self.client.redact(text));
-        Some(status)
+        self.monitor.known(job.id.parse().ok()?)
     }
 
     /// A record of another name for this provider is one of ours, now that it was found here.
@@ -151,13 +149,14 @@ impl AapProvider {
         found
     }
 
-    /// The status of a job that is asked about, or waited for.
+    /// The status of a job that has ended, is asked about, or waited for.
     async fn asked_status(
         &self,
         tracked: &TrackedJob,
         job_type: JobType,
+        known: Option<Seen>,
     ) -> Result<JobStatus, ProviderError> {
-        let (body, job, now, is_whole) = self.watch(&tracked.job).await?;
+        let (body, job, now, is_whole) = self.watch(&tracked.job, known).await?;
         let mut status = self.judge(&body, job, now).await?;
         if !is_whole {
             status.settled = false;
@@ -191,12 +190,16 @@ impl AapProvider {
     async fn watch(
         &self,
         job: &JobRef,
+        known: Option<Seen>,
     ) -> Result<(Arc<JobBody>, JobRef, Timestamp, bool), ProviderError> {
         let (Ok(id), Some(kind)) = (job.id.parse(), Kind::of(&job.kind)) else {
             let (body, job, now) = self.read(job).await?;
             return Ok((body, job, now, true));
         };
-        let seen = self.monitor.seen(kind, id).await?;
+        let seen = match known {
+            Some(seen) => seen,
+            None => self.monitor.seen(kind, id).await?,
+        };
         let is_whole = !seen.lacks_detail();
         Ok((
             Arc::clone(&seen.body),

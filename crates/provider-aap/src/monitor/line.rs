@@ -3,8 +3,6 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use foldhash::fast::RandomState;
-use indexmap::IndexMap;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -12,10 +10,7 @@ use crate::words::{Kind, Lasting};
 
 use super::Seen;
 use super::schedule::Told;
-
-/// Each job by its id. They lie in the order in which they were first asked about, which is about the one
-/// in which they are asked about in every round.
-pub(super) type Jobs = IndexMap<u64, Watched, RandomState>;
+use super::table::Jobs;
 
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,11 +111,6 @@ impl Watched {
     /// The status that it is probably still in at that moment, where it was shown lately enough.
     pub(super) fn status_at(&self, at: Instant) -> Option<Lasting> {
         self.lasting.filter(|_| self.shown_until > Some(at))
-    }
-
-    /// Whether something was heard of it that no look has followed yet.
-    pub(super) fn is_hinted(&self) -> bool {
-        self.hinted.is_some()
     }
 
     pub(super) fn is_cancelling(&self, now: Instant) -> bool {

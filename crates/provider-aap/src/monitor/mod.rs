@@ -18,6 +18,7 @@ mod line;
 mod pace;
 mod page;
 mod schedule;
+mod table;
 #[cfg(test)]
 mod tests;
 mod worker;

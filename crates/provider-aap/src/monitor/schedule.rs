@@ -10,9 +10,10 @@ use tokio::time::Instant;
 
 use crate::words::{Kind, Lasting};
 
-use super::line::{Jobs, Last, Line, Place, Watched};
+use super::line::{Last, Line, Place, Watched};
 use super::pace::{Pace, Usual};
 use super::page::Page;
+use super::table::Jobs;
 use super::{MonitorConfig, Rows, Seen};
 
 /// The largest page that the controller gives.
@@ -327,23 +328,26 @@ impl Schedule {
             let status = |id| self.jobs.get(&id).and_then(|job| job.lasting);
             let but = self.line.hinted().next().and_then(status);
             page.fill(self.line.hinted().filter(|id| status(*id) == but));
-            // Rows are dear, and what was heard of is waited for.
-            if but.is_some() {
-                let is_new = |id: &u64| !self.jobs.get(id).is_some_and(Watched::is_hinted);
-                page.fill(self.line.round().due(but, until).filter(is_new));
-            }
             but
         } else {
-            let but = self.line.round().first().and_then(|(_, but)| but);
-            page.fill(self.line.round().due(but, until));
-            but
+            self.line.round().first().and_then(|(_, but)| but)
         };
-        for id in &page.ids {
+        self.are_asked(&page.ids);
+        let hinted = page.ids.len();
+        // Rows are dear, and what was heard of is waited for.
+        if !are_hints || but.is_some() {
+            page.fill(self.line.round().due(but, until));
+        }
+        self.are_asked(page.ids.get(hinted..).unwrap_or_default());
+        (page.ids, but)
+    }
+
+    fn are_asked(&mut self, ids: &[u64]) {
+        for id in ids {
             if let Some(job) = self.jobs.get_mut(id) {
                 self.line.put(*id, job, Place::Asked);
             }
         }
-        (page.ids, but)
     }
 
     /// Who still waits for a round, now that there are none, is asked about alone.
