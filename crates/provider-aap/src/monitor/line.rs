@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use provider_core::JobState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -128,6 +129,11 @@ impl Watched {
         last.is_some_and(|last| last.seen.state().is_terminal())
     }
 
+    fn has_succeeded(&self) -> bool {
+        let last = self.last.as_ref();
+        last.is_some_and(|last| last.seen.state() == JobState::Succeeded)
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         let last = self.last.as_ref();
         last.is_some_and(|last| last.seen.has_failed())
@@ -180,7 +186,8 @@ impl Line {
 
     /// Something was heard of this job.
     pub(super) fn hint(&mut self, id: u64, job: &mut Watched, now: Instant) {
-        if job.place == Place::Alone || job.hinted.is_some() {
+        // Of a success there is nothing more to hear.
+        if job.place == Place::Alone || job.hinted.is_some() || job.has_succeeded() {
             return;
         }
         job.hinted = Some(now);

@@ -293,15 +293,18 @@ impl Schedule {
         } else {
             Duration::ZERO
         };
-        if are_hints {
-            if let Some(before) = self.last_hints.replace(now) {
-                early = early.min((now - before) * 2);
-            }
-        } else {
-            (self.last_asked, self.single_was_last) = (Some(now), false);
+        if are_hints && let Some(before) = self.last_hints {
+            early = early.min((now - before) * 2);
         }
         let (ids, but) = self.fit(now + early, are_hints);
-        if may.lists && ids.len() > 1 {
+        let is_page = may.lists && ids.len() > 1;
+        if !are_hints {
+            (self.last_asked, self.single_was_last) = (Some(now), false);
+        } else if is_page || self.line.hints() == 0 {
+            // A single question keeps no page waiting.
+            self.last_hints = Some(now);
+        }
+        if is_page {
             return Next::Page(ids, but);
         }
         self.each_alone(&ids);

@@ -93,6 +93,32 @@ async fn jobs_that_began_together_are_not_always_near_their_usual_end() {
     assert!(a_job <= 2.0, "{a_job}");
 }
 
+/// One that has failed is asked about by itself, and keeps nobody waiting; of one that has succeeded there
+/// is nothing more to hear.
+#[tokio::test(start_paused = true)]
+async fn hints_about_jobs_that_have_ended_keep_no_others_waiting() {
+    let (controller, monitor) = settled(2_000).await;
+    for (id, end) in [(1, "failed"), (2, "successful")] {
+        controller.set(id, end);
+        monitor.hint(id);
+        sleep(Duration::from_secs(1)).await;
+        assert!(monitor.seen(KIND, id).await.unwrap().state().is_terminal());
+    }
+    let before = controller.count();
+    monitor.hint(2);
+    sleep(Duration::from_millis(1)).await;
+    assert_eq!(controller.count(), before, "a success is one");
+    controller.set(3, "successful");
+    monitor.hint(1);
+    monitor.hint(3);
+    sleep(Duration::from_millis(1) + controller.latency).await;
+    assert_eq!(controller.count() - before, 2, "both at once");
+    assert_eq!(
+        monitor.seen(KIND, 3).await.unwrap().state(),
+        JobState::Succeeded
+    );
+}
+
 /// Pages of hints that follow each other closely take along what is due before the next one.
 #[tokio::test(start_paused = true)]
 async fn many_hints_do_not_make_jobs_be_looked_at_early() {
