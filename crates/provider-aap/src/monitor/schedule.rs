@@ -25,7 +25,9 @@ const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
 const WINDOW: Duration = Duration::from_millis(20);
 /// The time between two pages of jobs that something was heard of.
-pub(crate) const HINT_GAP: Duration = Duration::from_millis(400);
+pub(crate) const HINT_GAP: Duration = Duration::from_millis(700);
+/// And before one of those that were left over from it.
+const LEFT_OVER_GAP: Duration = Duration::from_millis(100);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// While more jobs than this wait to be asked about by themselves, nobody waits for what a page lacks.
@@ -312,15 +314,20 @@ impl Schedule {
     }
 
     /// When those are asked about that something was heard of, the first of them then: what comes soon
-    /// after it comes along, but what fills a page, or is left over, need not wait for more.
+    /// after it comes along. What fills a page need not wait for more, nor what was in another status
+    /// than the page before it, and left over.
     fn hints_at(&self, since: Instant, now: Instant) -> Instant {
-        let is_enough = self.line.hints() >= self.page_size;
-        let gap = if is_enough || since + HINT_GAP <= now {
+        let Some(last) = self.last_hints else {
+            return now;
+        };
+        let gap = if self.line.hints() >= self.page_size {
             self.gap().min(HINT_GAP)
+        } else if since <= last {
+            LEFT_OVER_GAP
         } else {
             HINT_GAP
         };
-        self.last_hints.map_or(now, |at| (at + gap).max(now))
+        (last + gap).max(now)
     }
 
     /// As many as fit into one question, in one status, and are due until then: they are asked about now.

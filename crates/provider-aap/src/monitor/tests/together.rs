@@ -28,14 +28,14 @@ async fn hints_take_the_round_along() {
         .map(|(_, ids, _)| *ids)
         .collect();
     assert_eq!(sizes, [200]);
-    // One hint every two thirds of a second: more pages than a round needs.
+    // One hint every two thirds of a second: as many pages as may be.
     let before = controller.count();
     for n in 0..135 {
         monitor.hint(6 + n);
         sleep(INTERVAL / 45).await;
     }
     let a_round = (controller.count() - before) / 3;
-    assert!((45..50).contains(&a_round), "{a_round} requests a round");
+    assert!((40..50).contains(&a_round), "{a_round} requests a round");
 }
 
 /// Those too whose row is to be seen at their next turn.
