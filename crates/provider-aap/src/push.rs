@@ -4,6 +4,7 @@
 //! (AWX 24.6.1). A cancel is told before it has happened. So an event only ever makes a look come
 //! earlier: what is true is read over REST, always.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use futures::{FutureExt, SinkExt, Stream, StreamExt};
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_core::{Effect, ErrorKind, ProviderError, text};
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::json;
 use tokio::sync::Mutex;
 use tokio::task::coop;
@@ -31,6 +33,9 @@ const MAX_PAUSE: Duration = Duration::from_secs(60);
 /// A connection that says nothing for so long is asked whether it is there, and given up after twice
 /// that.
 const SILENCE: Duration = Duration::from_secs(30);
+/// How long messages are left unread. Hints are acted upon together, so they are read together: a little
+/// less often than pages of them may be asked for, so that what is read is asked about at once.
+const UNREAD: Duration = HINT_GAP.saturating_add(Duration::from_millis(150));
 /// Repeated by the subscription: the server only compares the two.
 const CSRF: &str = "provider-aap";
 
@@ -38,17 +43,17 @@ const CSRF: &str = "provider-aap";
 const QUEUED: [&str; 3] = ["new", "pending", "waiting"];
 
 #[derive(Deserialize)]
-struct Event {
+struct Event<'text> {
     #[serde(default)]
     unified_job_id: Option<u64>,
-    #[serde(default)]
-    status: Option<String>,
+    #[serde(default, borrow)]
+    status: Option<Cow<'text, str>>,
     #[serde(default)]
     accept: Option<bool>,
     #[serde(default)]
-    groups_current: Option<Vec<String>>,
+    groups_current: Option<IgnoredAny>,
     #[serde(default)]
-    error: Option<String>,
+    error: Option<IgnoredAny>,
 }
 
 impl AapProvider {
@@ -112,8 +117,7 @@ impl Pauses {
     }
 }
 
-/// The next message, if one comes in time. Hints are acted upon together, so they are read together: the
-/// first at once, and those that come soon after it when they can be acted upon.
+/// The next message, if one comes in time: the first at once, and those that come soon after it together.
 async fn next<S: Stream + Unpin>(messages: &mut S) -> Result<Option<S::Item>, Elapsed> {
     loop {
         match messages.next().now_or_never() {
@@ -123,7 +127,7 @@ async fn next<S: Stream + Unpin>(messages: &mut S) -> Result<Option<S::Item>, El
             None => break,
         }
     }
-    tokio::time::sleep(HINT_GAP).await;
+    tokio::time::sleep(UNREAD).await;
     timeout(SILENCE, messages.next()).await
 }
 
@@ -158,7 +162,7 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
         let Ok(text) = message.into_text() else {
             continue;
         };
-        let Ok(event) = serde_json::from_str::<Event>(&text) else {
+        let Ok(event) = serde_json::from_str::<Event<'_>>(&text) else {
             continue;
         };
         if event.accept == Some(true) {
@@ -173,7 +177,7 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
             tracing::info!("the controller tells of changes of jobs");
         } else if let (Some(id), Some(status)) = (event.unified_job_id, event.status) {
             // Nobody waits for a job to be queued.
-            if !QUEUED.contains(&status.as_str()) {
+            if !QUEUED.contains(&&*status) {
                 monitor.hint(id);
             }
         }
@@ -203,10 +207,10 @@ mod tests {
             send
         });
         assert_eq!(next(&mut messages).await.unwrap(), Some(1_000));
-        assert_eq!(began.elapsed(), HINT_GAP);
+        assert_eq!(began.elapsed(), UNREAD);
         let send = soon.await.unwrap();
         assert!(next(&mut messages).await.is_err(), "nothing comes");
-        assert_eq!(began.elapsed(), HINT_GAP * 2 + SILENCE);
+        assert_eq!(began.elapsed(), UNREAD * 2 + SILENCE);
         drop(send);
         assert_eq!(next(&mut messages).await.unwrap(), None);
     }

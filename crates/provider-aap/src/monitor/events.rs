@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use futures::Stream;
 use provider_core::{JobRef, JobState};
@@ -16,13 +16,21 @@ const BACKLOG: usize = 16_384;
 
 /// Changes of jobs, as they are seen: see [`AapProvider::job_events`](crate::AapProvider::job_events).
 #[derive(Debug)]
-pub struct JobEvents(mpsc::Receiver<(JobRef, JobState)>);
+pub struct JobEvents {
+    provider: String,
+    changes: mpsc::Receiver<Change>,
+}
 
 impl Stream for JobEvents {
     type Item = (JobRef, JobState);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0.poll_recv(cx)
+        let change = ready!(self.changes.poll_recv(cx));
+        // Made here, where it is used up: ten thousand of them would lie in the backlog.
+        Poll::Ready(change.map(|Change { id, kind, state }| {
+            let job = JobRef::new(&self.provider, kind.word(), id.to_string());
+            (job, state)
+        }))
     }
 }
 
@@ -30,7 +38,7 @@ impl Stream for JobEvents {
 #[derive(Debug)]
 pub(super) struct Events {
     provider: String,
-    subscribers: Mutex<Vec<mpsc::Sender<(JobRef, JobState)>>>,
+    subscribers: Mutex<Vec<mpsc::Sender<Change>>>,
 }
 
 impl Events {
@@ -42,20 +50,22 @@ impl Events {
     }
 
     pub(super) fn subscribe(&self) -> JobEvents {
-        let (send, receive) = mpsc::channel(BACKLOG);
+        let (send, changes) = mpsc::channel(BACKLOG);
         self.lock().push(send);
-        JobEvents(receive)
+        JobEvents {
+            provider: self.provider.clone(),
+            changes,
+        }
     }
 
-    pub(super) fn publish(&self, change: &Change) {
+    pub(super) fn publish(&self, change: Change) {
         self.lock().retain(|subscriber| {
-            let job = JobRef::new(&self.provider, change.kind.word(), change.id.to_string());
-            let sent = subscriber.try_send((job, change.state));
+            let sent = subscriber.try_send(change);
             !matches!(sent, Err(mpsc::error::TrySendError::Closed(_)))
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<(JobRef, JobState)>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Change>>> {
         self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -325,7 +325,7 @@ impl Monitor {
             )
         };
         if let Some(change) = ask_yourself {
-            self.0.events.publish(&change);
+            self.0.events.publish(change);
         }
         if known {
             self.0.wake.notify_one();

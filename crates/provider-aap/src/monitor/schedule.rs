@@ -25,7 +25,7 @@ const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
 const WINDOW: Duration = Duration::from_millis(20);
 /// The time between two pages of jobs that something was heard of.
-pub(crate) const HINT_GAP: Duration = Duration::from_millis(700);
+pub(crate) const HINT_GAP: Duration = Duration::from_millis(600);
 /// And before one of those that were left over from it.
 const LEFT_OVER_GAP: Duration = Duration::from_millis(100);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
@@ -94,6 +94,7 @@ pub(super) enum Next {
 }
 
 /// A change of a job that was seen.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Change {
     pub(super) id: u64,
     pub(super) kind: Kind,

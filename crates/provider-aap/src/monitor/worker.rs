@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::words::{Kind, Lasting};
 
 use super::breaker::{Door, Pass};
-use super::schedule::{Change, Next};
+use super::schedule::Next;
 use super::{Inner, May, Rows, Seen, State};
 
 /// How long single questions are asked at first where lists are refused, and at most.
@@ -223,7 +223,9 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
     }
     inner.measure(&state, now);
     drop(state);
-    publish(inner, &changes);
+    for change in changes {
+        inner.events.publish(change);
+    }
 }
 
 /// It is not the jobs that are wrong: they are asked about in another way, now.
@@ -240,10 +242,4 @@ fn refused(state: &mut State, ids: &[u64], error: &ProviderError, now: Instant) 
     tracing::warn!("lists of jobs are refused, so each job is asked about by itself: {error}");
     state.lists.refused(now);
     state.schedule.each_alone(ids);
-}
-
-fn publish(inner: &Inner, changes: &[Change]) {
-    for change in changes {
-        inner.events.publish(change);
-    }
 }
