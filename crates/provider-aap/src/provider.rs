@@ -127,10 +127,13 @@ impl AapProvider {
         // Most polls are answered by what the last round has seen. What is rarer is kept apart: it needs
         // more room.
         let known = self.known(&tracked.job);
-        match known.as_ref().filter(|seen| !seen.state().is_terminal()) {
-            Some(alive) => {
+        match known.as_ref().filter(|seen| !seen.has_failed()) {
+            // What is alive or has succeeded is never in doubt.
+            Some(seen) => {
                 let job = self.own(&tracked.job);
-                Ok(alive.body.to_status(job, |text| self.client.redact(text)))
+                let mut status = seen.body.to_status(job, |text| self.client.redact(text));
+                note_version(&mut status, tracked, job_type);
+                Ok(status)
             }
             None => Box::pin(self.asked_status(tracked, job_type, known)).await,
         }
@@ -149,7 +152,7 @@ impl AapProvider {
         found
     }
 
-    /// The status of a job that has ended, is asked about, or waited for.
+    /// The status of a job that has failed, is asked about, or waited for.
     async fn asked_status(
         &self,
         tracked: &TrackedJob,
@@ -164,11 +167,7 @@ impl AapProvider {
                 .clone_into(&mut status.message);
             return Ok(status);
         }
-        if status.state == JobState::Succeeded && job_type == JobType::Provision {
-            status
-                .reconciled_version
-                .clone_from(&tracked.config_version);
-        }
+        note_version(&mut status, tracked, job_type);
         if status.state == JobState::Failed && self.config.diagnose {
             let _turn = self.monitor.turn().await;
             Box::pin(self.explain(&mut status)).await;
@@ -474,6 +473,15 @@ impl AapProvider {
             }
             _ => Err(refusal),
         }
+    }
+}
+
+/// A provision that has succeeded has applied what it carried.
+fn note_version(status: &mut JobStatus, tracked: &TrackedJob, job_type: JobType) {
+    if status.state == JobState::Succeeded && job_type == JobType::Provision {
+        status
+            .reconciled_version
+            .clone_from(&tracked.config_version);
     }
 }
 

@@ -297,7 +297,7 @@ impl Schedule {
             Duration::ZERO
         };
         if are_hints && let Some(before) = self.last_hints {
-            early = early.min((now - before) * 2);
+            early = early.min((now - before) * 3 / 2);
         }
         let (ids, but) = self.fit(now + early, are_hints);
         let is_page = may.lists && ids.len() > 1;

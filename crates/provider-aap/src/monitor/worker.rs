@@ -159,7 +159,9 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
     if !matches!(step, Step::Ask(..)) {
         state.breaker.untried(pass);
     }
-    inner.measure(&state, now);
+    if !matches!(step, Step::Sleep(_)) {
+        inner.measure(&state, now);
+    }
     step
 }
 
