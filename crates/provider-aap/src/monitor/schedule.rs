@@ -249,7 +249,7 @@ impl Schedule {
         }
         let few = self.are_few();
         if few && !std::mem::replace(&mut self.were_few, few) {
-            self.leave_the_round();
+            self.leave_the_round(now);
         }
         self.were_few = few;
         if std::mem::take(&mut self.was_shut) {
@@ -258,7 +258,8 @@ impl Schedule {
         // After an outage much has happened at once, and single questions take turns with pages, where
         // there are any: both together go out at the pace of pages.
         let is_recovering = self.recovering_until > Some(now);
-        let are_free = few || !may.lists || !is_recovering;
+        let are_all_single = !few && !may.lists;
+        let are_free = are_all_single || !is_recovering;
         let earliest = self.last_asked.map(|at| at + self.gap());
         let is_turn = earliest.is_none_or(|at| at <= now);
         let page_due = self.line.round().first().filter(|_| !few && may.page);
@@ -274,12 +275,12 @@ impl Schedule {
             return Next::One(id, job.kind);
         }
         let never = now + self.interval;
-        if few {
-            return Next::At(never);
-        }
         let in_turn = |at: Instant| earliest.map_or(at, |earliest| earliest.max(at));
         let single = (may.single && self.line.singles() > 0).then(|| in_turn(now));
         let single = single.filter(|at| *at > now).unwrap_or(never);
+        if few {
+            return Next::At(single);
+        }
         let hints = self.line.first_hint().filter(|_| may.page);
         let hints = hints.map(|since| self.hints_at(since, now));
         let round = page_due.map(in_turn);
@@ -361,8 +362,9 @@ impl Schedule {
         }
     }
 
-    /// Who still waits for a round, now that there are none, is asked about alone.
-    fn leave_the_round(&mut self) {
+    /// Who still waits for a round, now that there are none, is asked about alone; not all at once.
+    fn leave_the_round(&mut self, now: Instant) {
+        self.recovering_until = self.recovering_until.max(Some(now + self.interval));
         for (id, job) in &mut self.jobs {
             if matches!(job.place, Place::Round(_)) && job.has_waiters() {
                 self.line.put(*id, job, Place::Alone);

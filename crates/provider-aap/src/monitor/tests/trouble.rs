@@ -265,6 +265,51 @@ async fn a_task_that_is_gone_is_replaced() {
     }
 }
 
+/// Who waited for a page that does not come any more, because the jobs have become few, is asked about alone.
+#[tokio::test(start_paused = true)]
+async fn jobs_that_have_become_few_are_not_asked_about_all_at_once() {
+    let config = MonitorConfig::default();
+    let mut schedule = Schedule::new(&config, INTERVAL, 1);
+    let began = Instant::now();
+    let may = May {
+        page: true,
+        single: true,
+        lists: true,
+    };
+    for id in 0..40 {
+        schedule.expect(id, KIND, began);
+    }
+    for id in 0..40 {
+        schedule.ask(id, KIND, began, true, |_, _| false);
+    }
+    assert!(matches!(schedule.next(began, may), schedule::Next::At(_)));
+    let gone = ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "no such job");
+    for id in 30..40 {
+        schedule.gone(id, &gone);
+    }
+    let mut asked: Vec<Duration> = Vec::new();
+    let mut now = began;
+    while asked.len() < 30 {
+        match schedule.next(now, may) {
+            schedule::Next::One(..) => asked.push(now - began),
+            schedule::Next::At(at) => now = at,
+            other => panic!("{other:?} after {asked:?}"),
+        }
+    }
+    let second = Duration::from_secs(1);
+    let most = asked.iter().map(|from| {
+        let within = |at: &&Duration| (*from..*from + second).contains(*at);
+        asked.iter().filter(within).count()
+    });
+    let most = most.max().unwrap_or(0);
+    println!(
+        "{most} in the busiest second, the last after {:?}",
+        asked[29]
+    );
+    assert!(most <= 10, "{most}: {asked:?}");
+    assert!(asked[29] < second * 4, "{asked:?}");
+}
+
 /// A server may give fewer rows than it is asked for, and does not say so when it does not count.
 #[tokio::test(start_paused = true)]
 async fn short_pages_hide_no_end() {
