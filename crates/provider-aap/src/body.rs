@@ -37,18 +37,18 @@ struct More {
 }
 
 impl JobBody {
-    fn more<T>(&self, member: impl FnOnce(&More) -> T) -> Option<T> {
+    fn more<'body, T>(&'body self, member: impl FnOnce(&'body More) -> T) -> Option<T> {
         self.more.as_deref().map(member)
     }
 
     pub(crate) fn explanation(&self) -> &str {
-        let more = self.more.as_deref();
-        more.map_or("", |more| &more.explanation)
+        self.more(|more| more.explanation.as_str())
+            .unwrap_or_default()
     }
 
     pub(crate) fn traceback(&self) -> &str {
-        let more = self.more.as_deref();
-        more.map_or("", |more| &more.traceback)
+        self.more(|more| more.traceback.as_str())
+            .unwrap_or_default()
     }
 
     pub(crate) fn finished(&self) -> Option<Timestamp> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use provider_core::{Clock, ErrorKind, ProviderError};
 
 use crate::answer::{Answer, List};
@@ -78,12 +79,22 @@ impl Source for Jobs {
     }
 
     async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
-        let path = format!("{}/{id}/", kind.collection());
-        let what = format!("{} {id}", kind.word().replace('_', " "));
-        let answer = self.client.get(&path, &[], &what).await?;
-        let read = Moment::now(answer.date, self.clock.now());
-        let mut body: JobBody = answer.json()?;
-        body.kind = Some(kind);
+        let (body, date) = read_job(&self.client, kind, &id.to_string()).await?;
+        let read = Moment::now(date, self.clock.now());
         Ok(Seen::new(body, &read, true))
     }
+}
+
+/// Reads one job by itself, and the server's clock.
+pub(crate) async fn read_job(
+    client: &Client,
+    kind: Kind,
+    id: &str,
+) -> Result<(JobBody, Option<Timestamp>), ProviderError> {
+    let path = format!("{}/{id}/", kind.collection());
+    let what = format!("{} {id}", kind.word().replace('_', " "));
+    let answer = client.get(&path, &[], &what).await?;
+    let mut body: JobBody = answer.json()?;
+    body.kind = Some(kind);
+    Ok((body, answer.date))
 }

@@ -18,7 +18,7 @@ use crate::answer::List;
 use crate::body::JobBody;
 use crate::client::{Client, std_duration};
 use crate::diagnose::{diagnose, variables};
-use crate::jobs::Jobs;
+use crate::jobs::{Jobs, read_job};
 use crate::monitor::{JobEvents, Monitor, Seen};
 use crate::status::{Certainty, Confirmation};
 use crate::templates::{Template, Templates};
@@ -217,18 +217,14 @@ impl AapProvider {
         };
         let mut last = None;
         for kind in kinds {
-            let path = format!("{}/{}/", kind.collection(), job.id);
-            let what = format!("{} {}", kind.word().replace('_', " "), job.id);
-            match self.client.get(&path, &[], &what).await {
-                Ok(answer) => {
-                    let mut body: JobBody = answer.json()?;
-                    body.kind = Some(*kind);
+            match read_job(&self.client, *kind, &job.id).await {
+                Ok((body, date)) => {
                     let found = JobRef {
                         provider: self.config.name.clone(),
                         kind: kind.word().to_owned(),
                         ..job.clone()
                     };
-                    let now = answer.date.unwrap_or_else(|| self.clock.now());
+                    let now = date.unwrap_or_else(|| self.clock.now());
                     return Ok((Arc::new(body), found, now));
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),

@@ -124,19 +124,21 @@ impl Watched {
         more.is_some_and(|more| !more.waiters.is_empty())
     }
 
+    fn seen(&self) -> Option<&Seen> {
+        self.last.as_ref().map(|last| &last.seen)
+    }
+
     pub(super) fn has_ended(&self) -> bool {
-        let last = self.last.as_ref();
-        last.is_some_and(|last| last.seen.state().is_terminal())
+        self.seen().is_some_and(|seen| seen.state().is_terminal())
     }
 
     fn has_succeeded(&self) -> bool {
-        let last = self.last.as_ref();
-        last.is_some_and(|last| last.seen.state() == JobState::Succeeded)
+        self.seen()
+            .is_some_and(|seen| seen.state() == JobState::Succeeded)
     }
 
     pub(super) fn has_failed(&self) -> bool {
-        let last = self.last.as_ref();
-        last.is_some_and(|last| last.seen.has_failed())
+        self.seen().is_some_and(Seen::has_failed)
     }
 
     /// Tells everybody who waits.

@@ -522,8 +522,8 @@ impl Schedule {
             let Some(job) = job.filter(|job| job.place == Place::Asked) else {
                 continue;
             };
-            // What was seen may have been voided since: it is asked about by itself then.
             let (is_cancelling, has_waiters) = (job.is_cancelling(now), job.has_waiters());
+            // What was seen may have been voided since: it is asked about by itself then.
             let Some(last) = job.last.as_mut().filter(|_| !job.voided) else {
                 left.push(id);
                 continue;
