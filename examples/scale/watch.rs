@@ -1,6 +1,7 @@
 //! Somebody who wants to know of the end of every job.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -10,8 +11,10 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
-use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, JobEvents, Timing};
-use provider_core::{Clock, JobRef, JobState, Provider, Resource, SystemClock, TrackedJob, clock};
+use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, Timing};
+use provider_core::{
+    Clock, JobRef, JobState, Provider, Resource, SystemClock, TrackedJob, WakeUps, clock,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::time::Instant;
@@ -58,8 +61,15 @@ pub(crate) struct Watched {
     pub(crate) usage: Usage,
 }
 
-/// The state of a job, and when it ended.
-type Look = Result<(JobState, Option<Timestamp>), Failure>;
+/// What was seen of a job.
+struct Seen {
+    state: JobState,
+    finished: Option<Timestamp>,
+    /// How long it need not be looked at, if that was said.
+    rest: Option<Duration>,
+}
+
+type Look = Result<Seen, Failure>;
 
 type Looking = BoxFuture<'static, (u64, Look)>;
 
@@ -87,7 +97,11 @@ impl Eyes {
                     let look = async {
                         let answer = request.send().await?.error_for_status()?;
                         let body: Body = answer.json().await?;
-                        Ok((provider_aap::map_status(&body.status), body.finished))
+                        Ok(Seen {
+                            state: provider_aap::map_status(&body.status),
+                            finished: body.finished,
+                            rest: None,
+                        })
                     };
                     (id, look.await)
                 })
@@ -99,7 +113,11 @@ impl Eyes {
                     let look = async {
                         let job = jobs.get(usize::try_from(n)?).ok_or("no such job")?;
                         let status = aap.provision_status(&resource, job).await?;
-                        Ok((status.state, status.finished_at))
+                        Ok(Seen {
+                            state: status.state,
+                            finished: status.finished_at,
+                            rest: status.poll_after,
+                        })
                     };
                     (id, look.await)
                 })
@@ -109,11 +127,11 @@ impl Eyes {
 }
 
 impl Task {
-    fn eyes(&self) -> Result<(Eyes, Option<JobEvents>), Failure> {
+    fn eyes(&self) -> Result<(Eyes, Option<WakeUps>), Failure> {
         if self.way == Way::Get {
             return Ok((Eyes::Get(client()?), None));
         }
-        let config = AapConfig::new(&self.url, Auth::token(self.token.clone()))
+        let mut config = AapConfig::new(&self.url, Auth::token(self.token.clone()))
             .with_http(HttpConfig {
                 proxy_from_environment: false,
                 ..HttpConfig::default()
@@ -122,26 +140,24 @@ impl Task {
                 poll_interval: SignedDuration::try_from(self.interval())?,
                 ..Timing::default()
             });
+        config.push = self.way == Way::Push;
         let aap = Arc::new(AapProvider::new(config)?);
-        if self.way == Way::Push {
-            let aap = Arc::clone(&aap);
-            tokio::spawn(async move { aap.listen().await });
-        }
-        let events = aap.job_events();
+        let wake_ups = aap.wake_ups();
         let resource = json!({"kind": "Machine", "metadata": {"name": "m"}});
         let resource = Arc::new(Resource::from_json(resource)?);
         let job = |id: u64| TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
         let jobs = (self.first..self.first + self.jobs).map(job).collect();
-        Ok((Eyes::Provider(aap, resource, Arc::new(jobs)), Some(events)))
+        Ok((Eyes::Provider(aap, resource, Arc::new(jobs)), wake_ups))
     }
 
     fn interval(&self) -> Duration {
         Duration::from_millis(self.interval_ms)
     }
 
-    /// Asks about each job once per interval, as a controller does, and at once when an event comes.
+    /// Asks about each job once per interval, or as seldom as its status says, as a controller does; and
+    /// at once when it is woken up.
     pub(crate) async fn run(&self) -> Result<(), Failure> {
-        let (eyes, mut events) = self.eyes()?;
+        let (eyes, mut wake_ups) = self.eyes()?;
         let at_once = if self.way == Way::Get {
             GETS
         } else {
@@ -152,11 +168,11 @@ impl Task {
         let mut watch = Watch::new(self)?;
         let mut looks: FuturesUnordered<Looking> = FuturesUnordered::new();
         while watch.seen < self.jobs {
-            let next = watch.due.front().map(|(at, _)| *at + TICK);
+            let next = watch.due.peek().map(|Reverse((at, _))| *at + TICK);
             let may_ask = next.is_some() && looks.len() < at_once;
-            let event = async {
-                match &mut events {
-                    Some(events) => events.next().await,
+            let woken = async {
+                match &mut wake_ups {
+                    Some(wake_ups) => wake_ups.next().await,
                     None => std::future::pending().await,
                 }
             };
@@ -164,15 +180,13 @@ impl Task {
             tokio::select! {
                 biased;
                 Some((id, look)) = looks.next() => watch.told(id, look)?,
-                Some(event) = event => {
+                Some(job) = woken => {
                     // With those that have come along with it.
-                    let mut more = Some(event);
-                    while let Some((job, state)) = more {
-                        if state.is_terminal() || state == JobState::Unknown {
-                            wanted.push(job.id.parse()?);
-                        }
-                        let events = events.as_mut();
-                        more = events.and_then(|events| events.next().now_or_never().flatten());
+                    let mut more = Some(job);
+                    while let Some(job) = more {
+                        wanted.push(job.id.parse()?);
+                        let wake_ups = wake_ups.as_mut();
+                        more = wake_ups.and_then(|jobs| jobs.next().now_or_never().flatten());
                     }
                 }
                 () = tokio::time::sleep_until(next.unwrap_or(watch.began)), if may_ask => {
@@ -203,8 +217,7 @@ struct Watch {
     began: Instant,
     interval: Duration,
     first: u64,
-    /// In order, because everybody waits as long.
-    due: VecDeque<(Instant, u64)>,
+    due: BinaryHeap<Reverse<(Instant, u64)>>,
     /// Of each job that has been seen to end.
     delays: Vec<Option<f64>>,
     seen: u64,
@@ -223,7 +236,9 @@ impl Watch {
             began,
             interval: task.interval(),
             first: task.first,
-            due: (0..task.jobs).map(|n| (at(n), task.first + n)).collect(),
+            due: (0..task.jobs)
+                .map(|n| Reverse((at(n), task.first + n)))
+                .collect(),
             delays: vec![None; usize::try_from(task.jobs)?],
             seen: 0,
             wrong: 0,
@@ -237,10 +252,10 @@ impl Watch {
         let now = Instant::now();
         let mut due = Vec::new();
         while due.len() < most
-            && let Some((at, id)) = self.due.front().copied()
+            && let Some(Reverse((at, id))) = self.due.peek().copied()
             && at <= now
         {
-            self.due.pop_front();
+            self.due.pop();
             let delay = usize::try_from(id - self.first).map(|n| self.delays.get(n));
             if matches!(delay, Ok(Some(None))) {
                 due.push(id);
@@ -255,8 +270,11 @@ impl Watch {
         let Some(delay @ None) = self.delays.get_mut(usize::try_from(n)?) else {
             return Ok(());
         };
+        let mut rest = self.interval;
         match look {
-            Ok((state, finished)) if state.is_terminal() => {
+            Ok(Seen {
+                state, finished, ..
+            }) if state.is_terminal() => {
                 let late = finished.map(|end| clock::since(SystemClock.now(), end));
                 *delay = Some(late.unwrap_or_default().as_secs_f64());
                 self.seen += 1;
@@ -269,11 +287,11 @@ impl Watch {
                 }
                 return Ok(());
             }
-            Ok(_) => {}
+            Ok(seen) => rest = seen.rest.unwrap_or(rest),
             Err(error) if self.failures == self.most_failures => return Err(error),
             Err(_) => self.failures += 1,
         }
-        self.due.push_back((Instant::now() + self.interval, id));
+        self.due.push(Reverse((Instant::now() + rest, id)));
         Ok(())
     }
 }

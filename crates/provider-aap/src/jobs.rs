@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::{Clock, ErrorKind, ProviderError};
+use serde::{Deserialize, Deserializer};
 
 use crate::answer::{Answer, List};
 use crate::body::JobBody;
@@ -45,6 +46,15 @@ impl Jobs {
     }
 }
 
+/// A row of a list, where it stays: bodies are large.
+struct Row(Arc<JobBody>);
+
+impl<'de> Deserialize<'de> for Row {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        JobBody::deserialize(from).map(|body| Self(Arc::new(body)))
+    }
+}
+
 #[async_trait]
 impl Source for Jobs {
     async fn page(&self, ids: &[u64], but: Option<Lasting>) -> Result<Rows, ProviderError> {
@@ -63,13 +73,13 @@ impl Source for Jobs {
         }
         let answer = answer?;
         let read = Moment::now(answer.date, self.clock.now());
-        let bodies = answer.json::<List<JobBody>>()?.results;
+        let rows = answer.json::<List<Row>>()?.results;
         let mut page = Rows {
-            rows: Vec::with_capacity(bodies.len()),
+            rows: Vec::with_capacity(rows.len()),
             unreadable: 0,
             read,
         };
-        for body in bodies {
+        for Row(body) in rows {
             match (body.id, body.kind) {
                 (Some(id), Some(_)) => page.rows.push((id, Seen::new(body, &page.read, false))),
                 _ => page.unreadable += 1,

@@ -133,9 +133,19 @@ impl AapProvider {
                 let job = self.own(&tracked.job);
                 let mut status = seen.body.to_status(job, |text| self.client.redact(text));
                 note_version(&mut status, tracked, job_type);
+                self.note_pace(&mut status);
                 Ok(status)
             }
             None => Box::pin(self.asked_status(tracked, job_type, known)).await,
+        }
+    }
+
+    /// All that is left to know of a running job is its end, and that may be told.
+    fn note_pace(&self, status: &mut JobStatus) {
+        if status.state == JobState::Running
+            && let Ok(id) = status.job.id.parse()
+        {
+            status.poll_after = self.monitor.poll_after(id);
         }
     }
 
@@ -168,6 +178,7 @@ impl AapProvider {
             return Ok(status);
         }
         note_version(&mut status, tracked, job_type);
+        self.note_pace(&mut status);
         if status.state == JobState::Failed && self.config.diagnose {
             let _turn = self.monitor.turn().await;
             Box::pin(self.explain(&mut status)).await;
@@ -586,7 +597,7 @@ impl Provider for AapProvider {
 
     fn wake_ups(&self) -> Option<WakeUps> {
         // Unknown is what a hint says of a job that nobody has looked at since.
-        let moved = self.monitor.subscribe().filter_map(|(job, state)| {
+        let moved = self.monitor.wake_ups().filter_map(|(job, state)| {
             let may_have_ended = state.is_terminal() || state == JobState::Unknown;
             std::future::ready(may_have_ended.then_some(job))
         });

@@ -134,6 +134,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// *Behaviour*: reasons to ask at once instead of at the next poll, and nothing more: some may be
     /// missed, some repeated, some wrong. Whatever it takes to hear of them, such as a connection, is
     /// kept up while the stream is polled, and ends with it.
+    ///
+    /// *Requires*: who holds the stream polls it, and asks about what it names. So long, a status may
+    /// say by [`JobStatus::poll_after`] that its job need not be asked about as often.
     fn wake_ups(&self) -> Option<WakeUps> {
         None
     }

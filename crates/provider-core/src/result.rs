@@ -98,6 +98,12 @@ pub struct JobStatus {
     /// How long it has executed, as the backend counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub elapsed: Option<Duration>,
+    /// How long nobody needs to ask about it, because [`Provider::wake_ups`](crate::Provider::wake_ups)
+    /// tells of its end: a poll after that is for the case that it does not. Only while somebody holds
+    /// that stream; otherwise it is asked about once per
+    /// [`Capabilities::poll_interval`](crate::Capabilities::poll_interval).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub poll_after: Option<Duration>,
     /// The version that is now applied: filled when, and only when, this is a provision job
     /// that carried this version and succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -122,6 +128,7 @@ impl JobStatus {
             started_at: None,
             finished_at: None,
             elapsed: None,
+            poll_after: None,
             reconciled_version: None,
             outputs: Map::new(),
         }

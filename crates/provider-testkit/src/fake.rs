@@ -96,6 +96,7 @@ pub struct FakeProvider {
     polls: u32,
     records_calls: bool,
     obeys_cancels: bool,
+    poll_after: Option<Duration>,
     state: Mutex<State>,
 }
 
@@ -158,6 +159,7 @@ impl FakeProvider {
             polls: 1,
             records_calls: true,
             obeys_cancels: true,
+            poll_after: None,
             state: Mutex::default(),
         }
     }
@@ -181,6 +183,14 @@ impl FakeProvider {
     #[must_use]
     pub fn ignoring_cancels(mut self) -> Self {
         self.obeys_cancels = false;
+        self
+    }
+
+    /// The same that tells of ends, so that nobody needs to ask about a job for so long while somebody
+    /// listens to [`wake_ups`](Provider::wake_ups).
+    #[must_use]
+    pub fn telling_ends(mut self, poll_after: Duration) -> Self {
+        self.poll_after = Some(poll_after);
         self
     }
 
@@ -237,6 +247,9 @@ impl FakeProvider {
     pub fn end(&self, id: u64, state: JobState) {
         if let Some(job) = self.lock().jobs.get_mut(&id) {
             job.state = state;
+        }
+        if self.poll_after.is_some() {
+            self.hint(id);
         }
     }
 
@@ -361,6 +374,10 @@ impl FakeProvider {
         let mut status = self.status_of(job);
         // One that was assumed to be sent keeps the name under which it is known.
         status.job.clone_from(&tracked.job);
+        let is_told = state.listeners.iter().any(|one| !one.is_closed());
+        if is_told && !status.state.is_terminal() {
+            status.poll_after = self.poll_after;
+        }
         Ok(status)
     }
 }

@@ -34,11 +34,19 @@ impl Stream for JobEvents {
     }
 }
 
+/// Somebody who is told.
+#[derive(Debug)]
+struct Subscriber {
+    changes: mpsc::Sender<Change>,
+    /// Whether it asks about what it is told of.
+    acts: bool,
+}
+
 /// The subscribers.
 #[derive(Debug)]
 pub(super) struct Events {
     provider: String,
-    subscribers: Mutex<Vec<mpsc::Sender<Change>>>,
+    subscribers: Mutex<Vec<Subscriber>>,
 }
 
 impl Events {
@@ -49,9 +57,13 @@ impl Events {
         }
     }
 
-    pub(super) fn subscribe(&self) -> JobEvents {
+    pub(super) fn subscribe(&self, acts: bool) -> JobEvents {
         let (send, changes) = mpsc::channel(BACKLOG);
-        self.lock().push(send);
+        let subscriber = Subscriber {
+            changes: send,
+            acts,
+        };
+        self.lock().push(subscriber);
         JobEvents {
             provider: self.provider.clone(),
             changes,
@@ -60,12 +72,18 @@ impl Events {
 
     pub(super) fn publish(&self, change: Change) {
         self.lock().retain(|subscriber| {
-            let sent = subscriber.try_send(change);
+            let sent = subscriber.changes.try_send(change);
             !matches!(sent, Err(mpsc::error::TrySendError::Closed(_)))
         });
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Change>>> {
+    /// Whether somebody acts on what is told.
+    pub(super) fn are_acted_on(&self) -> bool {
+        let acts = |subscriber: &Subscriber| subscriber.acts && !subscriber.changes.is_closed();
+        self.lock().iter().any(acts)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Subscriber>> {
         self.subscribers
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

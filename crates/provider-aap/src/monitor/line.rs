@@ -1,6 +1,6 @@
 //! The jobs that are watched, and the place that each has in the line.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use provider_core::JobState;
@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use crate::words::{Kind, Lasting};
 
 use super::Seen;
+use super::page::Page;
 use super::schedule::Told;
 use super::table::Jobs;
 
@@ -109,6 +110,10 @@ impl Watched {
         taken
     }
 
+    fn is_due(&self, due: Instant, but: Option<Lasting>) -> bool {
+        self.place == Place::Round(due) && self.but == but
+    }
+
     /// The status that it is probably still in at that moment, where it was shown lately enough.
     pub(super) fn status_at(&self, at: Instant) -> Option<Lasting> {
         self.lasting.filter(|_| self.shown_until > Some(at))
@@ -154,22 +159,23 @@ impl Watched {
 pub(super) struct Line {
     round: Round,
     /// Jobs that something was heard of, in that order; none of them asked about now.
-    hinted: Due,
+    hinted: BTreeSet<(Instant, u64)>,
     /// May hold jobs that have left it.
     alone: VecDeque<u64>,
 }
 
 impl Line {
     pub(super) fn put(&mut self, id: u64, job: &mut Watched, place: Place) {
-        if let Place::Round(due) = job.place {
-            self.round.with(job.but).remove(&(due, id));
-        }
         let is_back = job.place == Place::Asked;
         job.place = place;
         match place {
             Place::Round(due) => {
                 job.but = job.status_at(due);
-                self.round.with(job.but).insert((due, id));
+                self.round
+                    .with(job.but)
+                    .entry(due)
+                    .or_default()
+                    .push_back(id);
             }
             Place::Alone => self.alone.push_back(id),
             Place::Asked | Place::Rest => {}
@@ -215,9 +221,6 @@ impl Line {
     }
 
     pub(super) fn remove(&mut self, id: u64, job: &Watched) {
-        if let Place::Round(due) = job.place {
-            self.round.with(job.but).remove(&(due, id));
-        }
         if let Some(since) = job.hinted {
             self.hinted.remove(&(since, id));
         }
@@ -239,8 +242,40 @@ impl Line {
         Some((id, job))
     }
 
-    pub(super) fn round(&self) -> &Round {
-        &self.round
+    /// When the first of the round is due, and the status that its page may leave out.
+    pub(super) fn first_due(&mut self, jobs: &Jobs) -> Option<(Instant, Option<Lasting>)> {
+        let kinds = Lasting::ALL.map(Some).into_iter().chain([None]);
+        let firsts = kinds.filter_map(|but| Some((self.round.first(but, jobs)?, but)));
+        firsts.min()
+    }
+
+    /// Adds those to a page that may leave out this status, and that are due until then, as many as it
+    /// has room for. They are asked about from now on.
+    pub(super) fn take_due(
+        &mut self,
+        jobs: &mut Jobs,
+        but: Option<Lasting>,
+        until: Instant,
+        page: &mut Page,
+    ) {
+        while !page.is_full()
+            && let Some(first) = self.round.with(but).first_entry()
+            && *first.key() <= until
+        {
+            let (due, mut ids) = first.remove_entry();
+            while !page.is_full()
+                && let Some(id) = ids.pop_front()
+            {
+                let job = jobs.get_mut(&id);
+                if let Some(job) = job.filter(|job| job.is_due(due, but)) {
+                    page.add(id);
+                    self.put(id, job, Place::Asked);
+                }
+            }
+            if !ids.is_empty() {
+                self.round.with(but).insert(due, ids);
+            }
+        }
     }
 
     pub(super) fn first_hint(&self) -> Option<Instant> {
@@ -262,12 +297,12 @@ impl Line {
     }
 }
 
-/// Jobs, in the order of moments.
-type Due = BTreeSet<(Instant, u64)>;
+/// Jobs by the moment when they are due. May hold some that have left their place.
+type Due = BTreeMap<Instant, VecDeque<u64>>;
 
 /// When jobs are due, apart for each status that their page may leave out.
 #[derive(Default)]
-pub(super) struct Round {
+struct Round {
     pending: Due,
     waiting: Due,
     running: Due,
@@ -285,30 +320,20 @@ impl Round {
         }
     }
 
-    fn of(&self, but: Option<Lasting>) -> &Due {
-        match but {
-            Some(Lasting::Pending) => &self.pending,
-            Some(Lasting::Waiting) => &self.waiting,
-            Some(Lasting::Running) => &self.running,
-            None => &self.rows,
+    /// When the first of these is due; those before it that have left their place are dropped.
+    fn first(&mut self, but: Option<Lasting>, jobs: &Jobs) -> Option<Instant> {
+        loop {
+            let mut first = self.with(but).first_entry()?;
+            let due = *first.key();
+            let is_due = |id: &u64| jobs.get(id).is_some_and(|job| job.is_due(due, but));
+            let ids = first.get_mut();
+            while ids.front().is_some_and(|id| !is_due(id)) {
+                ids.pop_front();
+            }
+            if !ids.is_empty() {
+                return Some(due);
+            }
+            first.remove();
         }
-    }
-
-    /// When the first is due, and the status that its page may leave out.
-    pub(super) fn first(&self) -> Option<(Instant, Option<Lasting>)> {
-        let kinds = Lasting::ALL.map(Some).into_iter().chain([None]);
-        let firsts = kinds.filter_map(|but| Some((self.of(but).first()?.0, but)));
-        firsts.min()
-    }
-
-    /// Those whose page may leave out this status, and that are due until then.
-    pub(super) fn due(
-        &self,
-        but: Option<Lasting>,
-        until: Instant,
-    ) -> impl Iterator<Item = u64> + '_ {
-        let due = self.of(but).iter();
-        due.take_while(move |(at, _)| *at <= until)
-            .map(|(_, id)| *id)
     }
 }

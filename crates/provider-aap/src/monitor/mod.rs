@@ -119,11 +119,12 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn new(body: JobBody, read: &Arc<Moment>, is_detail: bool) -> Self {
+    pub(crate) fn new(body: impl Into<Arc<JobBody>>, read: &Arc<Moment>, is_detail: bool) -> Self {
+        let body = body.into();
         Self {
             state: map_status(&body.status),
             is_detail,
-            body: Arc::new(body),
+            body,
             read: Arc::clone(read),
         }
     }
@@ -345,6 +346,19 @@ impl Monitor {
     }
 
     pub(crate) fn subscribe(&self) -> JobEvents {
-        self.0.events.subscribe()
+        self.0.events.subscribe(false)
+    }
+
+    /// For somebody who asks about every job that he is told of.
+    pub(crate) fn wake_ups(&self) -> JobEvents {
+        self.0.events.subscribe(true)
+    }
+
+    /// How long nobody needs to ask about this job: the rounds look at it, and somebody acts on what
+    /// they see.
+    pub(crate) fn poll_after(&self, id: u64) -> Option<Duration> {
+        let inner = &self.0;
+        let after = inner.lock().schedule.poll_after(id)?;
+        inner.events.are_acted_on().then_some(after)
     }
 }

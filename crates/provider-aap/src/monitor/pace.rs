@@ -44,6 +44,14 @@ impl Usual {
     }
 }
 
+/// What chance decides, both from nothing to one: once for all jobs of an answer, so that they stay
+/// together. A page whose jobs are due at one moment is the next page again.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Chance {
+    sooner: f64,
+    shown: f64,
+}
+
 /// The policy's interval, and what is made of it for one job.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -59,15 +67,21 @@ impl Pace {
         }
     }
 
-    /// Up to a tenth sooner: an interval is the longest that an end may stay unseen.
-    fn varied(&self, wait: Duration) -> Duration {
-        let part = u32::try_from(self.dice.next() % 1_000).unwrap_or(0);
-        wait.mul_f64(1.0 - f64::from(part) / 10_000.0)
+    pub(super) fn chance(&self) -> Chance {
+        Chance {
+            sooner: self.part(),
+            shown: self.part(),
+        }
     }
 
-    /// For a job that is not over, and that we have asked to stop or have not.
-    pub(super) fn until_next(&self, seen: &Seen, is_cancelling: bool) -> Duration {
-        let interval = self.varied(self.interval);
+    fn part(&self) -> f64 {
+        f64::from(u32::try_from(self.dice.next() % 1_000).unwrap_or(0)) / 1_000.0
+    }
+
+    /// For a job that is not over, and that we have asked to stop or have not. Up to a tenth sooner: an
+    /// interval is the longest that an end may stay unseen.
+    pub(super) fn until_next(&self, seen: &Seen, is_cancelling: bool, chance: Chance) -> Duration {
+        let interval = self.interval.mul_f64(1.0 - chance.sooner / 10.0);
         if is_cancelling {
             return interval.min(CANCELLING);
         }
@@ -101,20 +115,18 @@ impl Pace {
     /// For so long a job is believed to be where it was because pages leave it out: ten rounds on
     /// average, not the same for all, or all rows would be asked for in one round. A job that waits is
     /// shown more often: the reason why it waits may change, and pages tell of statuses alone.
-    pub(super) fn until_shown(&self, seen: &Seen) -> Duration {
+    pub(super) fn until_shown(&self, seen: &Seen, chance: Chance) -> Duration {
         let (least, spread) = match seen.state() {
-            JobState::Running => (6, 9),
-            _ => (2, 3),
+            JobState::Running => (6.0, 9.0),
+            _ => (2.0, 3.0),
         };
-        let rounds = least + u32::try_from(self.dice.next() % spread).unwrap_or(0);
-        self.interval * rounds
+        self.interval
+            .mul_f64(least + (chance.shown * spread).floor())
     }
 
     /// After a question that was not answered: anywhere in the next round, so that a recovery is
     /// spread like the steady course.
     pub(super) fn until_retry(&self) -> Duration {
-        let part = u32::try_from(self.dice.next() % 1_000).unwrap_or(0);
-        self.interval
-            .mul_f64(0.25 + 0.75 * f64::from(part) / 1_000.0)
+        self.interval.mul_f64(0.25 + 0.75 * self.part())
     }
 }

@@ -19,15 +19,13 @@ impl Page {
         }
     }
 
-    /// As many of these as there is room for.
-    pub(super) fn fill(&mut self, ids: impl Iterator<Item = u64>) {
-        for id in ids {
-            if self.ids.len() == self.size || self.bytes > MAX_ID_BYTES {
-                break;
-            }
-            // A comma is three bytes of a URL.
-            self.bytes += 3 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
-            self.ids.push(id);
-        }
+    pub(super) fn is_full(&self) -> bool {
+        self.ids.len() >= self.size || self.bytes > MAX_ID_BYTES
+    }
+
+    pub(super) fn add(&mut self, id: u64) {
+        // A comma is three bytes of a URL.
+        self.bytes += 3 + usize::try_from(id.max(1).ilog10()).unwrap_or(20) + 1;
+        self.ids.push(id);
     }
 }

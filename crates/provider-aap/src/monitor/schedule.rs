@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::words::{Kind, Lasting};
 
 use super::line::{Last, Line, Place, Watched};
-use super::pace::{Pace, Usual};
+use super::pace::{Chance, Pace, Usual};
 use super::page::Page;
 use super::table::Jobs;
 use super::{MonitorConfig, Rows, Seen};
@@ -30,6 +30,10 @@ pub(crate) const HINT_GAP: Duration = Duration::from_millis(600);
 const LEFT_OVER_GAP: Duration = Duration::from_millis(100);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
 const PATIENCE: Duration = Duration::from_secs(300);
+/// So many rounds look at a running job before somebody who is told of its end need ask: it is for the
+/// case that he was not. And for no longer than that; it stays watched for twice as long.
+const SAFETY_NET: u32 = 10;
+const MAX_SAFETY_NET: Duration = Duration::from_secs(150);
 /// While more jobs than this wait to be asked about by themselves, nobody waits for what a page lacks.
 const LONG_LINE: usize = 32;
 /// For so long after a cancel its end is waited for with short intervals.
@@ -50,7 +54,8 @@ pub(super) struct Schedule {
     jobs: Jobs,
     line: Line,
     usual: Usual,
-    were_few: bool,
+    /// Whether each is asked about by itself, when somebody wants to know.
+    few: bool,
     /// The last page of the round or single question, and which of them it was.
     last_asked: Option<Instant>,
     single_was_last: bool,
@@ -59,6 +64,7 @@ pub(super) struct Schedule {
     recovering_until: Option<Instant>,
     last_hints: Option<Instant>,
     last_clearing: Option<Instant>,
+    left_alone: Vec<Change>,
 }
 
 /// What to do about a question.
@@ -101,6 +107,17 @@ pub(super) struct Change {
     pub(super) state: JobState,
 }
 
+impl Change {
+    /// Of a job that nobody has looked at.
+    fn unseen(id: u64, job: &Watched) -> Self {
+        Self {
+            id,
+            kind: job.kind,
+            state: JobState::Unknown,
+        }
+    }
+}
+
 impl Schedule {
     pub(super) fn new(config: &MonitorConfig, interval: Duration, seed: u64) -> Self {
         Self {
@@ -112,13 +129,14 @@ impl Schedule {
             jobs: Jobs::default(),
             line: Line::default(),
             usual: Usual::default(),
-            were_few: true,
+            few: true,
             last_asked: None,
             single_was_last: false,
             was_shut: false,
             recovering_until: None,
             last_hints: None,
             last_clearing: None,
+            left_alone: Vec::new(),
         }
     }
 
@@ -126,9 +144,24 @@ impl Schedule {
         self.jobs.len()
     }
 
-    /// So few that each is asked about by itself, when somebody wants to know.
+    /// So few that each is asked about by itself, when somebody wants to know. Once there were many,
+    /// half of them are: a few that come and go must not turn everything over each time.
     pub(super) fn are_few(&self) -> bool {
-        self.jobs.len() < self.batch_from
+        let enough = if self.few {
+            self.batch_from
+        } else {
+            self.batch_from.div_ceil(2)
+        };
+        self.jobs.len() < enough
+    }
+
+    /// How long nobody needs to ask about a job who is told of its end.
+    pub(super) fn poll_after(&self, id: u64) -> Option<Duration> {
+        let job = self.jobs.get(&id).filter(|_| !self.are_few())?;
+        let is_in_the_round = matches!(job.place, Place::Round(_) | Place::Asked);
+        let is_running = job.lasting == Some(Lasting::Running);
+        let net = (self.interval * SAFETY_NET).min(MAX_SAFETY_NET);
+        (is_in_the_round && is_running).then(|| net.max(self.interval))
     }
 
     /// Somebody wants to know. `is_old` says whether what was seen, and is good for so long, is too
@@ -211,12 +244,7 @@ impl Schedule {
     /// A change of a job that nobody has looked at.
     #[cfg(any(feature = "push", feature = "webhook", test))]
     pub(super) fn unseen(&self, id: u64) -> Option<Change> {
-        let job = self.jobs.get(&id)?;
-        Some(Change {
-            id,
-            kind: job.kind,
-            state: JobState::Unknown,
-        })
+        self.jobs.get(&id).map(|job| Change::unseen(id, job))
     }
 
     /// We have asked this job to stop: what was seen of it counts no more, nor does what is on its way,
@@ -248,10 +276,10 @@ impl Schedule {
             return Next::Idle;
         }
         let few = self.are_few();
-        if few && !std::mem::replace(&mut self.were_few, few) {
+        if few && !std::mem::replace(&mut self.few, few) {
             self.leave_the_round(now);
         }
-        self.were_few = few;
+        self.few = few;
         if std::mem::take(&mut self.was_shut) {
             self.recovering_until = Some(now + self.interval * 3);
         }
@@ -262,8 +290,8 @@ impl Schedule {
         let are_free = are_all_single || !is_recovering;
         let earliest = self.last_asked.map(|at| at + self.gap());
         let is_turn = earliest.is_none_or(|at| at <= now);
-        let page_due = self.line.round().first().filter(|_| !few && may.page);
-        let page_due = page_due.map(|(due, _)| due);
+        let page_due = self.line.first_due(&self.jobs);
+        let page_due = page_due.filter(|_| !few && may.page).map(|(due, _)| due);
         let page_waits = self.single_was_last && page_due.is_some_and(|due| due <= now);
         if may.single
             && (are_free || (is_turn && !page_waits))
@@ -339,37 +367,46 @@ impl Schedule {
             // Of the status alone: what was not shown for long is shown at its next turn.
             let status = |id| self.jobs.get(&id).and_then(|job| job.lasting);
             let but = self.line.hinted().next().and_then(status);
-            page.fill(self.line.hinted().filter(|id| status(*id) == but));
+            for id in self.line.hinted().filter(|id| status(*id) == but) {
+                if page.is_full() {
+                    break;
+                }
+                page.add(id);
+            }
+            for id in &page.ids {
+                if let Some(job) = self.jobs.get_mut(id) {
+                    self.line.put(*id, job, Place::Asked);
+                }
+            }
             but
         } else {
-            self.line.round().first().and_then(|(_, but)| but)
+            let first = self.line.first_due(&self.jobs);
+            first.and_then(|(_, but)| but)
         };
-        self.are_asked(&page.ids);
-        let hinted = page.ids.len();
         // Rows are dear, and what was heard of is waited for.
         if !are_hints || but.is_some() {
-            page.fill(self.line.round().due(but, until));
+            let jobs = &mut self.jobs;
+            self.line.take_due(jobs, but, until, &mut page);
         }
-        self.are_asked(page.ids.get(hinted..).unwrap_or_default());
         (page.ids, but)
     }
 
-    fn are_asked(&mut self, ids: &[u64]) {
-        for id in ids {
-            if let Some(job) = self.jobs.get_mut(id) {
-                self.line.put(*id, job, Place::Asked);
-            }
-        }
-    }
-
-    /// Who still waits for a round, now that there are none, is asked about alone; not all at once.
+    /// Who still waits for a round, now that there are none, is asked about alone; not all at once. And
+    /// who relies on being told has to ask from now on.
     fn leave_the_round(&mut self, now: Instant) {
         self.recovering_until = self.recovering_until.max(Some(now + self.interval));
         for (id, job) in &mut self.jobs {
             if matches!(job.place, Place::Round(_)) && job.has_waiters() {
                 self.line.put(*id, job, Place::Alone);
+            } else if !job.has_ended() {
+                self.left_alone.push(Change::unseen(*id, job));
             }
         }
+    }
+
+    /// Jobs that no round looks at any more.
+    pub(super) fn left_alone(&mut self) -> Vec<Change> {
+        std::mem::take(&mut self.left_alone)
     }
 
     /// Drops jobs that nobody has asked about for long.
@@ -397,7 +434,7 @@ impl Schedule {
     }
 
     /// What was seen of a job, on a page or by itself. Whether that is news.
-    fn see(&mut self, id: u64, seen: Seen, now: Instant) -> Option<Change> {
+    fn see(&mut self, id: u64, seen: Seen, chance: Chance, now: Instant) -> Option<Change> {
         let few = self.are_few();
         let state = seen.state();
         let job = self.jobs.get_mut(&id)?;
@@ -408,7 +445,8 @@ impl Schedule {
             self.page_size = self.page_size.min(rows);
             self.most_rows = self.most_rows.min(rows);
         }
-        (job.shown_until, job.lasting) = (Some(now + self.pace.until_shown(&seen)), seen.lasting());
+        let shown = self.pace.until_shown(&seen, chance);
+        (job.shown_until, job.lasting) = (Some(now + shown), seen.lasting());
         if std::mem::take(&mut job.voided) {
             self.line.put(id, job, Place::Alone);
             return None;
@@ -423,6 +461,8 @@ impl Schedule {
         let (wait, place) = if state.is_terminal() {
             if is_news {
                 self.usual.ended(&seen);
+                // Who is told of it may not have asked for long, and asks now.
+                job.asked = now;
             }
             // A claimed end may have to be looked at again, a success is one.
             let wait = match state {
@@ -433,7 +473,14 @@ impl Schedule {
         } else {
             let is_cancelling = job.is_cancelling(now);
             let neared = &mut job.has_neared_end;
-            let wait = wait(&self.pace, &self.usual, &seen, is_cancelling, neared);
+            let wait = wait(
+                &self.pace,
+                &self.usual,
+                &seen,
+                is_cancelling,
+                chance,
+                neared,
+            );
             let place = if few {
                 Place::Rest
             } else {
@@ -464,7 +511,8 @@ impl Schedule {
 
     /// One job has answered for itself.
     pub(super) fn one(&mut self, id: u64, seen: Seen, now: Instant) -> Option<Change> {
-        self.see(id, seen, now)
+        let chance = self.pace.chance();
+        self.see(id, seen, chance, now)
     }
 
     /// A page has come about these: some may be on it, and the others are still in the status that need
@@ -478,10 +526,11 @@ impl Schedule {
     ) -> Vec<Change> {
         let count = rows.rows.len();
         let last = rows.rows.iter().map(|(id, _)| *id).max();
-        let mut changes = Vec::new();
+        let chance = self.pace.chance();
+        let mut changes = Vec::with_capacity(count);
         let mut left = Vec::new();
         for (id, seen) in std::mem::take(&mut rows.rows) {
-            changes.extend(self.see(id, seen, now));
+            changes.extend(self.see(id, seen, chance, now));
         }
         // With rows that cannot be read, nobody knows who was left out.
         if but.is_some() && rows.unreadable == 0 {
@@ -492,7 +541,7 @@ impl Schedule {
             let end = last.filter(|_| may_be_cut).unwrap_or(u64::MAX);
             let ids = ids.iter().copied();
             let behind: Vec<u64> = ids.clone().filter(|id| *id > end).collect();
-            left = self.same(ids.filter(|id| *id <= end), &rows, now);
+            left = self.same(ids.filter(|id| *id <= end), &rows, chance, now);
             self.again(&behind, now);
             left.extend(behind);
         } else {
@@ -515,7 +564,13 @@ impl Schedule {
 
     /// Those of them that were not on the page are still in the status in which they were seen. Answers
     /// those of which nothing was seen that counts.
-    fn same(&mut self, ids: impl Iterator<Item = u64>, rows: &Rows, now: Instant) -> Vec<u64> {
+    fn same(
+        &mut self,
+        ids: impl Iterator<Item = u64>,
+        rows: &Rows,
+        chance: Chance,
+        now: Instant,
+    ) -> Vec<u64> {
         let mut left = Vec::new();
         for id in ids {
             let job = self.jobs.get_mut(&id);
@@ -530,7 +585,14 @@ impl Schedule {
             };
             last.seen.read = Arc::clone(&rows.read);
             let neared = &mut job.has_neared_end;
-            let wait = wait(&self.pace, &self.usual, &last.seen, is_cancelling, neared);
+            let wait = wait(
+                &self.pace,
+                &self.usual,
+                &last.seen,
+                is_cancelling,
+                chance,
+                neared,
+            );
             last.good_for = good_for(wait, self.interval);
             if has_waiters {
                 let told = Ok(last.seen.clone());
@@ -541,12 +603,13 @@ impl Schedule {
         left
     }
 
-    /// The controller does not know this job.
-    pub(super) fn gone(&mut self, id: u64, error: &ProviderError) {
-        if let Some(mut job) = self.jobs.swap_remove(&id) {
-            self.line.remove(id, &job);
-            job.tell(&Err(error.clone()));
-        }
+    /// The controller does not know this job. Nobody may have asked just now, but somebody will.
+    pub(super) fn gone(&mut self, id: u64, error: &ProviderError) -> Option<Change> {
+        let mut job = self.jobs.swap_remove(&id)?;
+        self.line.remove(id, &job);
+        let is_news = !job.has_waiters();
+        job.tell(&Err(error.clone()));
+        is_news.then(|| Change::unseen(id, &job))
     }
 
     /// These could not be asked about. Whoever waits is told; the next try has its place in the
@@ -615,9 +678,10 @@ fn wait(
     usual: &Usual,
     seen: &Seen,
     is_cancelling: bool,
+    chance: Chance,
     has_neared_end: &mut bool,
 ) -> Duration {
-    let next = pace.until_next(seen, is_cancelling);
+    let next = pace.until_next(seen, is_cancelling, chance);
     if *has_neared_end {
         return next;
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use provider_core::{JobRef, ManualClock};
 use serde_json::json;
 use tokio::time::{advance, sleep};
@@ -12,6 +12,7 @@ use super::*;
 
 mod breaker;
 mod together;
+mod told;
 mod trouble;
 
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -608,7 +609,7 @@ fn the_pace_follows_the_queue_and_the_usual_end() {
             "elapsed": elapsed, "unified_job_template": 9,
         });
         Seen::new(
-            serde_json::from_str(&body.to_string()).unwrap(),
+            serde_json::from_str::<JobBody>(&body.to_string()).unwrap(),
             &Moment::now(None, start()),
             false,
         )
@@ -616,13 +617,13 @@ fn the_pace_follows_the_queue_and_the_usual_end() {
     let plain = |wait: Duration| wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL;
     for _ in 0..100 {
         let running = seen("running", 10, Some(5), None);
-        assert!(plain(pace.until_next(&running, false)));
+        assert!(plain(pace.until_next(&running, false, pace.chance())));
         let pending = seen("pending", 60, None, None);
-        assert!(plain(pace.until_next(&pending, false)));
+        assert!(plain(pace.until_next(&pending, false, pace.chance())));
     }
-    let queued = pace.until_next(&seen("pending", 1_200, None, None), false);
+    let queued = pace.until_next(&seen("pending", 1_200, None, None), false, pace.chance());
     assert!(queued > INTERVAL && queued <= INTERVAL * 2, "{queued:?}");
-    let queued = pace.until_next(&seen("pending", 86_400, None, None), false);
+    let queued = pace.until_next(&seen("pending", 86_400, None, None), false, pace.chance());
     assert!(
         queued > INTERVAL * 3 && queued <= INTERVAL * 4,
         "bounded: {queued:?}"

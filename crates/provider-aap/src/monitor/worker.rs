@@ -162,6 +162,11 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
     if !matches!(step, Step::Sleep(_)) {
         inner.measure(&state, now);
     }
+    let left_alone = state.schedule.left_alone();
+    drop(state);
+    for change in left_alone {
+        inner.events.publish(change);
+    }
     step
 }
 
@@ -215,7 +220,9 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
         },
         Outcome::One(id, answer) => match answer {
             Ok(seen) => changes.extend(state.schedule.one(id, seen, now)),
-            Err(error) if error.kind() == ErrorKind::NotFound => state.schedule.gone(id, &error),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                changes.extend(state.schedule.gone(id, &error));
+            }
             Err(error) => state.schedule.failed(&[id], &error, now),
         },
     }

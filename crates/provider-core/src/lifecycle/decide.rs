@@ -565,20 +565,26 @@ pub(super) fn write(records: Vec<JobRecord>, then: Option<Right>, why: Why) -> D
     decision(Action::Write { records, then }, why)
 }
 
-/// How long to wait between two questions about an attempt.
+/// How long to wait between two questions about an attempt, whose status said that it
+/// [need not be asked about before](crate::JobStatus::poll_after), or did not. What the policy says
+/// outright, and an end that is waited for, count more.
 #[must_use]
 pub fn poll_interval(
     policy: &Policy,
     capabilities: &Capabilities,
     record: &JobRecord,
+    poll_after: Option<Duration>,
     random: u64,
 ) -> Duration {
     let ending = record.cancel_requested_at.is_some() || record.doubtful;
-    let interval = policy.poll_interval.unwrap_or(capabilities.poll_interval);
-    let interval = if ending {
-        policy.cancel_poll_interval.min(interval)
-    } else {
-        interval
+    let theirs = capabilities.poll_interval;
+    let interval = match (policy.poll_interval, poll_after) {
+        _ if ending => {
+            let interval = policy.poll_interval.unwrap_or(theirs);
+            policy.cancel_poll_interval.min(interval)
+        }
+        (Some(ours), _) => ours,
+        (None, poll_after) => theirs.max(poll_after.unwrap_or_default()),
     };
     backoff::vary(interval, policy.jitter, random)
 }

@@ -240,7 +240,7 @@ impl Run<'_> {
             let Some((_, caps)) = self.registry.owner(record) else {
                 continue;
             };
-            let interval = poll_interval(&self.engine.policy, caps, record, u64::MAX / 2);
+            let interval = poll_interval(&self.engine.policy, caps, record, None, u64::MAX / 2);
             let pace = pacing::first(self.resource.key(), record.attempt, now, interval, random);
             self.pass.paces.push(pace);
         }
@@ -396,7 +396,7 @@ impl Run<'_> {
                 Swapped::Outdated => outdated = true,
             }
         }
-        self.pace(call, n, error.as_ref());
+        self.pace(call, n, &observation);
         if matches!(&observation, Observation::Found(Ok(found)) if found.is_empty()) {
             self.pass.absent = Some((n, asked_at));
             if let Some(sent_at) = asked.sent_at {
@@ -490,15 +490,19 @@ impl Run<'_> {
     }
 
     /// Sets when the attempt is due again after a call.
-    fn pace(&mut self, call: Call, attempt: u64, error: Option<&ProviderError>) {
+    fn pace(&mut self, call: Call, attempt: u64, observation: &Observation) {
         let now = self.clock.now();
         let record = self.records.iter().find(|record| record.attempt == attempt);
         let Some((_, caps)) = record.and_then(|record| self.registry.owner(record)) else {
             return;
         };
         let Some(record) = record else { return };
-        let interval = poll_interval(&self.engine.policy, caps, record, self.random());
-        let wait = match (call, error) {
+        let told = match observation {
+            Observation::Status(Ok(status)) => status.poll_after,
+            _ => None,
+        };
+        let interval = poll_interval(&self.engine.policy, caps, record, told, self.random());
+        let wait = match (call, observation.error()) {
             // A launch in doubt is looked for at once.
             (Call::Launch(_), Some(_)) => Duration::ZERO,
             // The backend does not know the job: its token is looked for at once.

@@ -76,6 +76,7 @@ pub const fn all() -> &'static [Behaviour] {
         status::a_restart_loses_no_deprovision: "The same for deprovision jobs.",
         status::an_assumed_job_is_answered_for: "A launch in doubt that is taken as sent is answered for, under its token.",
         status::a_wake_up_names_its_job: "A wake-up names a job as its launch did.",
+        status::polls_are_put_off_for_nobody_who_is_not_told: "Only while somebody listens to wake-ups may a job say that it need not be asked about.",
         cancel::a_cancel_stops_the_job: "A cancel stops a job at work, and its end is seen.",
         cancel::a_cancel_may_be_repeated: "A cancel may be asked for again.",
         cancel::a_late_cancel_says_how_it_ended: "The cancel of a job that has ended says how it ended.",

@@ -189,6 +189,13 @@ impl Wrong {
                 status.state = JobState::Canceled;
                 status.settled = true;
             }
+            "polls_are_put_off_for_nobody_who_is_not_told" if live => {
+                let listened = self.memory().listening;
+                status.poll_after = listened.then_some(Duration::from_secs(60));
+            }
+            "polls_are_put_off_for_nobody_who_is_not_told/ever" if live => {
+                status.poll_after = Some(Duration::from_secs(60));
+            }
             "messages_are_bounded" if !status.message.is_empty() => {
                 status.message = "line\n".repeat(10_000);
             }

@@ -259,3 +259,27 @@ pub async fn a_wake_up_names_its_job(case: &Case) -> Verdict {
     }
     not_applicable("no end was told, which is allowed")
 }
+
+/// Only who is told of ends may ask less often: while nobody listens to wake-ups, no job says that it need
+/// not be asked about.
+pub async fn polls_are_put_off_for_nobody_who_is_not_told(case: &Case) -> Verdict {
+    let launched = case.provision("vm").await?;
+    for round in ["before anybody listened", "after everybody had gone"] {
+        for _ in 0..3 {
+            let status = case.status(&launched).await?;
+            check(status.poll_after.is_none(), || {
+                format!(
+                    "{round} it need not be asked about for {:?}",
+                    status.poll_after
+                )
+            })?;
+            case.tick().await;
+        }
+        let mut wake_ups = case.provider().wake_ups();
+        if let Some(wake_ups) = &mut wake_ups {
+            let _ = wake_ups.next().now_or_never();
+        }
+        case.status(&launched).await?;
+    }
+    Ok(())
+}
