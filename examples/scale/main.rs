@@ -10,7 +10,7 @@
 //! begin to end, evenly over eight more, one in fifty with a failure. Ways to watch:
 //!
 //! | `get` | one GET a job and interval, as other controllers do; nothing else but reading the answer |
-//! | `monitor` | `AapProvider`, told of ends by `job_events` |
+//! | `monitor` | `AapProvider`, told of ends by `wake_ups`, and asked as seldom as its statuses say |
 //! | `push` | the same with the controller's websocket |
 //! | `awxkit` | the wait loop of the official client, a thread a job; up to a thousand jobs |
 //!

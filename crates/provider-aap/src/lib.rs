@@ -45,6 +45,7 @@ mod error;
 mod find;
 mod jobs;
 mod launch;
+mod look;
 mod monitor;
 mod names;
 mod preflight;

@@ -20,7 +20,7 @@ use tokio::task::coop;
 use tokio::time::error::Elapsed;
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::WebSocketStream;
-use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 use tokio_tungstenite::tungstenite::{Message, handshake};
 
 use crate::AapProvider;
@@ -36,6 +36,8 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// How long messages are left unread. Hints are acted upon together, so they are read together: a little
 /// less often than pages of them may be asked for, so that what is read is asked about at once.
 const UNREAD: Duration = HINT_GAP.saturating_add(Duration::from_millis(150));
+/// Bytes. Messages are small, and the room is cleared before each read.
+const READ_AT_ONCE: usize = 16 << 10;
 /// Repeated by the subscription: the server only compares the two.
 const CSRF: &str = "provider-aap";
 
@@ -142,7 +144,8 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
     };
     let key = handshake::client::generate_key();
     let upgraded = client.upgrade("websocket/", &key, CSRF).await?;
-    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, None).await;
+    let config = WebSocketConfig::default().read_buffer_size(READ_AT_ONCE);
+    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
     let groups = json!({"xrftoken": CSRF, "groups": {"jobs": ["status_changed"]}});
     let mut asked_whether_there = false;
     loop {

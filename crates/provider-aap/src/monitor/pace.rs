@@ -13,16 +13,18 @@ use super::Seen;
 const LONG_QUEUE: Duration = Duration::from_secs(600);
 /// How often a job is looked at that we have asked to stop: its end is waited for.
 const CANCELLING: Duration = Duration::from_secs(5);
+/// The golden ratio, without its one.
+const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Templates whose usual duration is remembered.
 const MAX_TEMPLATES: usize = 1_000;
 
 /// How long jobs of each template usually take, learned from their ends.
 #[derive(Debug, Default)]
-pub(super) struct Usual(HashMap<u64, Duration, RandomState>);
+struct Usual(HashMap<u64, Duration, RandomState>);
 
 impl Usual {
     /// A job has ended. The newest counts for a quarter.
-    pub(super) fn ended(&mut self, seen: &Seen) {
+    fn ended(&mut self, seen: &Seen) {
         let (Some(template), Some(took)) = (seen.body.template, seen.body.elapsed) else {
             return;
         };
@@ -44,8 +46,8 @@ impl Usual {
     }
 }
 
-/// What chance decides, both from nothing to one: once for all jobs of an answer, so that they stay
-/// together. A page whose jobs are due at one moment is the next page again.
+/// By how much times are varied, both from nothing to one: alike for all jobs of an answer, so that they
+/// stay together. A page whose jobs are due at one moment is the next page again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chance {
     sooner: f64,
@@ -57,6 +59,8 @@ pub(super) struct Chance {
 pub(super) struct Pace {
     interval: Duration,
     dice: SeededEntropy,
+    shown: f64,
+    usual: Usual,
 }
 
 impl Pace {
@@ -64,13 +68,46 @@ impl Pace {
         Self {
             interval,
             dice: SeededEntropy::new(seed),
+            shown: 0.0,
+            usual: Usual::default(),
         }
     }
 
-    pub(super) fn chance(&self) -> Chance {
+    /// A job has ended: its template's usual duration is learned.
+    pub(super) fn ended(&mut self, seen: &Seen) {
+        self.usual.ended(seen);
+    }
+
+    /// How soon a job that is not over is looked at again.
+    pub(super) fn wait(
+        &self,
+        seen: &Seen,
+        is_cancelling: bool,
+        chance: Chance,
+        has_neared_end: &mut bool,
+    ) -> Duration {
+        let next = self.until_next(seen, is_cancelling, chance);
+        if *has_neared_end {
+            return next;
+        }
+        let usual_end = self.until_usual_end(seen, next);
+        *has_neared_end = usual_end.is_some();
+        usual_end.unwrap_or(next)
+    }
+
+    /// How long an answer is good whose job is looked at again after this wait: until then, and as long
+    /// as that look may be late.
+    pub(super) fn good_for(&self, wait: Duration) -> Duration {
+        wait + wait.min(self.interval) / 2
+    }
+
+    pub(super) fn chance(&mut self) -> Chance {
+        // Dice may fall alike for many pages, and whole pages of rows are dear: steps of this length
+        // come to lie as far from each other as can be.
+        self.shown = (self.shown + GOLDEN).fract();
         Chance {
             sooner: self.part(),
-            shown: self.part(),
+            shown: self.shown,
         }
     }
 
@@ -98,16 +135,11 @@ impl Pace {
 
     /// For a job whose usual end comes before the next look: until just after it. Once for each job:
     /// many that began together and end one after the other move what is usual along with them.
-    pub(super) fn until_usual_end(
-        &self,
-        seen: &Seen,
-        usual: &Usual,
-        next: Duration,
-    ) -> Option<Duration> {
+    pub(super) fn until_usual_end(&self, seen: &Seen, next: Duration) -> Option<Duration> {
         if seen.state() != JobState::Running {
             return None;
         }
-        let left = usual.of(seen)?.checked_sub(seen.since_started()?)?;
+        let left = self.usual.of(seen)?.checked_sub(seen.since_started()?)?;
         let until = (left + self.interval / 20).max(self.interval / 5);
         (until < next).then_some(until)
     }

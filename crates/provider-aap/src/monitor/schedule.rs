@@ -1,6 +1,7 @@
 //! Which jobs are asked about next, and together. No IO; the time is told.
 
-use std::sync::Arc;
+mod answers;
+
 use std::time::Duration;
 
 use indexmap::map::Entry;
@@ -10,11 +11,11 @@ use tokio::time::Instant;
 
 use crate::words::{Kind, Lasting};
 
-use super::line::{Last, Line, Place, Watched};
-use super::pace::{Chance, Pace, Usual};
+use super::line::{Line, Place, Watched};
+use super::pace::Pace;
 use super::page::Page;
 use super::table::Jobs;
-use super::{MonitorConfig, Rows, Seen};
+use super::{MonitorConfig, Seen};
 
 /// The largest page that the controller gives.
 pub(super) const PAGE: usize = 200;
@@ -25,7 +26,7 @@ const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
 const WINDOW: Duration = Duration::from_millis(20);
 /// The time between two pages of jobs that something was heard of.
-pub(crate) const HINT_GAP: Duration = Duration::from_millis(600);
+pub(crate) const HINT_GAP: Duration = Duration::from_millis(700);
 /// And before one of those that were left over from it.
 const LEFT_OVER_GAP: Duration = Duration::from_millis(100);
 /// Live jobs are kept at least so long without a question: engines may poll less often than we do.
@@ -53,7 +54,6 @@ pub(super) struct Schedule {
     pace: Pace,
     jobs: Jobs,
     line: Line,
-    usual: Usual,
     /// Whether each is asked about by itself, when somebody wants to know.
     few: bool,
     /// The last page of the round or single question, and which of them it was.
@@ -128,7 +128,6 @@ impl Schedule {
             pace: Pace::new(interval, seed),
             jobs: Jobs::default(),
             line: Line::default(),
-            usual: Usual::default(),
             few: true,
             last_asked: None,
             single_was_last: false,
@@ -263,7 +262,7 @@ impl Schedule {
     pub(super) fn gap(&self) -> Duration {
         let pages = self.jobs.len() / self.page_size;
         if pages == 0 {
-            return (self.interval / 40).min(Duration::from_millis(100));
+            return (self.interval / 40).min(Duration::from_millis(250));
         }
         let pages = u32::try_from(pages + 1).unwrap_or(u32::MAX);
         (self.interval / pages.saturating_mul(2)).min(MAX_GAP)
@@ -283,18 +282,22 @@ impl Schedule {
         if std::mem::take(&mut self.was_shut) {
             self.recovering_until = Some(now + self.interval * 3);
         }
-        // After an outage much has happened at once, and single questions take turns with pages, where
-        // there are any: both together go out at the pace of pages.
+        // After an outage much has happened at once. Single questions take turns with pages then, where
+        // there are any, and hints have to wait as well: all together go out at the pace of the round.
         let is_recovering = self.recovering_until > Some(now);
         let are_all_single = !few && !may.lists;
         let are_free = are_all_single || !is_recovering;
-        let earliest = self.last_asked.map(|at| at + self.gap());
-        let is_turn = earliest.is_none_or(|at| at <= now);
-        let page_due = self.line.first_due(&self.jobs);
-        let page_due = page_due.filter(|_| !few && may.page).map(|(due, _)| due);
-        let page_waits = self.single_was_last && page_due.is_some_and(|due| due <= now);
+        let turn = self.last_asked.map_or(now, |at| at + self.gap());
+        let may_page = !few && may.page;
+        let round = self.line.first_due(&self.jobs).filter(|_| may_page);
+        let round = round.map(|(due, _)| due.max(turn));
+        let hints = self.line.first_hint().filter(|_| may_page);
+        let hints = hints.map(|since| self.hints_at(since, now));
+        let hints = hints.map(|at| if is_recovering { at.max(turn) } else { at });
+        let page = [hints, round].into_iter().flatten().min();
+        let page_waits = self.single_was_last && page.is_some_and(|at| at <= now);
         if may.single
-            && (are_free || (is_turn && !page_waits))
+            && (are_free || (turn <= now && !page_waits))
             && let Some((id, job)) = self.line.next_alone(&mut self.jobs)
         {
             if !are_free {
@@ -303,16 +306,12 @@ impl Schedule {
             return Next::One(id, job.kind);
         }
         let never = now + self.interval;
-        let in_turn = |at: Instant| earliest.map_or(at, |earliest| earliest.max(at));
-        let single = (may.single && self.line.singles() > 0).then(|| in_turn(now));
-        let single = single.filter(|at| *at > now).unwrap_or(never);
+        let some_wait = may.single && self.line.singles() > 0 && turn > now;
+        let single = if some_wait { turn } else { never };
         if few {
             return Next::At(single);
         }
-        let hints = self.line.first_hint().filter(|_| may.page);
-        let hints = hints.map(|since| self.hints_at(since, now));
-        let round = page_due.map(in_turn);
-        let at = [hints, round].into_iter().flatten().min().unwrap_or(never);
+        let at = page.unwrap_or(never);
         if at > now {
             return Next::At(at.min(single));
         }
@@ -330,10 +329,11 @@ impl Schedule {
         }
         let (ids, but) = self.fit(now + early, are_hints);
         let is_page = may.lists && ids.len() > 1;
-        if !are_hints {
+        if !are_hints || is_recovering {
             (self.last_asked, self.single_was_last) = (Some(now), false);
-        } else if is_page || self.line.hints() == 0 {
-            // A single question keeps no page waiting.
+        }
+        // A single question keeps no page waiting.
+        if are_hints && (is_page || self.line.hints() == 0) {
             self.last_hints = Some(now);
         }
         if is_page {
@@ -432,266 +432,4 @@ impl Schedule {
             stays
         });
     }
-
-    /// What was seen of a job, on a page or by itself. Whether that is news.
-    fn see(&mut self, id: u64, seen: Seen, chance: Chance, now: Instant) -> Option<Change> {
-        let few = self.are_few();
-        let state = seen.state();
-        let job = self.jobs.get_mut(&id)?;
-        if seen.is_detail
-            && let Some(rows) = job.take(|more| &mut more.missed)
-        {
-            // The page was full before it: the server gives less at once than it was asked for.
-            self.page_size = self.page_size.min(rows);
-            self.most_rows = self.most_rows.min(rows);
-        }
-        let shown = self.pace.until_shown(&seen, chance);
-        (job.shown_until, job.lasting) = (Some(now + shown), seen.lasting());
-        if std::mem::take(&mut job.voided) {
-            self.line.put(id, job, Place::Alone);
-            return None;
-        }
-        let is_owed = seen.is_detail && job.take(|more| &mut more.owes_detail);
-        let is_other = match &job.last {
-            Some(last) => last.seen.state() != state,
-            // At first sight a job that is alive has changed for nobody who is told of it anyway.
-            None => state.is_terminal() || !job.has_waiters(),
-        };
-        let is_news = is_owed || is_other;
-        let (wait, place) = if state.is_terminal() {
-            if is_news {
-                self.usual.ended(&seen);
-                // Who is told of it may not have asked for long, and asks now.
-                job.asked = now;
-            }
-            // A claimed end may have to be looked at again, a success is one.
-            let wait = match state {
-                JobState::Succeeded => self.interval,
-                _ => self.interval / 4,
-            };
-            (wait, Place::Rest)
-        } else {
-            let is_cancelling = job.is_cancelling(now);
-            let neared = &mut job.has_neared_end;
-            let wait = wait(
-                &self.pace,
-                &self.usual,
-                &seen,
-                is_cancelling,
-                chance,
-                neared,
-            );
-            let place = if few {
-                Place::Rest
-            } else {
-                Place::Round(now + wait)
-            };
-            (wait, place)
-        };
-        let lacks_detail = seen.lacks_detail() && job.has_waiters();
-        let is_long = self.line.singles() >= LONG_LINE;
-        if !lacks_detail || is_long {
-            job.tell(&Ok(seen.clone()));
-            if lacks_detail {
-                job.more().owes_detail = true;
-            }
-        }
-        let place = if lacks_detail { Place::Alone } else { place };
-        job.last = Some(Last {
-            seen,
-            good_for: good_for(wait, self.interval),
-        });
-        self.line.put(id, job, place);
-        is_news.then_some(Change {
-            id,
-            kind: job.kind,
-            state,
-        })
-    }
-
-    /// One job has answered for itself.
-    pub(super) fn one(&mut self, id: u64, seen: Seen, now: Instant) -> Option<Change> {
-        let chance = self.pace.chance();
-        self.see(id, seen, chance, now)
-    }
-
-    /// A page has come about these: some may be on it, and the others are still in the status that need
-    /// not be shown, or have to be asked about by themselves.
-    pub(super) fn page(
-        &mut self,
-        ids: &[u64],
-        but: Option<Lasting>,
-        mut rows: Rows,
-        now: Instant,
-    ) -> Vec<Change> {
-        let count = rows.rows.len();
-        let last = rows.rows.iter().map(|(id, _)| *id).max();
-        let chance = self.pace.chance();
-        let mut changes = Vec::with_capacity(count);
-        let mut left = Vec::new();
-        for (id, seen) in std::mem::take(&mut rows.rows) {
-            changes.extend(self.see(id, seen, chance, now));
-        }
-        // With rows that cannot be read, nobody knows who was left out.
-        if but.is_some() && rows.unreadable == 0 {
-            // A server that gives less at once than it was asked for does not say so, but rows come in
-            // the order of their ids: what is behind the last of many may have been cut off, unless
-            // there have been more before.
-            let may_be_cut = count >= MIN_PAGE.max(self.most_rows);
-            let end = last.filter(|_| may_be_cut).unwrap_or(u64::MAX);
-            let ids = ids.iter().copied();
-            let behind: Vec<u64> = ids.clone().filter(|id| *id > end).collect();
-            left = self.same(ids.filter(|id| *id <= end), &rows, chance, now);
-            self.again(&behind, now);
-            left.extend(behind);
-        } else {
-            left.extend_from_slice(ids);
-        }
-        self.most_rows = self.most_rows.max(count);
-        for id in &left {
-            let job = self.jobs.get_mut(id);
-            if let Some(job) = job.filter(|job| job.place == Place::Asked) {
-                // A job that is not on the page is gone only when it says so itself.
-                job.take(|more| &mut more.missed);
-                if but.is_none() && count >= MIN_PAGE {
-                    job.more().missed = Some(count);
-                }
-                self.line.put(*id, job, Place::Alone);
-            }
-        }
-        changes
-    }
-
-    /// Those of them that were not on the page are still in the status in which they were seen. Answers
-    /// those of which nothing was seen that counts.
-    fn same(
-        &mut self,
-        ids: impl Iterator<Item = u64>,
-        rows: &Rows,
-        chance: Chance,
-        now: Instant,
-    ) -> Vec<u64> {
-        let mut left = Vec::new();
-        for id in ids {
-            let job = self.jobs.get_mut(&id);
-            let Some(job) = job.filter(|job| job.place == Place::Asked) else {
-                continue;
-            };
-            let (is_cancelling, has_waiters) = (job.is_cancelling(now), job.has_waiters());
-            // What was seen may have been voided since: it is asked about by itself then.
-            let Some(last) = job.last.as_mut().filter(|_| !job.voided) else {
-                left.push(id);
-                continue;
-            };
-            last.seen.read = Arc::clone(&rows.read);
-            let neared = &mut job.has_neared_end;
-            let wait = wait(
-                &self.pace,
-                &self.usual,
-                &last.seen,
-                is_cancelling,
-                chance,
-                neared,
-            );
-            last.good_for = good_for(wait, self.interval);
-            if has_waiters {
-                let told = Ok(last.seen.clone());
-                job.tell(&told);
-            }
-            self.line.put(id, job, Place::Round(now + wait));
-        }
-        left
-    }
-
-    /// The controller does not know this job. Nobody may have asked just now, but somebody will.
-    pub(super) fn gone(&mut self, id: u64, error: &ProviderError) -> Option<Change> {
-        let mut job = self.jobs.swap_remove(&id)?;
-        self.line.remove(id, &job);
-        let is_news = !job.has_waiters();
-        job.tell(&Err(error.clone()));
-        is_news.then(|| Change::unseen(id, &job))
-    }
-
-    /// These could not be asked about. Whoever waits is told; the next try has its place in the
-    /// round, not at once.
-    pub(super) fn failed(&mut self, ids: &[u64], error: &ProviderError, now: Instant) {
-        for id in ids {
-            if let Some(job) = self.jobs.get_mut(id) {
-                job.tell(&Err(error.clone()));
-                let retry = now + self.pace.until_retry();
-                self.line.give_up(*id, job, retry);
-            }
-        }
-    }
-
-    /// These are asked about one by one instead; whoever waits goes on waiting.
-    pub(super) fn each_alone(&mut self, ids: &[u64]) {
-        for id in ids {
-            if let Some(job) = self.jobs.get_mut(id) {
-                self.line.put(*id, job, Place::Alone);
-            }
-        }
-    }
-
-    /// The server refuses a question about so many: whether smaller ones are worth a try.
-    pub(super) fn smaller_pages(&mut self, asked: usize) -> bool {
-        let smaller = (asked / 2).max(MIN_PAGE);
-        let is_worth = smaller < asked;
-        if is_worth {
-            self.page_size = self.page_size.min(smaller);
-        }
-        is_worth
-    }
-
-    /// Those of them that are not answered have their place in the next page, at once.
-    pub(super) fn again(&mut self, ids: &[u64], now: Instant) {
-        for id in ids {
-            let job = self.jobs.get_mut(id);
-            if let Some(job) = job.filter(|job| job.place == Place::Asked && !job.voided) {
-                self.line.put(*id, job, Place::Round(now));
-            }
-        }
-    }
-
-    /// Everybody who waits is told this error, and what was to be asked soon comes later.
-    pub(super) fn refuse(&mut self, error: &ProviderError, now: Instant) {
-        self.was_shut = true;
-        for (id, job) in &mut self.jobs {
-            job.tell(&Err(error.clone()));
-            if job.place == Place::Alone {
-                let retry = now + self.pace.until_retry();
-                self.line.give_up(*id, job, retry);
-            }
-        }
-    }
-
-    /// Nobody asks any more, and nobody will be told.
-    pub(super) fn abandon(&mut self) {
-        self.jobs.clear();
-        self.line = Line::default();
-    }
-}
-
-/// How soon a job that is not over is looked at again.
-fn wait(
-    pace: &Pace,
-    usual: &Usual,
-    seen: &Seen,
-    is_cancelling: bool,
-    chance: Chance,
-    has_neared_end: &mut bool,
-) -> Duration {
-    let next = pace.until_next(seen, is_cancelling, chance);
-    if *has_neared_end {
-        return next;
-    }
-    let usual_end = pace.until_usual_end(seen, usual, next);
-    *has_neared_end = usual_end.is_some();
-    usual_end.unwrap_or(next)
-}
-
-/// How long an answer is good whose job is looked at again after this wait: until then, and as long as
-/// that look may be late.
-fn good_for(wait: Duration, interval: Duration) -> Duration {
-    wait + wait.min(interval) / 2
 }

@@ -595,8 +595,7 @@ fn pages_fit_into_a_request_line() {
 
 #[test]
 fn the_pace_follows_the_queue_and_the_usual_end() {
-    let pace = pace::Pace::new(INTERVAL, 1);
-    let mut usual = pace::Usual::default();
+    let mut pace = pace::Pace::new(INTERVAL, 1);
     let seen = |status: &str, created: i64, started: Option<i64>, elapsed: Option<f64>| {
         let at = |ago: i64| {
             start()
@@ -616,33 +615,35 @@ fn the_pace_follows_the_queue_and_the_usual_end() {
     };
     let plain = |wait: Duration| wait >= INTERVAL.mul_f64(0.9) && wait <= INTERVAL;
     for _ in 0..100 {
+        let chance = pace.chance();
         let running = seen("running", 10, Some(5), None);
-        assert!(plain(pace.until_next(&running, false, pace.chance())));
+        assert!(plain(pace.until_next(&running, false, chance)));
         let pending = seen("pending", 60, None, None);
-        assert!(plain(pace.until_next(&pending, false, pace.chance())));
+        assert!(plain(pace.until_next(&pending, false, chance)));
     }
-    let queued = pace.until_next(&seen("pending", 1_200, None, None), false, pace.chance());
+    let chance = pace.chance();
+    let queued = pace.until_next(&seen("pending", 1_200, None, None), false, chance);
     assert!(queued > INTERVAL && queued <= INTERVAL * 2, "{queued:?}");
-    let queued = pace.until_next(&seen("pending", 86_400, None, None), false, pace.chance());
+    let queued = pace.until_next(&seen("pending", 86_400, None, None), false, chance);
     assert!(
         queued > INTERVAL * 3 && queued <= INTERVAL * 4,
         "bounded: {queued:?}"
     );
     // Learned from successes alone.
-    usual.ended(&seen("failed", 500, Some(400), Some(2.0)));
+    pace.ended(&seen("failed", 500, Some(400), Some(2.0)));
     let running_for = |started| seen("running", 1_000, Some(started), None);
     let usual_end =
-        |usual: &pace::Usual, seen: &Seen| pace.until_usual_end(seen, usual, INTERVAL.mul_f64(0.9));
-    assert_eq!(usual_end(&usual, &running_for(90)), None);
+        |pace: &pace::Pace, seen: &Seen| pace.until_usual_end(seen, INTERVAL.mul_f64(0.9));
+    assert_eq!(usual_end(&pace, &running_for(90)), None);
     for _ in 0..20 {
-        usual.ended(&seen("successful", 500, Some(400), Some(100.0)));
+        pace.ended(&seen("successful", 500, Some(400), Some(100.0)));
     }
-    let near = usual_end(&usual, &running_for(90)).unwrap();
+    let near = usual_end(&pace, &running_for(90)).unwrap();
     assert!(
         near > Duration::from_secs(10) && near < Duration::from_secs(13),
         "{near:?}"
     );
-    assert_eq!(usual_end(&usual, &running_for(10)), None, "far from it");
-    assert_eq!(usual_end(&usual, &running_for(800)), None, "past it");
-    assert_eq!(usual_end(&usual, &seen("pending", 90, None, None)), None);
+    assert_eq!(usual_end(&pace, &running_for(10)), None, "far from it");
+    assert_eq!(usual_end(&pace, &running_for(800)), None, "past it");
+    assert_eq!(usual_end(&pace, &seen("pending", 90, None, None)), None);
 }

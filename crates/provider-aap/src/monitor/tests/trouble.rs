@@ -127,6 +127,35 @@ async fn a_server_that_asks_for_quiet_gets_it() {
     assert!(asked.len() > 1);
 }
 
+/// What was heard meanwhile, and who has failed meanwhile, waits its turn like everybody else.
+#[tokio::test(start_paused = true)]
+async fn hints_that_came_in_the_quiet_are_no_stampede_after_it() {
+    const COUNT: u64 = 6_000;
+    let controller = Controller::with(COUNT);
+    let monitor = monitor(&controller, &in_rounds());
+    let seen = Arc::default();
+    poll_for_ever(&monitor, COUNT, &seen);
+    sleep(INTERVAL * 3).await;
+    let before = controller.count();
+    sleep(INTERVAL).await;
+    let rate = (controller.count() - before) as f64 / INTERVAL.as_secs_f64();
+    let error = ProviderError::new(Effect::Rejected, ErrorKind::RateLimited, "slow down");
+    controller.trouble(move || Some(error.clone().with_retry_after(Duration::from_secs(60))));
+    for id in 1..=3_000 {
+        let end = if id % 50 == 0 { "failed" } else { "successful" };
+        controller.set(id, end);
+        monitor.hint(id);
+        sleep(Duration::from_millis(10)).await;
+    }
+    controller.fair();
+    let up = controller.count();
+    sleep(INTERVAL * 4).await;
+    let most = peak(&controller.asked().split_off(up));
+    println!("steady {rate:.1} requests/s, at most {most} in a second of the recovery");
+    assert!(most as f64 <= (2.0 * rate).ceil(), "{most} against {rate}");
+    assert_eq!(seen.lock().unwrap().len(), 3_000);
+}
+
 /// Pages take their time: those that are on their way when the server asks for quiet are answered
 /// well, and that is no leave to go on.
 #[tokio::test(start_paused = true)]
@@ -309,8 +338,8 @@ async fn jobs_that_have_become_few_are_not_asked_about_all_at_once() {
         "{most} in the busiest second, the last after {:?}",
         asked[29]
     );
-    assert!(most <= 10, "{most}: {asked:?}");
-    assert!(asked[29] < second * 4, "{asked:?}");
+    assert!(most <= 4, "{most}: {asked:?}");
+    assert!(asked[29] < second * 8, "{asked:?}");
 }
 
 /// A server may give fewer rows than it is asked for, and does not say so when it does not count.

@@ -1,0 +1,276 @@
+//! How the status of a job is come by: what the rounds have seen of it, what only the job itself tells,
+//! and whether its end is one.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use provider_core::{
+    Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, ProviderError, TrackedJob, text,
+};
+
+use crate::AapProvider;
+use crate::answer::List;
+use crate::body::JobBody;
+use crate::client::std_duration;
+use crate::diagnose::{diagnose, variables};
+use crate::jobs::read_job;
+use crate::monitor::Seen;
+use crate::status::{Certainty, Confirmation};
+use crate::words::Kind;
+
+/// A bound on the look into one workflow: 20,000 jobs, or 100 workflows within it.
+const MAX_CHILD_PAGES: usize = 100;
+
+impl AapProvider {
+    /// The status of a job, by its reference alone.
+    pub(crate) async fn status(
+        &self,
+        tracked: &TrackedJob,
+        job_type: JobType,
+    ) -> Result<JobStatus, ProviderError> {
+        // Most polls are answered by what the last round has seen. What is rarer is kept apart: it needs
+        // more room.
+        let known = self.known(&tracked.job);
+        match known.as_ref().filter(|seen| !seen.has_failed()) {
+            // What is alive or has succeeded is never in doubt.
+            Some(seen) => {
+                let job = self.own(&tracked.job);
+                let mut status = seen.body.to_status(job, |text| self.client.redact(text));
+                note_version(&mut status, tracked, job_type);
+                self.note_pace(&mut status);
+                Ok(status)
+            }
+            None => Box::pin(self.asked_status(tracked, job_type, known)).await,
+        }
+    }
+
+    /// All that is left to know of a running job is its end, and that may be told.
+    fn note_pace(&self, status: &mut JobStatus) {
+        if status.state == JobState::Running
+            && let Ok(id) = status.job.id.parse()
+        {
+            status.poll_after = self.monitor.poll_after(id);
+        }
+    }
+
+    /// What the last round has seen of a job.
+    fn known(&self, job: &JobRef) -> Option<Seen> {
+        Kind::of(&job.kind)?;
+        self.monitor.known(job.id.parse().ok()?)
+    }
+
+    /// A record of another name for this provider is one of ours, now that it was found here.
+    fn own(&self, job: &JobRef) -> JobRef {
+        let mut found = job.clone();
+        found.provider.clone_from(&self.config.name);
+        found
+    }
+
+    /// The status of a job that has failed, is asked about, or waited for.
+    async fn asked_status(
+        &self,
+        tracked: &TrackedJob,
+        job_type: JobType,
+        known: Option<Seen>,
+    ) -> Result<JobStatus, ProviderError> {
+        let (body, job, now, is_whole) = self.watch(&tracked.job, known).await?;
+        let mut status = self.judge(&body, job, now).await?;
+        if !is_whole {
+            status.settled = false;
+            "it has ended; what the controller knows of it is asked in turn"
+                .clone_into(&mut status.message);
+            return Ok(status);
+        }
+        note_version(&mut status, tracked, job_type);
+        self.note_pace(&mut status);
+        if status.state == JobState::Failed && self.config.diagnose {
+            let _turn = self.monitor.turn().await;
+            Box::pin(self.explain(&mut status)).await;
+        }
+        Ok(status)
+    }
+
+    /// A job as the rounds have seen it, or as it is now; and whether with what lists lack where that
+    /// matters: after many failures at once it comes later.
+    async fn watch(
+        &self,
+        job: &JobRef,
+        known: Option<Seen>,
+    ) -> Result<(Arc<JobBody>, JobRef, Timestamp, bool), ProviderError> {
+        let (Ok(id), Some(kind)) = (job.id.parse(), Kind::of(&job.kind)) else {
+            let (body, job, now) = self.read(job).await?;
+            return Ok((body, job, now, true));
+        };
+        let seen = match known {
+            Some(seen) => seen,
+            None => self.monitor.seen(kind, id).await?,
+        };
+        let is_whole = !seen.lacks_detail();
+        Ok((
+            Arc::clone(&seen.body),
+            self.own(job),
+            seen.read.server,
+            is_whole,
+        ))
+    }
+
+    /// Reads a job; a reference without a kind (written by older operators) is tried as both.
+    pub(crate) async fn read(
+        &self,
+        job: &JobRef,
+    ) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
+        own_id(job)?;
+        let kinds: &[Kind] = match job.kind.as_str() {
+            "" => &[Kind::Job, Kind::Workflow],
+            word => &[Kind::of(word).unwrap_or(Kind::Job)],
+        };
+        let mut last = None;
+        for kind in kinds {
+            match read_job(&self.client, *kind, &job.id).await {
+                Ok((body, date)) => {
+                    let found = JobRef {
+                        provider: self.config.name.clone(),
+                        kind: kind.word().to_owned(),
+                        ..job.clone()
+                    };
+                    let now = date.unwrap_or_else(|| self.clock.now());
+                    return Ok((Arc::new(body), found, now));
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
+                Err(error) => return Err(error),
+            }
+        }
+        Err(last.unwrap_or_else(|| {
+            ProviderError::new(Effect::NotSent, ErrorKind::Invalid, "the job has no kind")
+        }))
+    }
+
+    /// The status of a body, and whether its end is certain.
+    pub(crate) async fn judge(
+        &self,
+        body: &JobBody,
+        job: JobRef,
+        now: Timestamp,
+    ) -> Result<JobStatus, ProviderError> {
+        let confirm = Confirmation {
+            window: std_duration(self.config.timing.confirm_window),
+            limit: std_duration(self.config.timing.confirm_limit),
+            now,
+        };
+        let certain = match body.certainty(confirm) {
+            Certainty::Settled => true,
+            Certainty::Doubtful => false,
+            Certainty::AskChildren => Box::pin(self.children_settled(&job.id, confirm)).await?,
+        };
+        let mut status = body.to_status(job, |text| self.client.redact(text));
+        status.settled = status.state.is_terminal() && certain;
+        if status.state.is_terminal() && !certain && status.message.is_empty() {
+            "the end is not certain yet: the playbook may be running on"
+                .clone_into(&mut status.message);
+        }
+        Ok(status)
+    }
+
+    /// Whether no job of a cancelled or failed workflow may be running on.
+    async fn children_settled(
+        &self,
+        id: &str,
+        confirm: Confirmation,
+    ) -> Result<bool, ProviderError> {
+        // Pages to read: of which workflow, after which job. Workflows within it are looked into in turn.
+        let mut pages = vec![(id.to_owned(), 0_u64)];
+        for _ in 0..MAX_CHILD_PAGES {
+            let Some((workflow, after)) = pages.pop() else {
+                return Ok(true);
+            };
+            let last = after.to_string();
+            let query = [
+                ("unified_job_node__workflow_job", workflow.as_str()),
+                ("page_size", "200"),
+                ("order_by", "id"),
+                ("id__gt", last.as_str()),
+            ];
+            let what = "the jobs of the workflow";
+            let answer = self.client.get("unified_jobs/", &query, what).await?;
+            let rows = answer.json::<List<JobBody>>()?.results;
+            if rows.len() >= 200 {
+                // A page without ids is read again and again, until the bound: nothing is certain then.
+                let newest = rows.iter().filter_map(|row| row.id).max();
+                pages.push((workflow, newest.unwrap_or(after)));
+            }
+            for row in rows {
+                let terminal = crate::map_status(&row.status).is_terminal();
+                // The list lacks what tells an end from a claimed end; the job itself has it.
+                let certain = match (terminal, row.certainty(confirm), row.id) {
+                    (false, ..) => false,
+                    (true, Certainty::AskChildren, Some(id)) => {
+                        pages.push((id.to_string(), 0));
+                        true
+                    }
+                    (true, Certainty::Doubtful, Some(id)) if row.kind == Some(Kind::Job) => {
+                        let job = JobRef::new(&self.config.name, "job", id.to_string());
+                        self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
+                    }
+                    (true, certainty, _) => certainty == Certainty::Settled,
+                };
+                if !certain {
+                    return Ok(false);
+                }
+            }
+        }
+        // More than was looked at: not certain before the limit.
+        Ok(false)
+    }
+
+    /// Adds what the job's events tell; a failure to do so leaves the status as it is.
+    async fn explain(&self, status: &mut JobStatus) {
+        let (kind, id) = (&status.job.kind, &status.job.id);
+        let mut ours = self.config.envelope.path();
+        ours.truncate(1);
+        ours.push(&self.config.token_variable);
+        let found = match variables(&self.client, kind, id, &ours).await {
+            Ok(hidden) => {
+                // A playbook may print what it was given.
+                let redact = |text: &str| {
+                    let text = text::redacted(text, hidden.iter().map(String::as_str));
+                    self.client.redact(&text)
+                };
+                diagnose(&self.client, kind, id, &redact).await
+            }
+            Err(error) => Err(error),
+        };
+        match found {
+            Ok(found) => {
+                if let Some(message) = found.message {
+                    status.message = text::bounded(&message, text::MAX_TEXT);
+                }
+                status.details = found.details;
+            }
+            Err(error) => tracing::debug!("no diagnosis of {}: {error}", status.job),
+        }
+    }
+}
+
+/// A provision that has succeeded has applied what it carried.
+fn note_version(status: &mut JobStatus, tracked: &TrackedJob, job_type: JobType) {
+    if status.state == JobState::Succeeded && job_type == JobType::Provision {
+        status
+            .reconciled_version
+            .clone_from(&tracked.config_version);
+    }
+}
+
+/// The id of a job of a controller. Anything else may be a path to somewhere else.
+pub(crate) fn own_id(job: &JobRef) -> Result<u64, ProviderError> {
+    job.id.parse().map_err(|_| {
+        ProviderError::new(
+            Effect::NotSent,
+            ErrorKind::Invalid,
+            format!(
+                "\"{}\" is not the id of a controller's job",
+                text::bounded(&job.id, 60)
+            ),
+        )
+        .with_advice("this record belongs to another provider; register that one as well")
+    })
+}
