@@ -236,11 +236,16 @@ impl Flags {
         for file in &self.with {
             let text = std::fs::read_to_string(file)?;
             // The other lines are about bars.
+            let before = cells.len();
             let earlier = text
                 .lines()
                 .map(serde_json::from_str)
                 .filter_map(Result::ok);
             cells.extend(earlier);
+            if cells.len() == before {
+                let file = file.display();
+                return Err(format!("{file} holds nothing that --json has said").into());
+            }
         }
         let usual: &[u64] = if cells.is_empty() { &[100, 1_000] } else { &[] };
         let jobs = if self.jobs.is_empty() {

@@ -136,7 +136,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// kept up while the stream is polled, and ends with it.
     ///
     /// *Requires*: who holds the stream polls it, and asks about what it names. So long, a status may
-    /// say by [`JobStatus::poll_after`] that its job need not be asked about as often.
+    /// say by [`JobStatus::poll_after`] that its job need not be asked about as often; so of several
+    /// controllers that share a provider, each holds a stream, or none.
     fn wake_ups(&self) -> Option<WakeUps> {
         None
     }

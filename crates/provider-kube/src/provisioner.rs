@@ -263,7 +263,8 @@ where
 
     /// Objects to reconcile at once, for `Controller::reconcile_on`: those whose jobs have ended, as
     /// soon as their backend can tell. Without a backend that can, the stream ends at once. Who holds
-    /// it has to reconcile what it names: meanwhile running jobs may be polled less often.
+    /// it has to reconcile what it names: meanwhile running jobs may be polled less often. Of several
+    /// controllers that share a provider, each holds such a stream, or none.
     pub fn wake_ups(self: &Arc<Self>) -> impl Stream<Item = ObjectRef<K>> + Send + 'static
     where
         K: 'static,

@@ -50,7 +50,8 @@ use worker::Lists;
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct MonitorConfig {
-    /// From so many live jobs on they are asked about in pages; fewer are asked about one by one.
+    /// From so many live jobs on they are asked about in pages; fewer are asked about one by one, and,
+    /// once there were as many, fewer than half of it.
     pub batch_from: u32,
     /// How many pages are asked for at once, and four times as many jobs by themselves. Launches and
     /// cancels do not count, and never wait for polls.

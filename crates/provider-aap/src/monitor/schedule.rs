@@ -2,6 +2,7 @@
 
 mod answers;
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use indexmap::map::Entry;
@@ -35,6 +36,8 @@ const PATIENCE: Duration = Duration::from_secs(300);
 /// case that he was not. And for no longer than that; it stays watched for twice as long.
 const SAFETY_NET: u32 = 10;
 const MAX_SAFETY_NET: Duration = Duration::from_secs(150);
+/// The time between two jobs that are told of because no round looks at them any more.
+const LEFT_GAP: Duration = Duration::from_millis(250);
 /// While more jobs than this wait to be asked about by themselves, nobody waits for what a page lacks.
 const LONG_LINE: usize = 32;
 /// For so long after a cancel its end is waited for with short intervals.
@@ -64,7 +67,9 @@ pub(super) struct Schedule {
     recovering_until: Option<Instant>,
     last_hints: Option<Instant>,
     last_clearing: Option<Instant>,
-    left_alone: Vec<Change>,
+    /// Jobs that no round looks at any more and that are still to be told of, and when the last one was.
+    left_alone: VecDeque<Change>,
+    last_left: Option<Instant>,
 }
 
 /// What to do about a question.
@@ -135,7 +140,8 @@ impl Schedule {
             recovering_until: None,
             last_hints: None,
             last_clearing: None,
-            left_alone: Vec::new(),
+            left_alone: VecDeque::new(),
+            last_left: None,
         }
     }
 
@@ -262,7 +268,7 @@ impl Schedule {
     pub(super) fn gap(&self) -> Duration {
         let pages = self.jobs.len() / self.page_size;
         if pages == 0 {
-            return (self.interval / 40).min(Duration::from_millis(250));
+            return (self.interval / 40).min(Duration::from_millis(100));
         }
         let pages = u32::try_from(pages + 1).unwrap_or(u32::MAX);
         (self.interval / pages.saturating_mul(2)).min(MAX_GAP)
@@ -279,7 +285,8 @@ impl Schedule {
             self.leave_the_round(now);
         }
         self.few = few;
-        if std::mem::take(&mut self.was_shut) {
+        // Of a few, nobody has waited meanwhile: all were refused, and come back in their own time.
+        if std::mem::take(&mut self.was_shut) && !few {
             self.recovering_until = Some(now + self.interval * 3);
         }
         // After an outage much has happened at once. Single questions take turns with pages then, where
@@ -309,7 +316,7 @@ impl Schedule {
         let some_wait = may.single && self.line.singles() > 0 && turn > now;
         let single = if some_wait { turn } else { never };
         if few {
-            return Next::At(single);
+            return Next::At(self.next_left(now).unwrap_or(never).min(single));
         }
         let at = page.unwrap_or(never);
         if at > now {
@@ -399,14 +406,23 @@ impl Schedule {
             if matches!(job.place, Place::Round(_)) && job.has_waiters() {
                 self.line.put(*id, job, Place::Alone);
             } else if !job.has_ended() {
-                self.left_alone.push(Change::unseen(*id, job));
+                self.left_alone.push_back(Change::unseen(*id, job));
             }
         }
     }
 
-    /// Jobs that no round looks at any more.
-    pub(super) fn left_alone(&mut self) -> Vec<Change> {
-        std::mem::take(&mut self.left_alone)
+    /// A job that no round looks at any more, if it is time to tell of one: whoever is told asks.
+    pub(super) fn left_alone(&mut self, now: Instant) -> Option<Change> {
+        if self.next_left(now)? > now {
+            return None;
+        }
+        self.last_left = Some(now);
+        self.left_alone.pop_front()
+    }
+
+    fn next_left(&self, now: Instant) -> Option<Instant> {
+        let gap = (self.interval / 40).min(LEFT_GAP);
+        (!self.left_alone.is_empty()).then(|| self.last_left.map_or(now, |at| at + gap))
     }
 
     /// Drops jobs that nobody has asked about for long.

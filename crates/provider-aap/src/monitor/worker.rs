@@ -162,9 +162,9 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
     if !matches!(step, Step::Sleep(_)) {
         inner.measure(&state, now);
     }
-    let left_alone = state.schedule.left_alone();
+    let left_alone = state.schedule.left_alone(now);
     drop(state);
-    for change in left_alone {
+    if let Some(change) = left_alone {
         inner.events.publish(change);
     }
     step
