@@ -249,6 +249,27 @@ impl Line {
         firsts.min()
     }
 
+    /// Adds those to a page that something was heard of, and that were last seen in the status of the
+    /// first of them, as many as it has room for: that status. They are asked about from now on.
+    pub(super) fn take_hinted(&mut self, jobs: &mut Jobs, page: &mut Page) -> Option<Lasting> {
+        // Of the status alone: what was not shown for long is shown at its next turn.
+        let status = |id: u64| jobs.get(&id).and_then(|job| job.lasting);
+        let mut hinted = self.hinted.iter().map(|(_, id)| *id).peekable();
+        let but = hinted.peek().copied().and_then(status);
+        for id in hinted.filter(|id| status(*id) == but) {
+            if page.is_full() {
+                break;
+            }
+            page.add(id);
+        }
+        for id in &page.ids {
+            if let Some(job) = jobs.get_mut(id) {
+                self.put(*id, job, Place::Asked);
+            }
+        }
+        but
+    }
+
     /// Adds those to a page that may leave out this status, and that are due until then, as many as it
     /// has room for. They are asked about from now on.
     pub(super) fn take_due(
@@ -289,11 +310,6 @@ impl Line {
 
     pub(super) fn hints(&self) -> usize {
         self.hinted.len()
-    }
-
-    /// Those that something was heard of.
-    pub(super) fn hinted(&self) -> impl Iterator<Item = u64> + '_ {
-        self.hinted.iter().map(|(_, id)| *id)
     }
 }
 

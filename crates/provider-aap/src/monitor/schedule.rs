@@ -281,10 +281,10 @@ impl Schedule {
             return Next::Idle;
         }
         let few = self.are_few();
-        if few && !std::mem::replace(&mut self.few, few) {
+        let were_few = std::mem::replace(&mut self.few, few);
+        if few && !were_few {
             self.leave_the_round(now);
         }
-        self.few = few;
         // Of a few, nobody has waited meanwhile: all were refused, and come back in their own time.
         if std::mem::take(&mut self.was_shut) && !few {
             self.recovering_until = Some(now + self.interval * 3);
@@ -296,8 +296,8 @@ impl Schedule {
         let are_free = are_all_single || !is_recovering;
         let turn = self.last_asked.map_or(now, |at| at + self.gap());
         let may_page = !few && may.page;
-        let round = self.line.first_due(&self.jobs).filter(|_| may_page);
-        let round = round.map(|(due, _)| due.max(turn));
+        let due = self.line.first_due(&self.jobs).filter(|_| may_page);
+        let round = due.map(|(at, _)| at.max(turn));
         let hints = self.line.first_hint().filter(|_| may_page);
         let hints = hints.map(|since| self.hints_at(since, now));
         let hints = hints.map(|at| if is_recovering { at.max(turn) } else { at });
@@ -334,8 +334,18 @@ impl Schedule {
         if are_hints && let Some(before) = self.last_hints {
             early = early.min((now - before) * 3 / 2);
         }
-        let (ids, but) = self.fit(now + early, are_hints);
-        let is_page = may.lists && ids.len() > 1;
+        let mut page = Page::new(self.page_size);
+        let but = if are_hints {
+            self.line.take_hinted(&mut self.jobs, &mut page)
+        } else {
+            due.and_then(|(_, but)| but)
+        };
+        // Rows are dear, and what was heard of is waited for.
+        if !are_hints || but.is_some() {
+            let until = now + early;
+            self.line.take_due(&mut self.jobs, but, until, &mut page);
+        }
+        let is_page = may.lists && page.ids.len() > 1;
         if !are_hints || is_recovering {
             (self.last_asked, self.single_was_last) = (Some(now), false);
         }
@@ -344,9 +354,9 @@ impl Schedule {
             self.last_hints = Some(now);
         }
         if is_page {
-            return Next::Page(ids, but);
+            return Next::Page(page.ids, but);
         }
-        self.each_alone(&ids);
+        self.each_alone(&page.ids);
         self.next(now, may)
     }
 
@@ -365,37 +375,6 @@ impl Schedule {
             HINT_GAP
         };
         (last + gap).max(now)
-    }
-
-    /// As many as fit into one question, in one status, and are due until then: they are asked about now.
-    fn fit(&mut self, until: Instant, are_hints: bool) -> (Vec<u64>, Option<Lasting>) {
-        let mut page = Page::new(self.page_size);
-        let but = if are_hints {
-            // Of the status alone: what was not shown for long is shown at its next turn.
-            let status = |id| self.jobs.get(&id).and_then(|job| job.lasting);
-            let but = self.line.hinted().next().and_then(status);
-            for id in self.line.hinted().filter(|id| status(*id) == but) {
-                if page.is_full() {
-                    break;
-                }
-                page.add(id);
-            }
-            for id in &page.ids {
-                if let Some(job) = self.jobs.get_mut(id) {
-                    self.line.put(*id, job, Place::Asked);
-                }
-            }
-            but
-        } else {
-            let first = self.line.first_due(&self.jobs);
-            first.and_then(|(_, but)| but)
-        };
-        // Rows are dear, and what was heard of is waited for.
-        if !are_hints || but.is_some() {
-            let jobs = &mut self.jobs;
-            self.line.take_due(jobs, but, until, &mut page);
-        }
-        (page.ids, but)
     }
 
     /// Who still waits for a round, now that there are none, is asked about alone; not all at once. And

@@ -577,14 +577,13 @@ pub fn poll_interval(
     random: u64,
 ) -> Duration {
     let ending = record.cancel_requested_at.is_some() || record.doubtful;
-    let theirs = capabilities.poll_interval;
-    let interval = match (policy.poll_interval, poll_after) {
-        _ if ending => {
-            let interval = policy.poll_interval.unwrap_or(theirs);
-            policy.cancel_poll_interval.min(interval)
-        }
-        (Some(ours), _) => ours,
-        (None, poll_after) => theirs.max(poll_after.unwrap_or_default()),
+    let least = poll_after.filter(|_| !ending).unwrap_or_default();
+    let theirs = capabilities.poll_interval.max(least);
+    let interval = policy.poll_interval.unwrap_or(theirs);
+    let interval = if ending {
+        policy.cancel_poll_interval.min(interval)
+    } else {
+        interval
     };
     backoff::vary(interval, policy.jitter, random)
 }
