@@ -34,6 +34,9 @@ impl Effect {
 pub enum ErrorKind {
     /// What was asked for does not exist (any more).
     NotFound,
+    /// The name of the job that was asked about belongs to another job now: one of another token, of
+    /// another template, or created before our launch. Nothing that is said of it is about ours.
+    Replaced,
     /// The credentials were not accepted.
     Unauthorized,
     /// The credentials are fine, the right is missing.
@@ -60,6 +63,7 @@ impl ErrorKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
+            Self::Replaced => "replaced",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::RateLimited => "rate_limited",

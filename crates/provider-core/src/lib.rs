@@ -64,7 +64,10 @@ pub use job::{JobRef, OperationToken, TrackedJob};
 pub use preflight::{Finding, Preflight, Severity};
 #[cfg(any(test, feature = "mock"))]
 pub use provider::MockProvider;
-pub use provider::{Capabilities, FindRequest, LaunchRequest, OnAmbiguity, Provider, WakeUps};
+pub use provider::{
+    Capabilities, FindRequest, LaunchRequest, OnAmbiguity, Provider, RelaunchQuery, Relaunched,
+    WakeUps,
+};
 pub use record::{JobRecord, Reason};
 pub use resource::{ObjectKey, Projection, Resource, ResourceError};
 pub use result::{CancelResult, DeprovisionResult, JobStatus, ProvisionResult};

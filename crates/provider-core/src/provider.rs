@@ -121,6 +121,23 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// that a person started as a copy of ours are not listed.
     async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError>;
 
+    /// All jobs that people started at the backend as copies of ours (a relaunch) and that carry one of
+    /// these tokens, in the order of their launch; in whatever state.
+    ///
+    /// *Requires*: [`Capabilities::find_relaunched`]; without it the answer is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// *Behaviour*: reads only. A copy is a job of the object like any other: the engine asks before it
+    /// launches and before it lets an object go.
+    ///
+    /// *Errors*: whenever it cannot be told that there is no such job.
+    async fn find_relaunched(
+        &self,
+        _query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        Err(ProviderError::unsupported("looking for relaunched jobs"))
+    }
+
     /// Checks what can be checked without starting anything: reachable, authenticated, the
     /// automation for these kinds exists and can be launched.
     ///
@@ -154,6 +171,9 @@ pub struct Capabilities {
     pub cancel: bool,
     /// Jobs can be found by the token of their launch.
     pub find_launched: bool,
+    /// Jobs that people started as copies of ours can be found; see
+    /// [`find_relaunched`](Provider::find_relaunched).
+    pub find_relaunched: bool,
     /// How long an accepted launch may stay invisible to
     /// [`find_launched`](Provider::find_launched), counted from the sending of the request.
     pub visibility_window: Duration,
@@ -173,6 +193,7 @@ impl Capabilities {
         Self {
             cancel: false,
             find_launched: false,
+            find_relaunched: false,
             visibility_window: Duration::from_secs(180),
             poll_interval: Duration::from_secs(30),
             on_ambiguity: OnAmbiguity::Hold,
@@ -290,6 +311,8 @@ pub struct FindRequest {
     /// A moment by which the launch was carried out, or never was; by our clock, as above. None
     /// searches up to the present.
     pub not_after: Option<Timestamp>,
+    /// What the caller added to the launch. A job that lacks it is [stray](JobStatus::stray).
+    pub extra_vars: ExtraVars,
 }
 
 impl FindRequest {
@@ -302,6 +325,7 @@ impl FindRequest {
             token,
             not_before: None,
             not_after: None,
+            extra_vars: ExtraVars::new(),
         }
     }
 
@@ -317,5 +341,61 @@ impl FindRequest {
     pub fn not_after(mut self, moment: Timestamp) -> Self {
         self.not_after = Some(moment);
         self
+    }
+
+    /// The same search for a launch with these variables of the caller.
+    #[must_use]
+    pub fn with_extra_vars(mut self, extra_vars: ExtraVars) -> Self {
+        self.extra_vars = extra_vars;
+        self
+    }
+}
+
+/// A search for jobs that people started as copies of ours.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct RelaunchQuery {
+    /// The object that the first jobs were for.
+    pub resource: Resource,
+    /// The tokens of their launches.
+    pub tokens: Vec<OperationToken>,
+    /// A moment before the first of these launches, by our clock; none searches everything.
+    pub not_before: Option<Timestamp>,
+}
+
+impl RelaunchQuery {
+    /// A search for copies of these launches, however old.
+    #[must_use]
+    pub fn new(resource: Resource, tokens: Vec<OperationToken>) -> Self {
+        Self {
+            resource,
+            tokens,
+            not_before: None,
+        }
+    }
+
+    /// The same search from a moment on.
+    #[must_use]
+    pub fn not_before(mut self, moment: Timestamp) -> Self {
+        self.not_before = Some(moment);
+        self
+    }
+}
+
+/// A job that a person started as a copy of one of ours.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Relaunched {
+    /// The token that it carries: that of the launch that was copied.
+    pub token: OperationToken,
+    /// Where it stands.
+    pub status: JobStatus,
+}
+
+impl Relaunched {
+    /// A copy of the launch with this token.
+    #[must_use]
+    pub fn new(token: OperationToken, status: JobStatus) -> Self {
+        Self { token, status }
     }
 }

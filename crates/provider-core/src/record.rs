@@ -118,12 +118,17 @@ pub enum Reason {
     Skipped,
     /// The job was started without what it was to be given. It is ended, and has failed however it ends.
     Stray,
+    /// The name of the job belongs to another job now, as after a restore of the backend from a backup.
+    /// The result of ours will never be known.
+    Replaced,
+    /// A person started this job at the backend as a copy of one of ours.
+    RelaunchedByPerson,
     /// A word of a newer version.
     Other(String),
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 17] = [
+    const WORDS: [(Self, &'static str); 19] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
         (Self::HeldBack, "HeldBack"),
@@ -141,6 +146,8 @@ impl Reason {
         (Self::PurgeSuspected, "PurgeSuspected"),
         (Self::Skipped, "Skipped"),
         (Self::Stray, "Stray"),
+        (Self::Replaced, "Replaced"),
+        (Self::RelaunchedByPerson, "RelaunchedByPerson"),
     ];
 
     /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.

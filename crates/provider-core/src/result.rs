@@ -77,6 +77,15 @@ pub struct JobStatus {
     /// The state is terminal and the backend will not take it back. AWX, for one, can report
     /// `canceled` for a playbook that runs on and later ends `successful`.
     pub settled: bool,
+    /// The job was started without what it was to be given (the template drops our variables, say). It is
+    /// ended, and has failed however it ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stray: bool,
+    /// What the job was to bring about is known not to be there yet: an automation's finalizer that is
+    /// still on an object proves that nothing was removed. A job of unknown state that is out of time
+    /// has failed then, and is not taken as over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unfinished: bool,
     /// The most telling short sentence about it. Bounded, one line.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -121,6 +130,8 @@ impl JobStatus {
             job,
             state,
             settled: state.is_terminal(),
+            stray: false,
+            unfinished: false,
             message: String::new(),
             details: None,
             progress: None,

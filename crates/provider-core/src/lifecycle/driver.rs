@@ -465,7 +465,8 @@ impl Run<'_> {
             }
             Call::Find(_) => {
                 let mut query =
-                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?);
+                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?)
+                        .with_extra_vars(self.desired.extra_vars.clone());
                 // From the first launch of the token to the last one, whose clock may be another's.
                 let moments = || asked.timestamp.into_iter().chain(asked.sent_at);
                 let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
