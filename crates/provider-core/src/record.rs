@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{ConfigVersion, JobRef, JobState, JobType, OperationToken, TrackedJob, text};
+use crate::{
+    Capabilities, ConfigVersion, JobRef, JobState, JobType, OperationToken, TrackedJob, text,
+};
 
 /// One attempt to provision or deprovision, as it is stored in the object's status.
 ///
@@ -23,6 +25,8 @@ pub struct JobRecord {
     /// Orders the records of one object. Grows with every attempt, of either type and any
     /// target; never reused. Zero in records of older operators, whose order is their position.
     pub attempt: u64,
+    /// The attempt of which a person started this job as a copy. None for jobs of our own.
+    pub copy_of: Option<u64>,
     /// What the job is for.
     pub job_type: JobType,
     /// Where it stands, as last seen.
@@ -123,12 +127,14 @@ pub enum Reason {
     Replaced,
     /// A person started this job at the backend as a copy of one of ours.
     RelaunchedByPerson,
+    /// What the job was to remove is known to be there still. It is given time; past that, it has failed.
+    Unfinished,
     /// A word of a newer version.
     Other(String),
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 19] = [
+    const WORDS: [(Self, &'static str); 20] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
         (Self::HeldBack, "HeldBack"),
@@ -148,6 +154,7 @@ impl Reason {
         (Self::Stray, "Stray"),
         (Self::Replaced, "Replaced"),
         (Self::RelaunchedByPerson, "RelaunchedByPerson"),
+        (Self::Unfinished, "Unfinished"),
     ];
 
     /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.
@@ -185,6 +192,7 @@ impl JobRecord {
     pub fn new(attempt: u64, job_type: JobType) -> Self {
         Self {
             attempt,
+            copy_of: None,
             job_type,
             state: JobState::Pending,
             target: None,
@@ -281,6 +289,19 @@ impl JobRecord {
             || (self.job_id.is_some() && (self.doubtful || !self.state.is_terminal()))
     }
 
+    /// Whether its job was taken as started, and is named by its token for want of a better name.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        let token = self.token.as_ref().map(OperationToken::as_str);
+        self.job_id.is_some() && self.job_id.as_deref() == token
+    }
+
+    /// Whether its job can be looked for by its token. A search for a copy would find the job that was copied.
+    #[must_use]
+    pub fn is_searchable(&self, capabilities: &Capabilities) -> bool {
+        capabilities.find_launched && self.token.is_some() && self.copy_of.is_none()
+    }
+
     /// Sets the message, bounded.
     pub fn set_message(&mut self, message: &str) {
         self.message = text::bounded(message, text::MAX_TEXT);
@@ -310,6 +331,7 @@ impl Serialize for JobRecord {
         map.serialize_entry("state", &self.state)?;
         map.serialize_entry("message", &self.message)?;
         put!("attempt", Some(&self.attempt).filter(|n| **n > 0));
+        put!("copyOf", &self.copy_of);
         put!("target", &self.target);
         put!("provider", &self.provider);
         put!("kind", &self.kind);
@@ -360,6 +382,7 @@ impl JobRecord {
         }
         let mut record = Self::new(0, job_type.unwrap_or(JobType::Provision));
         record.attempt = reader.take("attempt").unwrap_or(0);
+        record.copy_of = reader.take("copyOf");
         record.state = reader.take("state").unwrap_or(JobState::Unknown);
         record.target = reader.text("target");
         record.provider = reader.text("provider");
@@ -461,6 +484,7 @@ mod schema {
                     "state": generator.subschema_for::<JobState>(),
                     "message": text(1024),
                     "attempt": count(),
+                    "copyOf": count(),
                     "target": text(253),
                     "provider": text(253),
                     "kind": text(253),

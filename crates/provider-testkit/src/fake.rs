@@ -1,6 +1,6 @@
 //! A provider in memory: scriptable, and it remembers what it was asked.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use futures::channel::mpsc;
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars,
     FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey,
-    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, Resource, TrackedJob,
-    TriggerError, WakeUps,
+    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched,
+    Resource, TrackedJob, TriggerError, WakeUps,
 };
 
 /// The functions of a provider, for scripts and for records.
@@ -29,6 +29,8 @@ pub enum Function {
     Cancel,
     /// `find_launched`
     FindLaunched,
+    /// `find_relaunched`
+    FindRelaunched,
     /// `preflight`
     Preflight,
 }
@@ -76,6 +78,8 @@ pub struct FakeJob {
     extra_vars: ExtraVars,
     obeys_cancels: bool,
     copied: bool,
+    stray: bool,
+    unfinished: bool,
     polls_left: u32,
     ending: JobState,
 }
@@ -105,6 +109,8 @@ struct State {
     jobs: BTreeMap<u64, FakeJob>,
     last_id: u64,
     by_object: HashMap<ObjectKey, Vec<u64>>,
+    /// Ids under which a stranger's job is found.
+    strangers: BTreeSet<u64>,
     endings: VecDeque<JobState>,
     /// How many of the next jobs go on when they are cancelled.
     stubborn: u32,
@@ -114,6 +120,19 @@ struct State {
 }
 
 impl State {
+    /// Refuses to answer for a job whose name belongs to another one by now.
+    fn check_name(&self, named: &JobRef) -> Result<(), ProviderError> {
+        let id = named.id.parse();
+        if !id.is_ok_and(|id: u64| self.strangers.contains(&id)) {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::Replaced,
+            format!("{named} is a job of somebody else"),
+        ))
+    }
+
     /// The job of this id, or the one that was assumed to be sent: it is called by its token.
     fn job(&mut self, named: &JobRef) -> Option<&mut FakeJob> {
         let by_token = |job: &&mut FakeJob| job.token.as_str() == named.id;
@@ -151,6 +170,7 @@ impl FakeProvider {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.find_relaunched = true;
         capabilities.visibility_window = Duration::from_secs(60);
         capabilities.poll_interval = Duration::from_secs(10);
         Self {
@@ -229,7 +249,8 @@ impl FakeProvider {
         }
     }
 
-    /// A person starts a copy of a job, with its token; the new id. A search does not find it.
+    /// A person starts a copy of a job, with its token; the new id. It ends as any other job. A search for
+    /// launches does not find it, one for relaunches does.
     pub fn copy(&self, id: u64) -> Option<u64> {
         let mut state = self.lock();
         let mut job = state.jobs.get(&id)?.clone();
@@ -237,6 +258,9 @@ impl FakeProvider {
         job.id = state.last_id;
         job.state = JobState::Running;
         job.copied = true;
+        job.polls_left = self.polls;
+        job.ending = state.endings.pop_front().unwrap_or(JobState::Succeeded);
+        job.message.clear();
         let (object, id) = (job.object.clone(), job.id);
         state.by_object.entry(object).or_default().push(id);
         state.jobs.insert(id, job);
@@ -263,6 +287,41 @@ impl FakeProvider {
     /// Forgets a job, as a backend that purges does.
     pub fn purge(&self, id: u64) {
         self.lock().jobs.remove(&id);
+    }
+
+    /// The backend is restored from a backup, and gives the id of this job to a stranger's. What is asked
+    /// under that id is answered as [`ErrorKind::Replaced`]; the job is gone.
+    pub fn replace(&self, id: u64) {
+        let mut state = self.lock();
+        state.jobs.remove(&id);
+        state.strangers.insert(id);
+    }
+
+    /// The same, and the job goes on under another id; the new one.
+    pub fn renumber(&self, id: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let mut job = state.jobs.remove(&id)?;
+        state.strangers.insert(id);
+        state.last_id += 1;
+        job.id = state.last_id;
+        let (object, id) = (job.object.clone(), job.id);
+        state.by_object.entry(object).or_default().push(id);
+        state.jobs.insert(id, job);
+        Some(id)
+    }
+
+    /// The job turns out to have been started without what it was to be given.
+    pub fn stray(&self, id: u64) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.stray = true;
+        }
+    }
+
+    /// Whether the work of a job is known not to be done.
+    pub fn unfinished(&self, id: u64, is_so: bool) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.unfinished = is_so;
+        }
     }
 
     /// All jobs, by id.
@@ -330,6 +389,8 @@ impl FakeProvider {
             extra_vars: request.extra_vars.clone(),
             obeys_cancels: self.obeys_cancels && !stubborn,
             copied: false,
+            stray: false,
+            unfinished: false,
             polls_left: self.polls,
             ending,
         };
@@ -344,6 +405,8 @@ impl FakeProvider {
     fn status_of(&self, job: &FakeJob) -> JobStatus {
         let message = job.extra_vars.redact(&job.message);
         let mut status = JobStatus::new(self.job_ref(job.id), job.state).with_message(&message);
+        status.stray = job.stray;
+        status.unfinished = job.unfinished;
         if job.state == JobState::Succeeded && job.job_type == JobType::Provision {
             status.reconciled_version.clone_from(&job.config_version);
         }
@@ -358,6 +421,7 @@ impl FakeProvider {
     ) -> Result<JobStatus, ProviderError> {
         let state = &mut *self.lock();
         let lost = self.enter(state, function, resource, Some(&tracked.job))?;
+        state.check_name(&tracked.job)?;
         let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Err(not_found(&tracked.job));
@@ -482,6 +546,7 @@ impl Provider for FakeProvider {
         }
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
+        state.check_name(&tracked.job)?;
         let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Ok(CancelResult::Gone);
@@ -516,6 +581,26 @@ impl Provider for FakeProvider {
             job.token == query.token && job.job_type == query.job_type && !job.copied
         });
         Ok(found.map(|job| self.status_of(job)).collect())
+    }
+
+    async fn find_relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        if !self.capabilities.find_relaunched {
+            return Err(ProviderError::unsupported("looking for relaunched jobs"));
+        }
+        let state = &mut *self.lock();
+        self.enter(state, Function::FindRelaunched, &query.resource, None)?;
+        let ids = state.by_object.get(query.resource.key());
+        let jobs = ids
+            .into_iter()
+            .flatten()
+            .filter_map(|id| state.jobs.get(id));
+        let found = jobs.filter(|job| job.copied && query.tokens.contains(&job.token));
+        Ok(found
+            .map(|job| Relaunched::new(job.token.clone(), self.status_of(job)))
+            .collect())
     }
 
     async fn preflight(&self, _kinds: &[String]) -> Preflight {

@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Policy, backoff, entropy::mix, live};
+use super::{Policy, backoff, entropy::mix, live, relaunch, stray};
 use crate::clock::add;
 use crate::{
     CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, JobRecord, JobState,
-    JobStatus, ProviderError, ProvisionResult, Reason, TriggerError, clock, history,
+    JobStatus, ProviderError, ProvisionResult, Reason, Relaunched, TriggerError, clock, history,
 };
 
 /// What a call of a provider gave.
@@ -22,6 +22,13 @@ pub enum Observation {
     Canceled(Result<CancelResult, ProviderError>),
     /// Of `find_launched`.
     Found(Result<Vec<JobStatus>, ProviderError>),
+    /// Of `find_relaunched`, asked of the provider that owns the attempt.
+    Relaunched {
+        /// What it answered.
+        found: Result<Vec<Relaunched>, ProviderError>,
+        /// Whether the object was to be deleted when it was asked.
+        deleting: bool,
+    },
 }
 
 impl Observation {
@@ -30,9 +37,12 @@ impl Observation {
     pub fn error(&self) -> Option<&ProviderError> {
         match self {
             Self::Provisioned(Err(error)) | Self::Deprovisioned(Err(error)) => Some(error.error()),
-            Self::Status(Err(error)) | Self::Canceled(Err(error)) | Self::Found(Err(error)) => {
-                Some(error)
-            }
+            Self::Status(Err(error))
+            | Self::Canceled(Err(error))
+            | Self::Found(Err(error))
+            | Self::Relaunched {
+                found: Err(error), ..
+            } => Some(error),
             _ => None,
         }
     }
@@ -81,6 +91,10 @@ pub fn absorb(
     observation: &Observation,
     context: &Context<'_>,
 ) -> Vec<JobRecord> {
+    if let Observation::Relaunched { found, deleting } = observation {
+        let found = found.as_deref().unwrap_or_default();
+        return relaunch::put_on_record(records, asked, found, *deleting, context);
+    }
     let there = records.iter().find(|record| {
         record.attempt == asked.attempt
             && record.token == asked.token
@@ -100,15 +114,19 @@ pub fn absorb(
     match observation {
         Observation::Provisioned(Ok(result)) => {
             let (job, state) = (result.job.clone(), result.initial_state);
+            let known = record.job_id.is_some();
             let named = launched(records, &mut record, &mut others, job, state, context);
-            named.set_message(&result.message);
+            // Of a job that is known already, more is known than how its launch went.
+            if !known || named.reason == Some(Reason::Duplicate) && named.message.is_empty() {
+                named.set_message(&result.message);
+            }
         }
         Observation::Deprovisioned(Ok(result)) => {
             deprovisioned(records, &mut record, &mut others, result, context);
         }
         Observation::Provisioned(Err(error)) | Observation::Deprovisioned(Err(error)) => {
             match error.error().stray_job() {
-                Some(job) => stray(records, &mut record, &mut others, job, error, context),
+                Some(job) => strayed(records, &mut record, &mut others, job, error, context),
                 None => not_launched(&mut record, error, context),
             }
         }
@@ -122,13 +140,19 @@ pub fn absorb(
         {
             unknown_to_backend(&mut record, context);
         }
+        Observation::Status(Err(error)) | Observation::Canceled(Err(error))
+            if error.kind() == ErrorKind::Replaced =>
+        {
+            replaced(&mut record, context);
+        }
         Observation::Found(Ok(found)) => {
             adopt(records, &mut record, &mut others, found, context);
         }
         Observation::Canceled(Ok(CancelResult::Requested))
         | Observation::Status(Err(_))
         | Observation::Canceled(Err(_))
-        | Observation::Found(Err(_)) => {}
+        | Observation::Found(Err(_))
+        | Observation::Relaunched { .. } => {}
     }
     if there != Some(&record) {
         others.push(record);
@@ -160,11 +184,10 @@ fn launched<'a>(
     state: JobState,
     context: &Context<'_>,
 ) -> &'a mut JobRecord {
-    if let Some(known) = &record.job_id {
+    if record.job_id.is_some() {
         // Mostly it was adopted meanwhile by another process, and what that saw is at least as new.
-        let assumed = record.token.as_ref().is_some_and(|t| t.as_str() == known);
         if job.id.is_empty()
-            || assumed
+            || record.is_assumed()
             || is_job_of(record, &job)
             || is_known(records, record, &job)
         {
@@ -257,12 +280,16 @@ fn provision_record(
                 .is_none_or(|name| name == status.job.provider)
     })?;
     let mut record = known.clone();
-    apply(&mut record, status, context);
+    if status.stray && !record.may_be_live() {
+        stray::mark(&mut record, &status.message, context);
+    } else {
+        apply(&mut record, status, context);
+    }
     (record != *known).then_some(record)
 }
 
 /// A launch that started a job which is not the one that was wanted.
-fn stray(
+fn strayed(
     records: &[JobRecord],
     record: &mut JobRecord,
     others: &mut Vec<JobRecord>,
@@ -278,9 +305,8 @@ fn stray(
         JobState::Pending,
         context,
     );
-    if is_job_of(named, job) {
-        named.reason = Some(Reason::Stray);
-        named.set_message(&error.error().to_string());
+    if is_job_of(named, job) || named.is_assumed() {
+        stray::mark(named, &error.error().to_string(), context);
     }
 }
 
@@ -319,6 +345,15 @@ fn adopt(
     found: &[JobStatus],
     context: &Context<'_>,
 ) {
+    let ended = !record.may_be_live();
+    if ended && record.job_id.is_some() {
+        return late(records, record, others, found, context);
+    }
+    let refused = matches!(record.reason, Some(Reason::NotSent | Reason::Rejected));
+    if ended && refused {
+        // It was taken for never launched, and that was counted.
+        record.failures = record.failures.saturating_sub(1);
+    }
     let unnamed = record.clone();
     let mut found = found
         .iter()
@@ -345,6 +380,31 @@ fn adopt(
     }
 }
 
+/// What a search found whose attempt has come to its end meanwhile. The attempt stays at its end; what
+/// nobody has heard of goes on record beside it.
+fn late(
+    records: &[JobRecord],
+    record: &mut JobRecord,
+    others: &mut Vec<JobRecord>,
+    found: &[JobStatus],
+    context: &Context<'_>,
+) {
+    let mut attempt = next_attempt(records, record);
+    for status in found {
+        if is_job_of(record, &status.job) {
+            if status.stray {
+                stray::mark(record, &status.message, context);
+            }
+        } else if !is_known(records, record, &status.job) && !record.is_assumed() {
+            let mut other = second(record, status.job.clone(), attempt);
+            move_to(&mut other, JobState::Pending, context.now);
+            apply(&mut other, status, context);
+            attempt = attempt.saturating_add(1);
+            others.push(other);
+        }
+    }
+}
+
 /// Whether the record is of this job. The record's provider is the name that the registry has for it,
 /// which the job need not know.
 fn is_job_of(record: &JobRecord, job: &crate::JobRef) -> bool {
@@ -354,7 +414,7 @@ fn is_job_of(record: &JobRecord, job: &crate::JobRef) -> bool {
 }
 
 /// Whether a job of this record's provider has another record. Two providers may count alike.
-fn is_known(records: &[JobRecord], record: &JobRecord, job: &crate::JobRef) -> bool {
+pub(super) fn is_known(records: &[JobRecord], record: &JobRecord, job: &crate::JobRef) -> bool {
     records.iter().any(|other| {
         let both = other.provider.as_ref().zip(record.provider.as_ref());
         other.attempt != record.attempt
@@ -384,11 +444,18 @@ fn next_attempt(records: &[JobRecord], record: &JobRecord) -> u64 {
 // ---- statuses ----
 
 /// Brings a record up to date with what the backend just said.
-fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
+pub(super) fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     let was_live = record.may_be_live();
     name(record, status.job.clone());
-    if record.reason == Some(Reason::PurgeSuspected) {
+    if matches!(
+        record.reason,
+        Some(Reason::PurgeSuspected | Reason::Replaced)
+    ) {
         record.reason = None;
+    }
+    if status.stray && record.reason != Some(Reason::Stray) {
+        record.reason = Some(Reason::Stray);
+        record.set_message(stray::message(&status.message));
     }
     let stray = record.reason == Some(Reason::Stray);
     let state = match status.state {
@@ -407,9 +474,35 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     if !stray && (!status.message.is_empty() || status.state.is_terminal()) {
         record.set_message(&status.message);
     }
+    unfinished(record, status);
     if was_live && !record.may_be_live() {
         ended(record, status, context);
     }
+}
+
+/// Notes on a deprovision of unknown state that its work is known not to be done, as long as that is so.
+fn unfinished(record: &mut JobRecord, status: &JobStatus) {
+    let is_so = status.unfinished
+        && record.state == JobState::Unknown
+        && record.job_type == crate::JobType::Deprovision;
+    let noted = record.reason == Some(Reason::Unfinished);
+    if noted && !is_so {
+        record.reason = None;
+    }
+    let free = matches!(
+        record.reason,
+        None | Some(Reason::Adopted | Reason::Assumed)
+    );
+    if is_so && free {
+        record.reason = Some(Reason::Unfinished);
+    }
+}
+
+/// A deprovision that has run out of time and whose work is known not to be done.
+pub(super) fn out_of_time(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
+    record.failures = record.failures.saturating_add(1);
+    let delay = backoff::after_failures(policy, record.failures, jitter(seed, record.attempt));
+    record.retry_at = Some(add(now, delay));
 }
 
 fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
@@ -429,10 +522,16 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     match record.state {
         JobState::Succeeded => {
             record.failures = 0;
-            if let Some(version) = &status.reconciled_version {
+            // A copy does what the copied job was launched for.
+            if let Some(version) = &status.reconciled_version
+                && record.copy_of.is_none()
+            {
                 record.config_version = Some(version.clone());
             }
-            if record.reason != Some(Reason::Adopted) {
+            if !matches!(
+                record.reason,
+                Some(Reason::Adopted | Reason::RelaunchedByPerson)
+            ) {
                 record.reason = None;
             }
         }
@@ -450,7 +549,7 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
 }
 
 /// Counts a failure and sets when the next attempt is due, from the end of this one.
-fn failed(record: &mut JobRecord, context: &Context<'_>) {
+pub(super) fn failed(record: &mut JobRecord, context: &Context<'_>) {
     record.failures = record.failures.saturating_add(1);
     let random = jitter(context.seed, record.attempt);
     let delay = backoff::after_failures(context.policy, record.failures, random);
@@ -482,7 +581,7 @@ fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
             move_to(record, JobState::Failed, context.now);
             record.finished_at = Some(context.now);
             failed(record, context);
-        } else if apart && !(context.capabilities.find_launched && record.token.is_some()) {
+        } else if apart && !record.is_searchable(context.capabilities) {
             *record = purged(record, context.policy, context.now, context.seed);
         }
         return;
@@ -496,21 +595,51 @@ fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
     record.doubtful = false;
 }
 
+/// Under the name of the job there is another job now. Where ours can be looked for, it may turn up under
+/// a name of its own; otherwise that is its end.
+fn replaced(record: &mut JobRecord, context: &Context<'_>) {
+    if record.reason == Some(Reason::Replaced) {
+        return; // it is being looked for
+    }
+    if record.reason != Some(Reason::Stray) {
+        record.reason = Some(Reason::Replaced);
+        record.set_message(
+            "the backend has given the id of this job to another one, as after a restore from a backup; \
+             making sure that ours is gone",
+        );
+    }
+    if !record.state.is_terminal() {
+        record.state = JobState::Unknown;
+        record.state_since = Some(context.now);
+    }
+    if !record.is_searchable(context.capabilities) || record.reason == Some(Reason::Stray) {
+        *record = purged(record, context.policy, context.now, context.seed);
+    }
+}
+
 /// The record of a job that the backend was proven to have forgotten.
 pub(super) fn purged(record: &JobRecord, policy: &Policy, now: Timestamp, seed: u128) -> JobRecord {
     let mut record = record.clone();
     record.doubtful = false;
     record.finished_at = Some(now);
     record.retry_at = None;
-    if live::purge_succeeds(policy) {
+    let replaced = record.reason == Some(Reason::Replaced);
+    if live::purge_succeeds(policy) && !replaced {
         record.reason = Some(Reason::Assumed);
         record.set_message("the backend has forgotten this job; taken as succeeded");
         record.failures = 0;
         move_to(&mut record, JobState::Succeeded, now);
     } else {
         let ours = record.cancel_requested_at.is_some();
-        record.reason = Some(Reason::Purged);
-        record.set_message("the backend has forgotten this job; its result is not known");
+        if replaced {
+            record.set_message(
+                "the backend has given the id of this job to another one, as after a restore from a \
+                 backup; the result of ours is not known",
+            );
+        } else {
+            record.reason = Some(Reason::Purged);
+            record.set_message("the backend has forgotten this job; its result is not known");
+        }
         move_to(&mut record, JobState::Failed, now);
         if !ours {
             record.failures = record.failures.saturating_add(1);

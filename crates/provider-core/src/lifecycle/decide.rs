@@ -11,6 +11,7 @@ use super::decision::{
 use super::policy::{
     IncomparableVersion, NeverProvisioned, Policy, Purge, RunningProvision, Supersede,
 };
+use super::relaunch::{self, Look};
 use super::{Desired, Mode, live};
 use crate::clock::{add, since};
 use crate::{Capabilities, JobRecord, JobState, JobType, OperationToken, Reason, history};
@@ -61,6 +62,8 @@ pub struct Pass {
     pub absent: Option<(u64, Timestamp)>,
     /// When the live attempts may be asked about again.
     pub paces: Vec<Pace>,
+    /// The searches for copies that people have started, since anything else was asked.
+    pub looks: Vec<Look>,
 }
 
 /// When one attempt was last asked about, and when it is due again.
@@ -91,7 +94,8 @@ pub struct Vain {
 /// Decides the next step. The same arguments give the same decision; any arguments give one.
 #[must_use]
 pub fn decide(situation: &Situation<'_>, pass: &Pass) -> Decision {
-    Rules { s: situation, pass }.decide()
+    let rules = Rules { s: situation, pass };
+    relaunch::first(&rules, rules.decide())
 }
 
 pub(super) struct Rules<'a> {
@@ -190,6 +194,9 @@ impl<'a> Rules<'a> {
     /// The newest attempt is a provision with the desired version, and it has ended.
     fn provision_same_version(&self, newest: &JobRecord) -> Decision {
         let n = newest.attempt;
+        if newest.state == JobState::Succeeded && relaunch::is_overtaken(self, newest) {
+            return self.launch(JobType::Provision, Why::WantedAgain(n));
+        }
         if newest.state == JobState::Succeeded {
             let version = self.s.desired.version.clone();
             return self.rest(Standing::Applied { version }, None, Why::AppliedBy(n));
@@ -222,7 +229,8 @@ impl<'a> Rules<'a> {
         // An older deprovision says nothing about what was provisioned after it.
         let deprovision = self
             .newest(JobType::Deprovision)
-            .filter(|record| record.attempt > newest_provision);
+            .filter(|record| record.attempt > newest_provision)
+            .filter(|record| !relaunch::is_overtaken(self, record));
         match deprovision {
             Some(record) => self.deprovision_after(record),
             None => {
@@ -277,8 +285,9 @@ impl<'a> Rules<'a> {
         });
         // The provider's choice is about jobs that fail. A launch that was not carried out
         // is tried again, whatever the choice.
-        let stray = newest.reason == Some(Reason::Stray);
-        if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !stray {
+        // One that is known to have removed nothing is not done, nor is one that did something else.
+        let undone = matches!(newest.reason, Some(Reason::Stray | Reason::Unfinished));
+        if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !undone {
             return self.release(
                 Ground::FailureDoesNotBlock,
                 Why::DeprovisionFailureIgnored(n),
@@ -306,7 +315,8 @@ impl<'a> Rules<'a> {
             let hold = Hold::Stray { attempt: n };
             return Some(self.rest(Standing::Held(hold), None, Why::Stray(n)));
         }
-        if newest.reason == Some(Reason::Purged) && self.s.policy.config.purge == Purge::Hold {
+        let gone = matches!(newest.reason, Some(Reason::Purged | Reason::Replaced));
+        if gone && self.s.policy.config.purge == Purge::Hold {
             let hold = Hold::Purged { attempt: n };
             return Some(self.rest(Standing::Held(hold), None, Why::Purged(n)));
         }
@@ -421,7 +431,9 @@ impl<'a> Rules<'a> {
             .map_or(0, |record| record.attempt);
         let done = self.mine().all(|record| !record.may_be_live())
             && self.newest(JobType::Deprovision).is_some_and(|record| {
-                record.attempt > newest_provision && record.state == JobState::Succeeded
+                record.attempt > newest_provision
+                    && record.state == JobState::Succeeded
+                    && !relaunch::is_overtaken(self, record)
             });
         (!done).then(|| self.release(Ground::Abandoned, Why::AbandonDeadline))
     }
@@ -431,22 +443,24 @@ impl<'a> Rules<'a> {
         if !self.pass.current {
             return write(Vec::new(), None, Why::ConfirmBeforeRelease);
         }
-        let left_behind = match ground {
-            Ground::Deprovisioned | Ground::NeverProvisioned => Vec::new(),
-            // The provider may rest on an end that was only assumed.
-            Ground::ProviderSkipped => self
-                .mine()
-                .filter(|record| record.job_type == JobType::Provision)
-                .filter(|record| record.state == JobState::Failed)
-                .filter(|record| record.reason == Some(Reason::Assumed))
-                .map(|record| record.attempt)
-                .collect(),
-            Ground::FailureDoesNotBlock | Ground::Abandoned | Ground::Unmanaged => self
-                .mine()
-                .filter(|record| record.may_have_run())
-                .map(|record| record.attempt)
-                .collect(),
+        let assumed = |record: &JobRecord| record.reason == Some(Reason::Assumed);
+        // A removal that was only assumed may have left everything.
+        let removed = ground == Ground::ProviderSkipped
+            || self
+                .newest(JobType::Deprovision)
+                .is_some_and(|record| !assumed(record));
+        let may_be_left = |record: &&JobRecord| match ground {
+            Ground::NeverProvisioned => false,
+            // What was removed may come back from a job whose end was only assumed.
+            Ground::Deprovisioned | Ground::ProviderSkipped if removed => {
+                record.job_type == JobType::Provision
+                    && record.state == JobState::Failed
+                    && assumed(record)
+            }
+            _ => record.may_have_run(),
         };
+        let left_behind = self.mine().filter(may_be_left);
+        let left_behind = left_behind.map(|record| record.attempt).collect();
         self.rest(
             Standing::Released(Release {
                 ground,

@@ -13,12 +13,13 @@ use super::entropy::{Entropy, SystemEntropy};
 use super::event::{self, Event};
 use super::outcome::{OrphanReceipt, Outcome};
 use super::pacing::{self, Pacing};
+use super::relaunch::{self, Look};
 use super::store::{Freshness, Snapshot, StatusStore, StoreError};
 use super::{Desired, Explanation, Policy, ProviderRegistry, telemetry};
 use crate::clock::{add, since};
 use crate::{
     Clock, FindRequest, JobRecord, JobType, LaunchRequest, ObjectKey, ProviderError, Reason,
-    Resource, history,
+    RelaunchQuery, Resource, history,
 };
 
 /// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
@@ -272,6 +273,7 @@ impl Run<'_> {
         // What was decided on other records is void.
         self.pass.right = None;
         self.pass.absent = None;
+        self.pass.looks.clear();
         self.pass.current = false;
         Ok(resource.is_none_or(|newer| newer.asks_the_same(self.resource)))
     }
@@ -287,8 +289,7 @@ impl Run<'_> {
         for record in changed {
             let old = before.iter().find(|known| known.attempt == record.attempt);
             if let Some(event) = event::between(old, &record) {
-                telemetry::record_event(&event, &record);
-                events.push(event);
+                events.push((event, record.clone()));
             }
             history::put(&mut records, record);
         }
@@ -302,7 +303,11 @@ impl Run<'_> {
                 self.records = Arc::new(records);
                 self.version = Some(version);
                 self.pass.current = true;
-                self.events.append(&mut events);
+                // Told when it is on record: a write that fails is made again, or by another process.
+                for (event, record) in events {
+                    telemetry::record_event(&event, &record);
+                    self.events.push(event);
+                }
                 Ok(Swapped::Written)
             }
             Err(StoreError::Conflict) => {
@@ -375,7 +380,10 @@ impl Run<'_> {
             );
             return Ok(());
         }
-        let asked_at = self.clock.now();
+        if !matches!(call, Call::FindRelaunched(_)) {
+            self.pass.looks.clear(); // it takes time, in which people may have done anything
+        }
+        let (asked_at, conflicts) = (self.clock.now(), self.conflicts);
         let Some(observation) = self.ask(call, &asked).await else {
             return Ok(());
         };
@@ -396,7 +404,14 @@ impl Run<'_> {
                 Swapped::Outdated => outdated = true,
             }
         }
-        self.pace(call, n, &observation);
+        if let Observation::Relaunched { found, .. } = &observation {
+            // On records that were read again meanwhile, it is looked again.
+            if self.conflicts == conflicts {
+                self.looked(&asked, found.as_ref().err());
+            }
+        } else {
+            self.pace(call, n, &observation);
+        }
         if matches!(&observation, Observation::Found(Ok(found)) if found.is_empty()) {
             self.pass.absent = Some((n, asked_at));
             if let Some(sent_at) = asked.sent_at {
@@ -474,7 +489,48 @@ impl Run<'_> {
                 query.not_after = moments().max().map(|at| add(at, window));
                 Observation::Found(provider.find_launched(&query).await)
             }
+            Call::FindRelaunched(_) => Observation::Relaunched {
+                found: provider.find_relaunched(&self.relaunch_query(owner)).await,
+                deleting: self.resource.deletion_timestamp().is_some(),
+            },
         })
+    }
+
+    /// A search for copies that people have started has been made.
+    fn looked(&mut self, asked: &JobRecord, error: Option<&ProviderError>) {
+        let Some((owner, caps)) = self.registry.owner(asked) else {
+            return;
+        };
+        let provider = owner.to_owned();
+        let again = error.map(|error| {
+            let pace = caps.poll_interval.max(RETRY_BROKEN_OFF);
+            let wait = pace.max(error.retry_after().unwrap_or_default());
+            let jitter = self.engine.policy.jitter;
+            add(
+                self.clock.now(),
+                super::backoff::vary(wait, jitter, self.random()),
+            )
+        });
+        self.pass.looks.push(Look { provider, again });
+    }
+
+    /// Which copies are looked for: those of every job of the object that this provider may have run.
+    fn relaunch_query(&self, owner: &str) -> RelaunchQuery {
+        let owned = |record: &&JobRecord| {
+            self.desired.owns(record)
+                && relaunch::can_be_copied(record)
+                && self.registry.owner(record).is_some_and(|(o, _)| o == owner)
+        };
+        let owned = || self.records.iter().filter(owned);
+        let mut query = RelaunchQuery::new(self.resource.clone(), Vec::new());
+        for token in owned().filter_map(|record| record.token.clone()) {
+            if !query.tokens.contains(&token) {
+                query.tokens.push(token);
+            }
+        }
+        let moments = owned().flat_map(|record| record.timestamp.into_iter().chain(record.sent_at));
+        query.not_before = moments.min();
+        query
     }
 
     fn absorb(&self, asked: &JobRecord, observation: &Observation) -> Vec<JobRecord> {
@@ -508,9 +564,10 @@ impl Run<'_> {
             (Call::Launch(_), Some(_)) => Duration::ZERO,
             // The backend does not know the job: its token is looked for at once.
             (Call::Status(_) | Call::Cancel(_), _)
-                if record.reason == Some(Reason::PurgeSuspected)
-                    && caps.find_launched
-                    && record.token.is_some() =>
+                if matches!(
+                    record.reason,
+                    Some(Reason::PurgeSuspected | Reason::Replaced)
+                ) && record.is_searchable(caps) =>
             {
                 Duration::ZERO
             }

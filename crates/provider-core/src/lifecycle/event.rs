@@ -61,6 +61,8 @@ pub enum EventKind {
     Assumed,
     /// A second job of the same launch was found.
     Duplicate,
+    /// A job was found that a person started as a copy of one of ours.
+    Relaunched,
 }
 
 impl EventKind {
@@ -84,6 +86,7 @@ impl EventKind {
             Self::Withdrawn => "Withdrawn",
             Self::Assumed => "Assumed",
             Self::Duplicate => "Duplicate",
+            Self::Relaunched => "Relaunched",
         }
     }
 }
@@ -104,6 +107,9 @@ pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Option<Event>
 
 fn kind(old: Option<&JobRecord>, new: &JobRecord) -> Option<EventKind> {
     let Some(old) = old else {
+        if new.copy_of.is_some() {
+            return Some(EventKind::Relaunched);
+        }
         return Some(match new.reason {
             Some(Reason::Duplicate) => EventKind::Duplicate,
             _ => EventKind::Intended,
@@ -141,7 +147,7 @@ fn closed(new: &JobRecord) -> EventKind {
         (Some(Reason::HeldBack), _) => EventKind::HeldBack,
         (Some(Reason::NotSent | Reason::Rejected), _) => EventKind::NotLaunched,
         (Some(Reason::Withdrawn), _) => EventKind::Withdrawn,
-        (Some(Reason::Purged), _) => EventKind::Purged,
+        (Some(Reason::Purged | Reason::Replaced), _) => EventKind::Purged,
         (Some(Reason::Assumed), _) => EventKind::Assumed,
         (_, JobState::Succeeded) => EventKind::Succeeded,
         (_, JobState::Canceled) => EventKind::Canceled,

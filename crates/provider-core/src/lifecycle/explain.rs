@@ -119,6 +119,9 @@ fn next(action: &Action) -> String {
         Action::Call(Call::Cancel(n)) => format!("ask the backend to cancel attempt {n}"),
         Action::Call(Call::Status(n)) => format!("ask the backend where attempt {n} stands"),
         Action::Call(Call::Find(n)) => format!("look for the job of attempt {n} by its token"),
+        Action::Call(Call::FindRelaunched(n)) => {
+            format!("ask the backend of attempt {n} whether a person has relaunched a job")
+        }
         Action::Rest(rest) => standing(&rest.standing),
     }
 }

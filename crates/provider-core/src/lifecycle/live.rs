@@ -179,8 +179,11 @@ fn is_wanted(rules: &Rules<'_>, record: &JobRecord) -> bool {
 fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     let n = record.attempt;
     let now = rules.s.now;
-    if record.reason == Some(Reason::PurgeSuspected) && caps.find_launched && record.token.is_some()
-    {
+    let missing = matches!(
+        record.reason,
+        Some(Reason::PurgeSuspected | Reason::Replaced)
+    );
+    if missing && record.is_searchable(caps) {
         if rules.pass.absent.is_some_and(|(attempt, _)| attempt == n) {
             return Need::Now(write(vec![purged(rules, record)], None, Why::Purged(n)));
         }
@@ -247,6 +250,9 @@ fn must_end(
     if record.reason == Some(Reason::Stray) {
         return Some((Reason::Stray, Why::Stray(n)));
     }
+    if record.reason == Some(Reason::Replaced) {
+        return None; // under its name, a cancel would meet a stranger
+    }
     let provision = record.job_type == JobType::Provision;
     if rules.deleting() && provision && rules.deletion_cancels() {
         return Some((Reason::CanceledByUs, Why::InTheWayOfDeletion(n)));
@@ -290,6 +296,12 @@ fn unknown_too_long(rules: &Rules<'_>, record: &JobRecord) -> Option<Need> {
     // One more look first: the answer may have come since.
     if due(rules, n) <= rules.s.now || rules.s.desired.mode == Mode::Paused {
         return None;
+    }
+    if rules.deleting() && record.reason == Some(Reason::Unfinished) {
+        let mut closed = rules.closed(record, JobState::Failed, Reason::Unfinished);
+        super::absorb::out_of_time(&mut closed, rules.s.policy, rules.s.now, rules.s.seed);
+        let why = Why::UnknownPastDeadline(n);
+        return Some(Need::Now(write(vec![closed], None, why)));
     }
     let provision = record.job_type == JobType::Provision;
     let assumed_over = rules.deleting() && (provision || !blocks(rules, record));

@@ -25,8 +25,9 @@
 //!   [`Outcome::may_release`] says so.
 //!
 //! # Caveats
-//! A person who copies a job at the backend (a "relaunch") starts a job that the engine does not
-//! know. An assumed outcome (see [`Policy`]) is marked on the record as
+//! A person who copies a job at the backend (a "relaunch") starts a job that the engine learns of before it
+//! launches the next one or lets the object go, where the provider
+//! [can find it](crate::Capabilities::find_relaunched). Two people may run two of them at once. An assumed outcome (see [`Policy`]) is marked on the record as
 //! [`Reason::Assumed`](crate::Reason::Assumed).
 
 mod absorb;
@@ -43,7 +44,9 @@ mod outcome;
 mod pacing;
 mod policy;
 mod registry;
+mod relaunch;
 mod store;
+mod stray;
 mod telemetry;
 
 pub use absorb::{Context, Observation, absorb};
@@ -62,6 +65,7 @@ pub use policy::{
     NeverProvisioned, Policy, PolicyConfig, PolicyError, Purge, RunningProvision, Supersede,
 };
 pub use registry::{DuplicateProvider, ProviderRegistry};
+pub use relaunch::Look;
 pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion};
 
 use crate::{ConfigVersion, ExtraVars, JobRecord};
