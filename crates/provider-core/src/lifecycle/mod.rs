@@ -31,6 +31,7 @@
 
 mod absorb;
 mod backoff;
+mod cancel;
 mod decide;
 mod decision;
 mod driver;
@@ -47,7 +48,8 @@ mod store;
 mod telemetry;
 
 pub use absorb::{Context, Observation, absorb};
-pub use decide::{Backends, LAUNCH_LEASE, Pace, Pass, Situation, Vain, decide, poll_interval};
+pub use cancel::NotTaken;
+pub use decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
 pub use decision::{
     Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
 };
@@ -57,6 +59,7 @@ pub use event::{Event, EventKind};
 pub use explain::{Explanation, explain};
 pub use memory::{MemoryStore, StoreFault};
 pub use outcome::{OrphanReceipt, Outcome};
+pub use pacing::{Lesson, Look, Pace, Vain};
 pub use policy::{
     Ambiguity, BackoffConfig, DeadlinesConfig, DeletionConfig, IncomparableVersion,
     NeverProvisioned, Policy, PolicyConfig, PolicyError, Purge, RunningProvision, Supersede,
