@@ -199,6 +199,14 @@ fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool,
         }
         Standing::Blocked(block) => {
             let (word, what) = blocked(block);
+            let about = block.attempt();
+            let record = records.iter().find(|r| Some(r.attempt) == about);
+            let said =
+                record.filter(|record| record.defect.is_none() && !record.message.is_empty());
+            let what = match said {
+                Some(_) => format!("{what}; {}", told(said)),
+                None => what,
+            };
             (word.to_owned(), false, what)
         }
         Standing::Released(Release { ground, .. }) => {

@@ -80,6 +80,7 @@ pub struct FakeJob {
     copied: bool,
     stray: bool,
     unfinished: bool,
+    hidden: bool,
     polls_left: u32,
     ending: JobState,
 }
@@ -101,6 +102,7 @@ pub struct FakeProvider {
     records_calls: bool,
     obeys_cancels: bool,
     poll_after: Option<Duration>,
+    id_length: usize,
     state: Mutex<State>,
 }
 
@@ -115,8 +117,24 @@ struct State {
     /// How many of the next jobs go on when they are cancelled.
     stubborn: u32,
     troubles: Vec<(Vec<Function>, Trouble)>,
+    /// What ends in this error, until further notice.
+    away: Option<(Vec<Function>, ProviderError)>,
     calls: Vec<CallRecord>,
     listeners: Vec<mpsc::UnboundedSender<JobRef>>,
+}
+
+impl Function {
+    /// All of them, with which a backend is away altogether.
+    pub const ALL: [Self; 8] = [
+        Self::TriggerProvision,
+        Self::ProvisionStatus,
+        Self::TriggerDeprovision,
+        Self::DeprovisionStatus,
+        Self::Cancel,
+        Self::FindLaunched,
+        Self::FindRelaunched,
+        Self::Preflight,
+    ];
 }
 
 impl State {
@@ -144,6 +162,9 @@ impl State {
 
     /// What goes wrong with a call: before it is carried out, or, as `Ok`, after it.
     fn trouble(&mut self, function: Function) -> Result<Option<ProviderError>, ProviderError> {
+        if let Some((_, error)) = self.away.as_ref().filter(|away| away.0.contains(&function)) {
+            return Err(error.clone());
+        }
         let mut troubles = self.troubles.iter();
         let at = troubles.position(|(of, _)| of.contains(&function));
         match at.map(|at| self.troubles.remove(at).1) {
@@ -180,6 +201,7 @@ impl FakeProvider {
             records_calls: true,
             obeys_cancels: true,
             poll_after: None,
+            id_length: 0,
             state: Mutex::default(),
         }
     }
@@ -214,6 +236,13 @@ impl FakeProvider {
         self
     }
 
+    /// The same with ids of so many digits.
+    #[must_use]
+    pub fn naming_jobs_in(mut self, digits: usize) -> Self {
+        self.id_length = digits;
+        self
+    }
+
     /// The same without a memory of calls, for long runs.
     #[must_use]
     pub fn without_call_records(mut self) -> Self {
@@ -230,6 +259,17 @@ impl FakeProvider {
     pub fn trouble_in(&self, functions: &[Function], trouble: Trouble) {
         let troubles = &mut self.lock().troubles;
         troubles.push((functions.to_vec(), trouble));
+    }
+
+    /// From now on these functions end in this error, and nothing of them is carried out, until the
+    /// backend is [`back`](Self::back).
+    pub fn away(&self, functions: &[Function], error: ProviderError) {
+        self.lock().away = Some((functions.to_vec(), error));
+    }
+
+    /// Nothing is [`away`](Self::away) any more.
+    pub fn back(&self) {
+        self.lock().away = None;
     }
 
     /// The next job ends in this state; further calls are for the jobs after it.
@@ -265,6 +305,23 @@ impl FakeProvider {
         state.by_object.entry(object).or_default().push(id);
         state.jobs.insert(id, job);
         Some(id)
+    }
+
+    /// The launch of a job has started this one too, as a proxy that repeats requests makes it: the new
+    /// id. Unlike a copy it is found by the token.
+    pub fn double(&self, id: u64) -> Option<u64> {
+        let double = self.copy(id)?;
+        if let Some(job) = self.lock().jobs.get_mut(&double) {
+            job.copied = false;
+        }
+        Some(double)
+    }
+
+    /// A search does not find this job, as one that is not committed yet, until it is told to.
+    pub fn hide(&self, id: u64, hidden: bool) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.hidden = hidden;
+        }
     }
 
     /// Ends a job, or puts it into any other state.
@@ -391,6 +448,7 @@ impl FakeProvider {
             copied: false,
             stray: false,
             unfinished: false,
+            hidden: false,
             polls_left: self.polls,
             ending,
         };
@@ -399,7 +457,8 @@ impl FakeProvider {
     }
 
     fn job_ref(&self, id: u64) -> JobRef {
-        JobRef::new(&self.name, "fake", id.to_string())
+        let digits = self.id_length;
+        JobRef::new(&self.name, "fake", format!("{id:0digits$}"))
     }
 
     fn status_of(&self, job: &FakeJob) -> JobStatus {
@@ -578,7 +637,7 @@ impl Provider for FakeProvider {
             .flatten();
         let jobs = ids.filter_map(|id| state.jobs.get(id));
         let found = jobs.filter(|job| {
-            job.token == query.token && job.job_type == query.job_type && !job.copied
+            job.token == query.token && job.job_type == query.job_type && !job.copied && !job.hidden
         });
         Ok(found.map(|job| self.status_of(job)).collect())
     }

@@ -120,7 +120,8 @@ pub enum Standing {
         /// How many failed in a row.
         failures: u32,
     },
-    /// The provider asked to wait before deprovisioning.
+    /// The provider asked to wait before deprovisioning, or could not say whether a person has relaunched a
+    /// job of the object.
     Waiting {
         /// What is waited for.
         reason: String,
@@ -235,6 +236,11 @@ pub enum Block {
         /// The attempt.
         attempt: u64,
     },
+    /// A job is to be cancelled, and the backend refuses to.
+    CancelRefused {
+        /// The attempt.
+        attempt: u64,
+    },
 }
 
 impl Block {
@@ -245,7 +251,8 @@ impl Block {
             Self::DefectiveRecord { attempt, .. }
             | Self::AmbiguousLaunch { attempt }
             | Self::UnknownTooLong { attempt }
-            | Self::NotEnding { attempt } => Some(*attempt),
+            | Self::NotEnding { attempt }
+            | Self::CancelRefused { attempt } => Some(*attempt),
             Self::MissingProvider { .. } => None,
         }
     }

@@ -32,6 +32,8 @@
 
 mod absorb;
 mod backoff;
+mod bounds;
+mod cancel;
 mod decide;
 mod decision;
 mod driver;
@@ -50,7 +52,8 @@ mod stray;
 mod telemetry;
 
 pub use absorb::{Context, Observation, absorb};
-pub use decide::{Backends, LAUNCH_LEASE, Pace, Pass, Situation, Vain, decide, poll_interval};
+pub use cancel::NotTaken;
+pub use decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
 pub use decision::{
     Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
 };
@@ -60,12 +63,13 @@ pub use event::{Event, EventKind};
 pub use explain::{Explanation, explain};
 pub use memory::{MemoryStore, StoreFault};
 pub use outcome::{OrphanReceipt, Outcome};
+pub use pacing::{Lesson, Look, Pace, Vain};
 pub use policy::{
     Ambiguity, BackoffConfig, DeadlinesConfig, DeletionConfig, IncomparableVersion,
     NeverProvisioned, Policy, PolicyConfig, PolicyError, Purge, RunningProvision, Supersede,
 };
 pub use registry::{DuplicateProvider, ProviderRegistry};
-pub use relaunch::Look;
+pub use relaunch::RelaunchLook;
 pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion};
 
 use crate::{ConfigVersion, ExtraVars, JobRecord};

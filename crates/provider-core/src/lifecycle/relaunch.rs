@@ -10,7 +10,7 @@ use crate::{JobRecord, JobType, Reason, Relaunched, history};
 
 /// A search for copies in this pass.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Look {
+pub struct RelaunchLook {
     /// The provider that was asked.
     pub provider: String,
     /// When it is asked again, because the search failed.
@@ -38,10 +38,15 @@ pub(super) fn first(rules: &Rules<'_>, next: Decision) -> Decision {
         }
         seen.push(owner);
         let n = record.attempt;
-        match rules.pass.looks.iter().find(|look| look.provider == owner) {
+        match rules
+            .pass
+            .relaunch_looks
+            .iter()
+            .find(|look| look.provider == owner)
+        {
             None => return decision(Action::Call(Call::FindRelaunched(n)), next.why),
-            Some(Look { again: None, .. }) => {}
-            Some(Look {
+            Some(RelaunchLook { again: None, .. }) => {}
+            Some(RelaunchLook {
                 again: Some(at), ..
             }) => {
                 let reason = format!(

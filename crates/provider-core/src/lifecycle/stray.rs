@@ -18,7 +18,7 @@ pub(super) fn mark(record: &mut JobRecord, message: &str, context: &Context<'_>)
     record.state = JobState::Failed;
     record.state_since = Some(context.now);
     if ended {
-        failed(record, context);
+        failed(record, context.policy, context.now, context.seed);
     }
 }
 
