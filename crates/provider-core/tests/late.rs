@@ -602,17 +602,16 @@ fn a_launch_that_was_taken_for_refused_and_is_found_failed_once() {
 
 #[tokio::test]
 async fn an_end_that_was_only_assumed_gives_a_receipt() {
-    // A provision job that nobody can tell of is taken as over, and then the object is deprovisioned.
-    let mut life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Unknown);
+    // A provision job that nobody could tell of was taken as over; the object is deprovisioned.
+    let mut life = Life::new(FakeProvider::new("fake"));
+    let mut unknown = adopted(JobState::Failed);
+    unknown.reason = Some(Reason::Assumed);
+    life.store.inner.overwrite(life.object.key(), vec![unknown]);
     life.delete();
-    life.until(|o| matches!(o.standing, Standing::InProgress { attempt: 2, .. }))
-        .await;
-    life.fake.end(2, JobState::Succeeded);
     let receipt = life.released().await.receipt.unwrap();
     let ids: Vec<_> = receipt.jobs.iter().map(|job| job.id.as_str()).collect();
-    assert_eq!((receipt.ground, ids), ("Deprovisioned", vec!["1"]));
+    assert_eq!((receipt.ground, ids), ("Deprovisioned", vec!["501"]));
+    assert_eq!(life.jobs(), 1);
     // A deprovision that the backend has forgotten is taken as succeeded.
     let assume = policy(|p| p.purge = provider_core::lifecycle::Purge::AssumeSucceeded);
     let mut life = Life::with(endless(), assume);

@@ -357,11 +357,6 @@ fn adopt(
     if ended && record.job_id.is_some() {
         return late(records, record, others, found, context);
     }
-    let refused = matches!(record.reason, Some(Reason::NotSent | Reason::Rejected));
-    if ended && refused && record.turned_away == 0 {
-        // It was taken for never launched, and that was counted.
-        record.failures = record.failures.saturating_sub(1);
-    }
     let before = record.clone();
     // A job that was missing is looked for first, whatever else turns up.
     let (own, others_found): (Vec<_>, Vec<_>) = found
@@ -372,6 +367,15 @@ fn adopt(
         .filter(|status| !is_known(records, &before, &status.job));
     let mut found = own.into_iter().chain(new);
     let Some(first) = found.next() else { return };
+    if ended {
+        // It was taken for never launched; where that was counted, its own end counts in its place.
+        let refused = matches!(record.reason, Some(Reason::NotSent | Reason::Rejected));
+        if refused && record.turned_away == 0 {
+            record.failures = record.failures.saturating_sub(1);
+        }
+        move_to(record, JobState::Pending, context.now);
+        (record.finished_at, record.retry_at) = (None, None);
+    }
     let verified = record.job_id.is_some();
     name(record, first.job.clone());
     let kept = record.cancel_requested_at.is_some() || record.reason == Some(Reason::Stray);

@@ -373,7 +373,11 @@ impl Run<'_> {
 
     async fn call(&mut self, call: Call, why: Why) -> Result<(), End> {
         self.pass.right = None;
-        self.pass.absent = None;
+        if !matches!(call, Call::FindRelaunched(_)) {
+            self.pass.absent = None;
+            // It takes time, in which people may have done anything.
+            self.pass.relaunch_looks.clear();
+        }
         let n = call.attempt();
         let Some(asked) = self
             .records
@@ -396,9 +400,6 @@ impl Run<'_> {
                 "too late to launch; looking for the job instead"
             );
             return Ok(());
-        }
-        if !matches!(call, Call::FindRelaunched(_)) {
-            self.pass.relaunch_looks.clear(); // it takes time, in which people may have done anything
         }
         let (asked_at, conflicts) = (self.clock.now(), self.conflicts);
         let Some(observation) = self.ask(call, &asked).await else {
