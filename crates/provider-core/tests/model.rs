@@ -351,6 +351,7 @@ impl Protocol {
         if bounds.silence {
             config.deadlines.unknown = tick;
             config.deadlines.cancelling = tick;
+            config.cancel_retry = SignedDuration::try_from(TICK * 2).unwrap();
             config.purge = Purge::AssumeSucceeded;
         }
         let mut capabilities = Capabilities::none();
@@ -880,6 +881,7 @@ impl Protocol {
         if self.is(Mutant::CancelCountsUnheard) && matches!(seen, Seen::Away(Call::Cancel(_))) {
             let mut record = asked.clone();
             record.cancel_accepted_at.get_or_insert(context.now);
+            record.cancel_requests += 1;
             changed.push(record);
         }
         if self.is(Mutant::FailureForgetsTheJob) && matches!(seen, Seen::Lost) {
@@ -908,7 +910,8 @@ impl Protocol {
         } else {
             at(asked_at + ahead)
         };
-        let lost = matches!(seen, Seen::Lost);
+        let at_once = matches!(seen, Seen::Lost)
+            || (matches!(seen, Seen::NotKnown(_)) && !asked.is_missing());
         let replica = &mut world.replicas[n];
         replica.pass.current |= !changed.is_empty();
         let records = replica.records.0.clone();
@@ -919,7 +922,7 @@ impl Protocol {
             policy: &self.policy,
             asked_at,
             now,
-            wait: if lost { Duration::ZERO } else { TICK },
+            wait: if at_once { Duration::ZERO } else { TICK },
         });
         replica.phase = Phase::Ready;
     }
@@ -1027,6 +1030,42 @@ impl Protocol {
         world
     }
 
+    /// Lives in which the backend has fallen silent about a job that runs, has claimed an end of one that
+    /// works on, and has never carried out a launch.
+    fn silent(&self, running: World, pass: impl Fn(World, &[Move]) -> World) -> Vec<World> {
+        let load = Move::Load {
+            replica: 0,
+            stale: false,
+        };
+        let mut later = running.clone();
+        later.now = 4;
+        let faults = later.faults;
+        later.faults += 2;
+        let asks = [load.clone(), Move::Act { replica: 0, way: 2 }];
+        let mut missing = later.clone();
+        for action in asks {
+            missing = self.step(&missing, &action);
+        }
+        missing = self.step(&missing, &Move::Record { replica: 0 });
+        self.idle(&mut missing, 0);
+        let mut doubtful = pass(later, std::slice::from_ref(&load));
+        doubtful.now += 1;
+        doubtful = pass(doubtful, &[Move::CancelThere { job: 0 }, load]);
+        let mut lost = running.clone();
+        lost.jobs.clear();
+        for record in &mut lost.records.0 {
+            record.job_id = None;
+            record.state = JobState::Pending;
+            record.reason = Some(provider_core::Reason::Ambiguous);
+        }
+        for world in [&mut missing, &mut doubtful, &mut lost] {
+            world.faults = faults;
+            world.before = None;
+        }
+        assert!(missing.records.0[0].is_missing() && doubtful.records.0[0].doubtful);
+        vec![running, missing, doubtful, lost]
+    }
+
     /// Without any further fault, and with the object deleted, it comes to its end; with searches that fail
     /// for ever it does when a person has looked.
     fn ends(&self, world: &World, searches_fail: bool) -> bool {
@@ -1112,7 +1151,7 @@ impl Model for Protocol {
         if self.bounds.from_a_stall {
             return vec![self.stalled(fresh)];
         }
-        if !self.bounds.from_the_middle {
+        if !self.bounds.from_the_middle && !self.bounds.silence {
             return vec![fresh];
         }
         // Each is a life that one replica has led so far without trouble.
@@ -1135,6 +1174,9 @@ impl Model for Protocol {
             stale: false,
         };
         let running = pass(fresh.clone(), std::slice::from_ref(&load));
+        if self.bounds.silence {
+            return self.silent(running, pass);
+        }
         let applied = pass(
             running.clone(),
             &[Move::End { job: 0, well: true }, load.clone()],
@@ -1203,7 +1245,8 @@ impl Model for Protocol {
                 ..
             } = &world.jobs[job];
             if self.bounds.silence && world.faults > 0 {
-                if *state == JobState::Running {
+                // One that cancels a deprovision is waited for, however long.
+                if *state == JobState::Running && !world.jobs[job].down {
                     actions.push(Move::CancelThere { job });
                 }
                 let silent = matches!(state, JobState::Succeeded | JobState::Canceled);
@@ -1285,9 +1328,13 @@ fn check(name: &str, bounds: Bounds) {
 
 fn caught(bounds: Bounds) {
     let mutant = bounds.mutant.unwrap();
-    let checker = Protocol::new(bounds)
-        .checker()
-        .threads(2)
+    let depth = bounds.depth;
+    let checker = Protocol::new(bounds).checker().threads(2);
+    let checker = match depth {
+        Some(depth) => checker.target_max_depth(depth),
+        None => checker,
+    };
+    let checker = checker
         .finish_when(stateright::HasDiscoveries::AnyOf(
             ["I1 to I6", "once faults stop, it ends"].into(),
         ))
@@ -1419,8 +1466,9 @@ fn a_refusal_that_comes_after_the_next_send() {
 fn silence() -> Bounds {
     Bounds {
         replicas: 1,
-        ticks: 5,
-        faults: 2,
+        ticks: 6,
+        faults: 1,
+        depth: Some(12),
         silence: true,
         ..Bounds::small()
     }
@@ -1429,7 +1477,7 @@ fn silence() -> Bounds {
 #[test]
 fn a_backend_that_is_away_or_does_not_know() {
     check(
-        "one replica, silence, two faults, a crash, to the end",
+        "one replica, silence, a fault, a crash, 12 steps",
         silence(),
     );
 }
@@ -1481,11 +1529,19 @@ fn every_broken_rule_is_caught() {
     caught(Bounds { edits: 1, ..one() }.broken(Mutant::AnySuccessIsApplied));
     caught(one().broken(Mutant::FailureForgetsTheJob));
     caught(a_stall().broken(Mutant::OldRefusalCounts));
-    caught(silence().broken(Mutant::PlanIsALook));
-    caught(silence().broken(Mutant::ErrorIsAnAnswer));
-    caught(silence().broken(Mutant::SilenceWeakens));
-    caught(silence().broken(Mutant::CancelCountsUnheard));
-    caught(silence().broken(Mutant::NoEndAfterOneInVain));
+}
+
+#[test]
+fn every_broken_rule_about_silence_is_caught() {
+    for mutant in [
+        Mutant::PlanIsALook,
+        Mutant::ErrorIsAnAnswer,
+        Mutant::SilenceWeakens,
+        Mutant::CancelCountsUnheard,
+        Mutant::NoEndAfterOneInVain,
+    ] {
+        caught(silence().broken(mutant));
+    }
 }
 
 /// The model's own assumption: JSON and hashing see the same records as different.
