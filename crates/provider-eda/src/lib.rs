@@ -35,6 +35,7 @@
 
 mod activation;
 mod answer;
+mod api;
 #[cfg(feature = "aap")]
 mod backend;
 mod body;
@@ -50,7 +51,9 @@ mod kind;
 mod pace;
 mod preflight;
 mod provider;
+mod sights;
 mod sign;
+mod telling;
 mod tracking;
 mod transport;
 mod yaml;

@@ -50,7 +50,9 @@ fn by_another(algorithm: Algorithm, key: &str, body: &[u8]) -> Vec<u8> {
     }
     match algorithm {
         Algorithm::Sha256 => mac::<hmac::Hmac<sha2::Sha256>>(key.as_bytes(), body),
+        Algorithm::Sha384 => mac::<hmac::Hmac<sha2::Sha384>>(key.as_bytes(), body),
         Algorithm::Sha512 => mac::<hmac::Hmac<sha2::Sha512>>(key.as_bytes(), body),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -59,12 +61,16 @@ proptest! {
     fn signatures_agree_with_another_implementation(
         key in ".{1,200}",
         body in proptest::collection::vec(any::<u8>(), 0..600),
-        sha512: bool,
+        hash in 0_u8..3,
         is_stream: bool,
         encoding in proptest::option::of(any::<bool>()),
         prefix in proptest::option::of("[ -~]{0,10}"),
     ) {
-        let algorithm = if sha512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+        let algorithm = match hash {
+            0 => Algorithm::Sha256,
+            1 => Algorithm::Sha384,
+            _ => Algorithm::Sha512,
+        };
         let transport = if is_stream {
             TransportKind::EventStream
         } else {

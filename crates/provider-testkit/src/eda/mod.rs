@@ -36,10 +36,10 @@ mod webhook;
 mod world;
 mod yaml;
 
-pub use api::AuditRule;
+pub use api::{AuditAction, AuditRule};
 pub use fault::{Fault, Weather};
 pub use journal::{Event, Fate, Trouble};
 pub use rulebook::{Cluster, Marks, Objects, Rule, Rulebook};
 pub use script::{Script, ScriptedFault};
 pub use server::EdaSim;
-pub use world::{HmacCheck, Stream, StreamCredential, Webhook, World};
+pub use world::{HmacCheck, HmacHash, Stream, StreamCredential, Webhook, World};

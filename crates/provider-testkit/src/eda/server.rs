@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::api::{Api, AuditRule};
+use super::api::{Api, AuditAction, AuditRule, Login};
 use super::control::{self, Reach};
 use super::fault::{Fault, Faults, Weather};
 use super::journal::{Event, Fate, Trouble};
@@ -53,6 +53,8 @@ struct State {
     troubles: Vec<Trouble>,
     /// Events that were taken and not worked off.
     queued: usize,
+    /// An event has stopped the queue of the rulebook, whose process lives on.
+    poisoned: bool,
     requests: u64,
 }
 
@@ -97,6 +99,7 @@ impl EdaSim {
                 journal: Vec::new(),
                 troubles: Vec::new(),
                 queued: 0,
+                poisoned: false,
                 requests: 0,
             }),
             clock,
@@ -158,23 +161,64 @@ impl EdaSim {
         change(&mut self.shared.lock().world);
     }
 
-    /// From now on the server's own API is there as well, for this token.
+    /// From now on the server's own API is there as well, behind a gateway and for this token.
     pub fn serve_api(&self, token: &str) {
-        self.shared.lock().api.token = Some(token.to_owned());
+        self.shared.lock().api.login = Some(Login::Token(token.to_owned()));
     }
 
-    /// What the API tells of an activation, `running` for one.
+    /// The same without a gateway, for this user: the EDA server itself knows no bearer tokens.
+    pub fn serve_api_to(&self, user: &str, password: &str) {
+        let login = Login::Basic(user.to_owned(), password.to_owned());
+        self.shared.lock().api.login = Some(login);
+    }
+
+    /// The user of the API has no roles: 200, and nothing in any list.
+    pub fn take_roles(&self) {
+        self.shared.lock().api.without_roles = true;
+    }
+
+    /// The API gives pages of so many rows at most.
+    pub fn largest_page(&self, rows: usize) {
+        self.shared.lock().api.largest_page = Some(rows.max(1));
+    }
+
+    /// What the API tells of an activation, `running` for one. The streams are mapped to it.
     pub fn activation(&self, name: &str, status: &str) {
-        let mut state = self.shared.lock();
-        let activations = &mut state.api.activations;
-        activations.retain(|(known, _)| known != name);
-        activations.push((name.to_owned(), status.to_owned()));
+        self.shared.lock().api.activation(name, status, true);
     }
 
-    /// A rule has fired and its action has ended: a row of the audit.
-    pub fn audit(&self, rule: AuditRule) {
+    /// The same of one that no event stream is mapped to.
+    pub fn unmapped_activation(&self, name: &str, status: &str) {
+        self.shared.lock().api.activation(name, status, false);
+    }
+
+    /// A rule has fired and its first action has ended: a row of the audit, by its id. None when the
+    /// report is too long to arrive.
+    pub fn audit(&self, rule: AuditRule, first: AuditAction) -> Option<u64> {
         let written = self.shared.clock.now();
-        self.shared.lock().api.rules.push((rule, written));
+        self.shared.lock().api.report(rule, first, written, true)
+    }
+
+    /// The same at the moment at which the events of the rule are not written yet; they come with
+    /// [`audit_events`](Self::audit_events).
+    pub fn audit_without_events(&self, rule: AuditRule, first: AuditAction) -> Option<u64> {
+        let written = self.shared.clock.now();
+        self.shared.lock().api.report(rule, first, written, false)
+    }
+
+    /// The events of a row of the audit are written.
+    pub fn audit_events(&self, id: u64) {
+        self.shared.lock().api.commit_events(id);
+    }
+
+    /// A further action of a rule has ended.
+    pub fn audit_action(&self, id: u64, action: AuditAction) {
+        self.shared.lock().api.report_action(id, action);
+    }
+
+    /// The process of the rulebook starts afresh: what stopped its queue is forgotten.
+    pub fn restart_rulebook(&self) {
+        self.shared.lock().poisoned = false;
     }
 
     /// Everything that was really taken so far, in order.
@@ -381,7 +425,11 @@ async fn handle(
         }
         state.requests += 1;
         // Trouble is meant for the events.
-        if let Some(outcome) = state.api.answer(&asked) {
+        let streams = match &state.world {
+            World::Streams(streams) => streams.as_slice(),
+            World::Webhook(_) => &[],
+        };
+        if let Some(outcome) = state.api.answer(&asked, streams) {
             return write(outcome);
         }
         let fault = state.faults.next();
@@ -415,7 +463,12 @@ async fn handle(
         };
         if let Some(taken) = outcome.taken.take() {
             let (endpoint, payload, fate) = *taken;
-            let lost = fault == Some(Fault::Lose);
+            // The library that a rulebook reads paths with raises at a member without a name, and that
+            // ends the task of the queue.
+            let poison = fate == Fate::Queued && has_nameless_member(&payload);
+            let lost = fault == Some(Fault::Lose) || (state.poisoned && fate == Fate::Queued);
+            state.poisoned |= poison;
+            let fate = if poison { Fate::Dropped } else { fate };
             let event = Event {
                 id: u64::try_from(state.journal.len()).unwrap_or(0) + 1,
                 at: shared.clock.now(),
@@ -439,6 +492,16 @@ async fn handle(
         Some(Fault::StatusAfter(status)) => write(page(status)),
         Some(Fault::Truncated) => broken_off(write(outcome)),
         _ => write(outcome),
+    }
+}
+
+fn has_nameless_member(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, item)| name.is_empty() || has_nameless_member(item)),
+        Value::Array(items) => items.iter().any(has_nameless_member),
+        _ => false,
     }
 }
 
