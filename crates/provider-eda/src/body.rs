@@ -112,7 +112,8 @@ fn pad(body: &mut Vec<u8>, token: &str) {
         .fold(0xcbf2_9ce4_8422_2325_u64, |mixed, byte| {
             (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    let length = usize::try_from((mixed >> 16) % LENGTHS).unwrap_or(0);
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let length = usize::try_from((mixed >> 40) % LENGTHS).unwrap_or(0);
     // What is ours comes last.
     if let Some(before) = body.strip_suffix(b"}}") {
         let at = before.len();

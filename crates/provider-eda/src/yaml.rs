@@ -11,13 +11,14 @@ use serde_json::ser::{Formatter, Serializer};
 const PIECE: usize = 6_144;
 /// … writes each as JSON again, where quotes and backslashes double, and hands it to PostgreSQL,
 /// which takes less than 8,000 bytes. This is what is left for doubling, with the names around the
-/// piece (199), a little for the server's own members in it, and four quotes for each header that a stream
-/// with `additional_data_headers: "*"` puts into its events.
-const DOUBLED: usize = 7_999 - PIECE - 199 - 24 - 4 * HEADERS;
+/// piece (199) and a little for the server's own members in it.
+const DOUBLED: usize = 7_999 - PIECE - 199 - 24;
 /// What the server may add to our payload: its path, the name and the uuid of the stream, headers.
-const ADDED: usize = 4_096;
-/// Headers that a request has behind a few proxies, and a lone quote in some.
+const ADDED: usize = 2_048;
+/// Headers that a request has behind a few proxies. A stream with `additional_data_headers: "*"` puts them
+/// behind the payload, each with four quotes and about so long at least.
 const HEADERS: usize = 48;
+const HEADER: &[u8] = br#""x-header": "content", "#;
 
 /// An object key longer than this, with its quotes, is an error to a YAML parser.
 pub(crate) const MAX_KEY: usize = 1_024;
@@ -178,6 +179,7 @@ pub(crate) fn fits_notifications(value: &impl Serialize, body: usize) -> bool {
     if text.len().saturating_add(ADDED) < PIECE {
         return true;
     }
+    text.extend(std::iter::repeat_n(HEADER, HEADERS).flatten());
     sparse(&text) || exactly_fits(&text)
 }
 
