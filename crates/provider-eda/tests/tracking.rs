@@ -1130,11 +1130,8 @@ async fn an_empty_audit_is_no_right_to_read_it() {
             .provider
             .preflight(&["ComputeInstance".to_owned()])
             .await;
-        let finding = report.findings.into_iter();
-        finding
-            .filter(|f| f.check == "tracking: audit")
-            .last()
-            .unwrap()
+        let mut findings = report.findings.into_iter();
+        findings.find(|f| f.check == "tracking: audit").unwrap()
     };
     assert_eq!(check().await.severity, Severity::Ok);
     life.eda.take_roles();

@@ -7,6 +7,7 @@ mod behind;
 mod ends;
 #[cfg(feature = "aap")]
 mod jobs;
+mod rows;
 
 use std::sync::Arc;
 
@@ -89,7 +90,7 @@ pub(crate) enum Look {
 pub(crate) enum Tracker {
     #[cfg(feature = "aap")]
     Jobs(Box<jobs::Jobs>),
-    Audit(Audit),
+    Audit(Box<Audit>),
 }
 
 impl Tracker {
@@ -111,11 +112,9 @@ impl Tracker {
                     let same = config.activation.iter().filter(|one| one.url == audit.url);
                     audit.activations.extend(same.map(|one| one.name.clone()));
                 }
-                Some(Self::Audit(Audit::new(
-                    audit,
-                    Arc::clone(clock),
-                    std_duration(config.timing.poll_interval),
-                )))
+                let poll = std_duration(config.timing.poll_interval);
+                let audit = Audit::new(audit, Arc::clone(clock), poll);
+                Some(Self::Audit(Box::new(audit)))
             }
         })
     }

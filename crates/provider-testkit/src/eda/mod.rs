@@ -30,6 +30,7 @@ mod api;
 pub mod control;
 mod fault;
 mod journal;
+mod known;
 mod rulebook;
 mod script;
 mod server;
