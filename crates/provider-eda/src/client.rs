@@ -104,8 +104,13 @@ impl Client {
         &self,
         url: &Url,
         token: &SecretString,
+        username: Option<&str>,
     ) -> Result<(u16, Vec<u8>), ProviderError> {
-        let request = self.http.get(url.clone()).bearer_auth(secret(token));
+        let request = self.http.get(url.clone());
+        let request = match username {
+            Some(username) => request.basic_auth(username, Some(secret(token))),
+            None => request.bearer_auth(secret(token)),
+        };
         let mut response = request.send().await.map_err(|e| self.transport_error(&e))?;
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = response.chunk().await {

@@ -209,11 +209,13 @@ pub struct Timing {
     /// Proposed time between two looks at an object.
     pub poll_interval: SignedDuration,
     /// How long a provision event without a sign of its end may still be at work: deletion waits
-    /// so long. Zero takes the risk that a delete event runs beside it or before it.
+    /// so long. Counted by this process's own clock, from when it sent the event or first saw its record; a
+    /// restart counts anew. Zero takes the risk that a delete event runs beside it or before it.
     pub in_flight_window: SignedDuration,
     /// How long the automation's finalizer may stay after a deprovision event whose job cannot be
-    /// seen before the job counts as failed: longer than the longest deletion. An event that was
-    /// lost looks the same until then, and what fails does not hold the object.
+    /// seen before nobody can tell what became of it: longer than the longest deletion. An event that was
+    /// lost looks the same until then. What is still unknown when the engine's deadline for that has
+    /// passed as well has failed, because the finalizer proves that nothing was removed, and is sent again.
     pub deprovision_limit: SignedDuration,
 }
 
@@ -367,7 +369,7 @@ impl EdaConfig {
             }
         }
         if let Some(activation) = &self.activation {
-            activation.list()?;
+            activation.validate()?;
         }
         if let Some(tracking) = &self.tracking {
             tracking.validate()?;

@@ -89,12 +89,19 @@ impl Vars<'_> {
         Ok((url, token))
     }
 
+    fn api_username(&self) -> Option<String> {
+        let name = self.get("EDA_API_USERNAME")?;
+        Some(name.trim().to_owned())
+    }
+
     fn tracking(&self) -> Result<Option<Tracking>, ConfigError> {
         match self.get("EDA_TRACKING").as_deref().map(str::trim) {
             None => Ok(None),
             Some("audit") => {
                 let (url, token) = self.api("EDA_TRACKING=audit needs it")?;
-                Ok(Some(AuditTracking::new(url, token).into()))
+                let mut audit = AuditTracking::new(url, token);
+                audit.username = self.api_username();
+                Ok(Some(audit.into()))
             }
             #[cfg(feature = "aap")]
             Some("jobs") => {
@@ -136,11 +143,13 @@ impl Vars<'_> {
         };
         hmac.algorithm = match self.get("EDA_HMAC_ALGORITHM").as_deref().map(str::trim) {
             None | Some("sha256") => Algorithm::Sha256,
+            Some("sha1") => Algorithm::Sha1,
+            Some("sha384") => Algorithm::Sha384,
             Some("sha512") => Algorithm::Sha512,
             Some(_) => {
                 return Err(ConfigError::new(
                     "EDA_HMAC_ALGORITHM",
-                    "expected sha256 or sha512",
+                    "expected sha1, sha256, sha384 or sha512",
                 ));
             }
         };
@@ -199,7 +208,7 @@ impl EdaConfig {
     /// | `EDA_HMAC_SECRET`, or `EDA_HMAC_SECRET_FILE` | secret of the signature |
     /// | `EDA_HMAC_HEADER` | its header (default `X-Hub-Signature-256`) |
     /// | `EDA_HMAC_ENCODING` | `hex` or `base64` (default: hex for a webhook, base64 for a stream) |
-    /// | `EDA_HMAC_ALGORITHM` | `sha256` (default) or `sha512` |
+    /// | `EDA_HMAC_ALGORITHM` | `sha1`, `sha256` (default), `sha384` or `sha512` |
     /// | `EDA_HMAC_PREFIX` | what stands before the digest (default: `sha256=` or nothing) |
     /// | `EDA_USERNAME`, `EDA_PASSWORD` (or `_FILE`) | basic authentication of an event stream |
     /// | `EDA_CLIENT_CERT_FILE`, `EDA_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
@@ -209,7 +218,8 @@ impl EdaConfig {
     /// | `EDA_ENVELOPE` | member of the payload for what is ours (default `providerEvent`) |
     /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied |
     /// | `EDA_FINALIZER` | finalizer of the automation; `{kind}` becomes the kind |
-    /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight |
+    /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight and for messages |
+    /// | `EDA_API_USERNAME` | the user of an EDA server without a gateway (Basic); `EDA_API_TOKEN` is then the password |
     /// | `EDA_TRACKING` | `jobs`: by label on the controller of `AAP_URL` and the other `AAP_…` variables (feature `aap`); `audit`: in the audit of `EDA_API_URL` |
     /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `osac-{token}`; `{uid}` for the object's) |
     /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
@@ -274,7 +284,9 @@ impl EdaConfig {
         });
         if let Some(name) = vars.get("EDA_ACTIVATION") {
             let (url, token) = vars.api("EDA_ACTIVATION needs it")?;
-            config.activation = Some(Activation::new(url, token, name.trim()));
+            let mut activation = Activation::new(url, token, name.trim());
+            activation.username = vars.api_username();
+            config.activation = Some(activation);
         }
         config.tracking = vars.tracking()?;
         vars.count("EDA_MAX_IN_FLIGHT", &mut config.pacing.max_in_flight)?;

@@ -43,7 +43,13 @@ impl fmt::Display for TransportKind {
 /// A rulebook's own webhook source.
 ///
 /// Measured on ansible-rulebook 1.3.2: any path is taken, and 200 says that the event stands in
-/// a queue in memory. A body may have 1 MiB. Token and HMAC may be asked for together.
+/// a queue in memory. A body may have 1 MiB. Token and HMAC may be asked for together: SHA-1, SHA-256,
+/// SHA-384 or SHA-512, in hex or base64, of all that the source's `hmac_algo` knows.
+///
+/// A rulebook reports what it has done to the EDA server as ASCII JSON, with the event in it (an emoji is
+/// 12 bytes there). A report of 1 MiB or more never arrives, and one of 1.4 MB blocks those behind it: the
+/// audit lacks them, and the activation may look dead. With [`AuditTracking`](crate::AuditTracking) such
+/// an event is refused; without, it is sent.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct RulebookWebhook {
@@ -60,7 +66,9 @@ pub struct RulebookWebhook {
 ///
 /// Measured on eda-server of August 2026: the body is read as YAML, may have 2.5 MiB, and is cut
 /// in pieces that must fit a notification of PostgreSQL. 200 is answered whether an activation
-/// listens or not, and an event that nobody listens to is lost.
+/// listens or not, and an event that nobody listens to is lost. So is an event whose text is a multiple of
+/// 6,144 characters for the server; larger events are padded by a length of their own for each attempt, so
+/// that not all are lost.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct EventStream {
@@ -71,6 +79,17 @@ pub struct EventStream {
 }
 
 /// The credential of an event stream.
+///
+/// | type at the EDA server | here |
+/// |---|---|
+/// | Token, GitLab | [`Token`](Self::Token), with the header of the type (`X-Gitlab-Token`) |
+/// | HMAC | [`Hmac`](Self::Hmac): SHA-1, SHA-256, SHA-384, SHA-512, in hex or base64; SHA-224, MD5 and the rest of Python's hashes are not built |
+/// | GitHub | [`Hmac::github`] |
+/// | ServiceNow, Dynatrace | [`Token`](Self::Token) with its header; [`Basic`](Self::Basic) |
+/// | Basic | [`Basic`](Self::Basic) |
+/// | mTLS | [`ClientCertificate`](Self::ClientCertificate) |
+/// | OAuth2 (introspection), OAuth2 JWT | not built: nothing here asks an authorization server for a token or renews one. One that lasts is sent by [`Token`](Self::Token) |
+/// | ECDSA | not built |
 #[derive(Clone, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
@@ -128,10 +147,15 @@ fn signature_header() -> String {
 /// The hash of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Algorithm {
+    /// SHA-1, for receivers that know nothing better.
+    Sha1,
     /// SHA-256.
     #[default]
     Sha256,
+    /// SHA-384.
+    Sha384,
     /// SHA-512.
     Sha512,
 }

@@ -256,7 +256,7 @@ async fn the_activation_behind_the_events_is_looked_at() {
     use wiremock::matchers::{header, method, path, query_param};
     use wiremock::{Mock, MockServer, ResponseTemplate};
     let api = MockServer::start().await;
-    let rows = serde_json::json!({"count": 3, "results": [
+    let rows = serde_json::json!({"count": 3, "next": null, "results": [
         {"id": 1, "name": "osac-old", "status": "failed", "status_message": "older"},
         {"id": 2, "name": "osac", "status": "running", "status_message": "Container running"},
         {"id": 3, "name": "broken", "status": "failed", "status_message": "Missing credentials"},
@@ -297,7 +297,9 @@ async fn the_activation_behind_the_events_is_looked_at() {
     .await;
     let report = s.eda.preflight(&[]).await;
     assert!(
-        report.to_string().contains("does not accept the token"),
+        report
+            .to_string()
+            .contains("does not accept our credential"),
         "{report}"
     );
 }
