@@ -1,6 +1,6 @@
 //! Whether the activation behind the events is running, asked at the EDA server's own API.
 
-use provider_core::{Effect, ErrorKind, Preflight, ProviderError, SecretString, text};
+use provider_core::{Effect, ErrorKind, Preflight, ProviderError, Secret, text};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use url::Url;
@@ -10,24 +10,22 @@ use crate::client::Client;
 
 /// The activation that works off our events, for [`preflight`](provider_core::Provider::preflight).
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct Activation {
     /// The EDA server, or the gateway in front of it: scheme and host.
     pub url: String,
     /// A token of the gateway, or of the EDA server where there is no gateway.
-    pub token: SecretString,
+    pub token: Secret,
     /// The activation's name.
     pub name: String,
 }
 
+provider_core::guarded_settings!(Activation);
+
 impl Activation {
     /// An activation by its name.
     #[must_use]
-    pub fn new(
-        url: impl Into<String>,
-        token: impl Into<SecretString>,
-        name: impl Into<String>,
-    ) -> Self {
+    pub fn new(url: impl Into<String>, token: impl Into<Secret>, name: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             token: token.into(),

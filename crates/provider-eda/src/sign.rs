@@ -2,10 +2,11 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use provider_core::settings::without_line_end;
 use ring::hmac::{self, HMAC_SHA256, HMAC_SHA512, Key};
 
-use crate::transport::secret;
 use crate::{Algorithm, Encoding, Hmac, TransportKind};
+use secrecy::ExposeSecret;
 
 impl Hmac {
     /// The value of the signature's header for this body.
@@ -16,7 +17,11 @@ impl Hmac {
             Algorithm::Sha256 => HMAC_SHA256,
             Algorithm::Sha512 => HMAC_SHA512,
         };
-        let key = Key::new(algorithm, secret(&self.secret).as_bytes());
+        let secret = self.secret.now();
+        let key = Key::new(
+            algorithm,
+            without_line_end(secret.expose_secret()).as_bytes(),
+        );
         let digest = hmac::sign(&key, body);
         let digest = digest.as_ref();
         let mut value = prefix.to_owned();

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{
     Clock, Effect, ErrorKind, JobRef, JobState, JobStatus, OperationToken, Preflight,
-    ProviderError, SecretString, clock, text,
+    ProviderError, Secret, clock, text,
 };
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -33,12 +33,12 @@ const MAX_NEW: usize = 50;
 /// off). Costs a request for every 200 rules that have fired within `lookback`, once per poll
 /// interval for all objects together, and one for each rule that is new.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditTracking {
     /// The EDA server, or the gateway in front of it: scheme and host.
     pub url: String,
     /// A token of the gateway, or of the EDA server where there is no gateway.
-    pub token: SecretString,
+    pub token: Secret,
     /// How far back rules are looked for: longer than the longest job.
     #[serde(default = "default_lookback")]
     pub lookback: SignedDuration,
@@ -55,10 +55,12 @@ fn default_settle() -> SignedDuration {
     SETTLE
 }
 
+provider_core::guarded_settings!(AuditTracking);
+
 impl AuditTracking {
     /// The audit of this server.
     #[must_use]
-    pub fn new(url: impl Into<String>, token: impl Into<SecretString>) -> Self {
+    pub fn new(url: impl Into<String>, token: impl Into<Secret>) -> Self {
         Self {
             url: url.into(),
             token: token.into(),
