@@ -44,10 +44,12 @@ mod envelope;
 mod error;
 mod find;
 mod jobs;
+mod json;
 mod launch;
 mod look;
 mod monitor;
 mod names;
+mod place;
 mod preflight;
 mod provider;
 #[cfg(feature = "push")]
@@ -60,12 +62,13 @@ mod templates;
 mod webhook;
 mod words;
 
-pub use config::{AapConfig, Auth, HttpConfig, Timing};
+pub use config::{AapConfig, Auth, Timing};
 pub use envelope::Envelope;
 pub use error::ConfigError;
 pub use monitor::{JobEvents, MonitorConfig};
 pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
+pub use provider_http::{ClientIdentity, HttpConfig};
 pub use status::map_status;
 
 /// The program in this crate's README compiles.

@@ -66,7 +66,7 @@ impl AapProvider {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_clock(config: AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        config.validate()?;
+        let config = config.checked()?;
         let client = Arc::new(Client::new(&config, Arc::clone(&clock))?);
         let source = Arc::new(Jobs::new(Arc::clone(&client), Arc::clone(&clock)));
         let interval = std_duration(config.timing.poll_interval);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{ErrorKind, Preflight, ProviderError, SecretString, clock, text};
+use provider_core::{ErrorKind, Preflight, ProviderError, Secret, clock, text};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -14,14 +14,14 @@ use crate::{ConfigError, EdaProvider, Transport};
 /// The activation that works off our events: looked at by
 /// [`preflight`](provider_core::Provider::preflight), and named with its state where an event seems lost.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct Activation {
     /// The EDA server, or the gateway in front of it: scheme, host, and the path before `/api/eda/v1/`
     /// if there is one.
     pub url: String,
     /// A token of the gateway; or the password of `username`.
     #[serde(alias = "password")]
-    pub token: SecretString,
+    pub token: Secret,
     /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens.
     #[serde(default)]
     pub username: Option<String>,
@@ -29,14 +29,12 @@ pub struct Activation {
     pub name: String,
 }
 
+provider_core::guarded_settings!(Activation);
+
 impl Activation {
     /// An activation by its name.
     #[must_use]
-    pub fn new(
-        url: impl Into<String>,
-        token: impl Into<SecretString>,
-        name: impl Into<String>,
-    ) -> Self {
+    pub fn new(url: impl Into<String>, token: impl Into<Secret>, name: impl Into<String>) -> Self {
         Self {
             url: url.into(),
             token: token.into(),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use provider_core::{Effect, ErrorKind, ProviderError, SecretString, text};
+use provider_core::{Effect, ErrorKind, ProviderError, Secret, text};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -49,7 +49,7 @@ pub(crate) fn place(server: &str, path: &str, field: &str) -> Result<Url, Config
 pub(crate) struct Api<'a> {
     pub client: &'a Client,
     pub url: &'a str,
-    pub token: &'a SecretString,
+    pub token: &'a Secret,
     /// With a user, the token is its password.
     pub username: Option<&'a str>,
     /// The setting that holds the URL.

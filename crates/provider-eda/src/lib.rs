@@ -63,10 +63,11 @@ pub use activation::Activation;
 pub use answer::Answer;
 #[cfg(feature = "aap")]
 pub use backend::ProviderConfig;
-pub use config::{ClientIdentity, Completion, EdaConfig, HttpConfig, Pacing, Timing};
+pub use config::{Completion, EdaConfig, Pacing, Timing};
 pub use endpoints::{Endpoints, KindEndpoints};
 pub use error::ConfigError;
 pub use provider::EdaProvider;
+pub use provider_http::{ClientIdentity, HttpConfig};
 #[cfg(feature = "aap")]
 pub use tracking::JobTracking;
 pub use tracking::{AuditTracking, Tracking};

@@ -85,7 +85,7 @@ impl EdaProvider {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_clock(config: EdaConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        config.validate()?;
+        let config = config.checked()?;
         let pacing = &config.pacing;
         let permits = usize::try_from(pacing.max_in_flight)
             .unwrap_or(usize::MAX)

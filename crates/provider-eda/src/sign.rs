@@ -3,9 +3,10 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::hmac::{self, HMAC_SHA1_FOR_LEGACY_USE_ONLY, HMAC_SHA256, HMAC_SHA384, HMAC_SHA512, Key};
+use provider_core::settings::without_line_end;
 
-use crate::transport::secret;
 use crate::{Algorithm, Encoding, Hmac, TransportKind};
+use secrecy::ExposeSecret;
 
 impl Hmac {
     /// The value of the signature's header for this body.
@@ -18,7 +19,11 @@ impl Hmac {
             Algorithm::Sha384 => HMAC_SHA384,
             Algorithm::Sha512 => HMAC_SHA512,
         };
-        let key = Key::new(algorithm, secret(&self.secret).as_bytes());
+        let secret = self.secret.now();
+        let key = Key::new(
+            algorithm,
+            without_line_end(secret.expose_secret()).as_bytes(),
+        );
         let digest = hmac::sign(&key, body);
         let digest = digest.as_ref();
         let mut value = prefix.to_owned();

@@ -79,6 +79,8 @@ proptest! {
         let mut hmac = Hmac::new(key.clone()).with_algorithm(algorithm);
         hmac.encoding = encoding.map(|hex| if hex { Encoding::Hex } else { Encoding::Base64 });
         hmac.prefix = prefix.clone();
+        // Secrets that come from files end in a line break, which is none of theirs.
+        let key = key.trim_end_matches(['\n', '\r']).to_owned();
         let digest = by_another(algorithm, &key, &body);
         let digest = if encoding.unwrap_or(!is_stream) {
             digest.iter().map(|byte| format!("{byte:02x}")).collect()

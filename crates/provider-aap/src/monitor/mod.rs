@@ -48,7 +48,12 @@ use worker::Lists;
 
 /// How jobs are watched together.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct MonitorConfig {
     /// From so many live jobs on they are asked about in pages; fewer are asked about one by one, and,
     /// once there were as many, fewer than half of it.
@@ -61,6 +66,8 @@ pub struct MonitorConfig {
     /// How long; then one question is let through to try.
     pub breaker_pause: SignedDuration,
 }
+
+provider_core::guarded_settings!(MonitorConfig);
 
 impl Default for MonitorConfig {
     fn default() -> Self {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{
-    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, SecretString,
+    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, Secret,
     clock, text,
 };
 use serde::Deserialize;
@@ -37,14 +37,14 @@ const MAX_NEW: usize = 50;
 /// A rulebook reports an event as ASCII JSON, and a report of 1 MiB or more never arrives; so events are
 /// limited to less than that.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditTracking {
     /// The EDA server, or the gateway in front of it: scheme, host, and the path before `/api/eda/v1/`
     /// if there is one.
     pub url: String,
     /// A token of the gateway; or the password of `username`.
     #[serde(alias = "password")]
-    pub token: SecretString,
+    pub token: Secret,
     /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens.
     #[serde(default)]
     pub username: Option<String>,
@@ -72,10 +72,12 @@ fn default_settle() -> SignedDuration {
     SETTLE
 }
 
+provider_core::guarded_settings!(AuditTracking);
+
 impl AuditTracking {
     /// The audit of this server.
     #[must_use]
-    pub fn new(url: impl Into<String>, token: impl Into<SecretString>) -> Self {
+    pub fn new(url: impl Into<String>, token: impl Into<Secret>) -> Self {
         Self {
             url: url.into(),
             token: token.into(),

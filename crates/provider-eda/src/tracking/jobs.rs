@@ -39,7 +39,7 @@ use crate::kind::{self, EVENT};
 /// A job is searched by its label until it is found and once more when it has ended; in between it
 /// is watched like a job of [`AapProvider`], together with all others.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobTracking {
     /// The controller that the rulebook launches on; templates and envelope are not used.
     pub aap: AapConfig,
@@ -61,6 +61,8 @@ fn default_label() -> String {
 fn default_settle() -> SignedDuration {
     SETTLE
 }
+
+provider_core::guarded_settings!(JobTracking);
 
 impl JobTracking {
     /// Tracking on this controller by the label `osac-{token}`.

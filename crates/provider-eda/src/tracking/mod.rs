@@ -28,7 +28,7 @@ pub use jobs::JobTracking;
 /// How the jobs behind events are seen. Without it, an event's end is known only by the signs that
 /// the automation leaves on the object.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Tracking {
     /// On the AAP controller that the rulebook launches on, by the label of the job: its state at
@@ -38,6 +38,8 @@ pub enum Tracking {
     /// In the audit of the EDA server: how the actions of a rule ended, once they have.
     Audit(AuditTracking),
 }
+
+provider_core::guarded_settings!(Tracking);
 
 #[cfg(feature = "aap")]
 impl From<JobTracking> for Tracking {

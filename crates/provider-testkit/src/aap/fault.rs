@@ -67,6 +67,8 @@ pub enum Fault {
     /// An answer of this status, whose `detail` repeats the request, credentials and body (what
     /// debugging pages do); the request is not carried out.
     Echo(u16),
+    /// 404 with a JSON `detail`, by a gateway that has lost its route: without the controller's headers.
+    GatewayNotFound,
     /// The answer tells the status of jobs in this word (what a newer controller may do).
     Word(String),
 }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, End};
+use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route};
 use super::jobs::{Job, NewJob};
 use super::lists::{jobs, list_values, stdout, templates};
@@ -208,6 +208,7 @@ pub(super) fn instead(
                 String::from_utf8_lossy(asked.body)
             ),
         ),
+        Fault::GatewayNotFound => Answer::detail(404, "away").by(By::Gateway),
         Fault::DropAfter
         | Fault::Hang
         | Fault::StatusAfter(_)
@@ -228,7 +229,7 @@ fn root(state: &State, asked: &Asked<'_>) -> Answer {
             }),
         ),
         ("/migrations_notran/", _) => Answer::html(200, 3_000),
-        _ => Answer::detail(404, "The requested resource could not be found."),
+        _ => Answer::no_such_path(),
     }
 }
 
@@ -407,10 +408,7 @@ fn get(
                 .collect();
             list_values(asked, nodes)
         }
-        _ => Err(Answer::detail(
-            404,
-            "The requested resource could not be found.",
-        )),
+        _ => Err(Answer::no_such_path()),
     }
 }
 
@@ -501,10 +499,7 @@ fn post(
                 &label(state.jobs.labels.len(), name, organization),
             ))
         }
-        _ => Err(Answer::detail(
-            404,
-            "The requested resource could not be found.",
-        )),
+        _ => Err(Answer::no_such_path()),
     }
 }
 

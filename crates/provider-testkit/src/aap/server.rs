@@ -18,7 +18,7 @@ use provider_core::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::answer::{Answer, End};
+use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
 use super::notify::Notice;
@@ -29,7 +29,7 @@ use super::routes::{self, Asked};
 use super::script::Script;
 use super::state::State;
 use super::web::{Costs, Load, Web};
-use super::world::{Template, World};
+use super::world::{Layout, Template, World};
 
 /// A running simulator; it stops when this is dropped.
 #[derive(Debug)]
@@ -139,6 +139,11 @@ impl AapSim {
         for user in users.iter_mut().filter(|user| user.token == token) {
             user.token.insert_str(0, "revoked ");
         }
+    }
+
+    /// The API is at another place from now on, as after an upgrade.
+    pub fn move_to(&self, layout: Layout) {
+        self.shared.lock().layout = layout;
     }
 
     /// Everything that a script says.
@@ -456,9 +461,18 @@ fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
         .header(
             header::DATE,
             now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        )
-        .header("x-api-product-name", "AWX")
-        .header("x-api-node", "controller-1");
+        );
+    if answer.by == By::View {
+        response = response
+            .header("x-api-product-name", "AWX")
+            .header("x-api-node", "controller-1")
+            .header("x-api-time", "0.050s");
+    }
+    if answer.by != By::Gateway {
+        response = response
+            .header("x-api-total-time", "0.060s")
+            .header("x-api-request-id", "7912ca1acb874367a5428f80758c5584");
+    }
     if answer.json {
         response = response
             .header(header::CONTENT_TYPE, "application/json")
