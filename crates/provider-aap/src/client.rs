@@ -87,6 +87,21 @@ impl Client {
             .await
     }
 
+    /// The same with a patience of its own.
+    pub(crate) async fn get_within(
+        &self,
+        patience: Duration,
+        path: &str,
+        query: &[(&str, &str)],
+        what: &str,
+    ) -> Result<Answer, ProviderError> {
+        let mut url = self.url(path).await?;
+        url.query_pairs_mut().extend_pairs(query);
+        let none = ExtraVars::new();
+        self.send(Method::GET, url, None, Some(patience), what, &none)
+            .await
+    }
+
     /// `POST` below the API's root; never repeated, never redirected.
     pub(crate) async fn post(
         &self,

@@ -31,6 +31,7 @@ impl AapConfig {
     /// | `AAP_INSECURE` | `true` trusts any certificate |
     /// | `AAP_DIAGNOSE` | `true` looks into failed jobs |
     /// | `AAP_PUSH` | `true` listens to the controller's websocket (feature `push`) |
+    /// | `AAP_MAX_LAUNCHES` | how many launches are on their way at once (default 8) |
     /// | `AAP_REQUEST_TIMEOUT`, `AAP_POLL_INTERVAL`, `AAP_VISIBILITY_WINDOW`, `AAP_CONFIRM_WINDOW`, `AAP_CONFIRM_LIMIT` | durations such as `45s` or `2m` |
     ///
     /// # Errors
@@ -105,6 +106,16 @@ impl AapConfig {
         if push {
             let what = "this program was built without the feature push of provider-aap";
             return Err(ConfigError::new("AAP_PUSH", what));
+        }
+        if let Some(launches) = get("AAP_MAX_LAUNCHES") {
+            let launches = launches
+                .trim()
+                .parse()
+                .ok()
+                .filter(|launches| *launches > 0);
+            let field = "AAP_MAX_LAUNCHES";
+            config.max_launches =
+                launches.ok_or_else(|| ConfigError::new(field, "expected a number above 0"))?;
         }
         config.http.request_timeout = duration("AAP_REQUEST_TIMEOUT", config.http.request_timeout)?;
         let timing = &mut config.timing;
