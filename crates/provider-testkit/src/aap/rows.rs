@@ -76,9 +76,9 @@ fn variables(job: &Job, template: Option<&Template>) -> String {
     }
     let members: Vec<String> = members
         .iter()
-        .map(|(name, value)| format!("{}: {value}", Value::from(name.as_str())))
+        .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())))
         .collect();
-    format!("{{{}}}", members.join(", "))
+    format!("{{{}}}", members.join(","))
 }
 
 pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Timestamp) -> Value {
