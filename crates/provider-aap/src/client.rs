@@ -119,6 +119,20 @@ impl Client {
             .await
     }
 
+    /// The same with a patience of its own.
+    pub(crate) async fn get_within(
+        &self,
+        patience: Duration,
+        path: &str,
+        query: &[(&str, &str)],
+        what: &str,
+    ) -> Result<Answer, ProviderError> {
+        let none = ExtraVars::new();
+        let mut sent = Sent::get(what, &none);
+        sent.timeout = Some(patience);
+        self.send_below(path, query, sent).await
+    }
+
     /// `POST` below the API's root; never repeated, never redirected.
     pub(crate) async fn post(
         &self,

@@ -70,6 +70,10 @@ pub struct AapConfig {
     /// Times; all have defaults that suit a controller of usual size.
     #[serde(default)]
     pub timing: Timing,
+    /// How many launches are on their way at once; others wait for their turn. A controller has a handful
+    /// of web workers, and a launch that waits for one of them too long is a launch in doubt.
+    #[serde(default = "default_max_launches")]
+    pub max_launches: u32,
     /// How many jobs are watched together.
     #[serde(default)]
     pub monitor: MonitorConfig,
@@ -86,6 +90,10 @@ fn default_name() -> String {
 
 fn default_token_variable() -> String {
     "provider_operation_token".to_owned()
+}
+
+const fn default_max_launches() -> u32 {
+    8
 }
 
 /// Who we are at the controller.
@@ -244,6 +252,7 @@ impl AapConfig {
             extra_vars: Map::new(),
             diagnose: false,
             timing: Timing::default(),
+            max_launches: default_max_launches(),
             monitor: MonitorConfig::default(),
             #[cfg(feature = "push")]
             push: false,
@@ -314,6 +323,13 @@ impl AapConfig {
         self
     }
 
+    /// Another number of launches at once.
+    #[must_use]
+    pub fn with_max_launches(mut self, launches: u32) -> Self {
+        self.max_launches = launches;
+        self
+    }
+
     /// Another way of watching many jobs.
     #[must_use]
     pub fn with_monitor(mut self, monitor: MonitorConfig) -> Self {
@@ -360,6 +376,9 @@ impl AapConfig {
                     "expected a duration that is not negative (time-outs: more than zero)",
                 );
             }
+        }
+        if self.max_launches == 0 {
+            return refuse("maxLaunches", "expected 1 or more");
         }
         Ok(self)
     }

@@ -34,6 +34,7 @@ impl AapConfig {
     /// | `AAP_INSECURE` | `true` trusts any certificate |
     /// | `AAP_DIAGNOSE` | `true` looks into failed jobs |
     /// | `AAP_PUSH` | `true` listens to the controller's websocket (feature `push`) |
+    /// | `AAP_MAX_LAUNCHES` | how many launches are on their way at once (default 8) |
     /// | `AAP_BATCH_FROM`, `AAP_MAX_IN_FLIGHT` | from so many jobs on they are watched in pages, so many at once |
     /// | `AAP_BREAKER_FAILURES`, `AAP_BREAKER_PAUSE` | after how many failures nothing is asked, and how long |
     /// | `AAP_CONNECT_TIMEOUT`, `AAP_REQUEST_TIMEOUT`, `AAP_CANCEL_TIMEOUT`, `AAP_POLL_INTERVAL`, `AAP_TEMPLATE_CACHE`, `AAP_VISIBILITY_WINDOW`, `AAP_CONFIRM_WINDOW`, `AAP_CONFIRM_LIMIT` | durations such as `45s` or `2m` |
@@ -144,6 +145,16 @@ impl AapConfig {
         monitor.max_in_flight = count("AAP_MAX_IN_FLIGHT", monitor.max_in_flight)?;
         monitor.breaker_failures = count("AAP_BREAKER_FAILURES", monitor.breaker_failures)?;
         monitor.breaker_pause = duration("AAP_BREAKER_PAUSE", monitor.breaker_pause)?;
+        if let Some(launches) = get("AAP_MAX_LAUNCHES") {
+            let launches = launches
+                .trim()
+                .parse()
+                .ok()
+                .filter(|launches| *launches > 0);
+            let field = "AAP_MAX_LAUNCHES";
+            config.max_launches =
+                launches.ok_or_else(|| ConfigError::new(field, "expected a number above 0"))?;
+        }
         let timing = &mut config.timing;
         timing.cancel_timeout = duration("AAP_CANCEL_TIMEOUT", timing.cancel_timeout)?;
         timing.template_cache = duration("AAP_TEMPLATE_CACHE", timing.template_cache)?;

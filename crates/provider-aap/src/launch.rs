@@ -41,13 +41,18 @@ impl AapProvider {
     ) -> Result<Started, TriggerError> {
         let name = self.template_name(job_type, request.resource.kind());
         let template = self.template(&name).await?;
+        shallow(request.resource.object())?;
         let vars = self.variables(request);
-        if let Err(error) = promptable(&template, &vars) {
+        shallow(&vars)?;
+        let fits = promptable(&template, &vars).and_then(|()| self.shows_token(&template));
+        if let Err(error) = fits {
             // Whoever corrects the template should not have to wait for the cache.
             self.templates.forget(&name);
             return Err(error.into());
         }
         self.client.skew.allows_launches()?;
+        request.in_time(self.clock.now())?;
+        let passage = self.gate.pass(request, &*self.clock).await?;
         // Whatever waits has been waited for.
         request.in_time(self.clock.now())?;
         let what = format!("the launch of {template}");
@@ -56,6 +61,7 @@ impl AapProvider {
             .client
             .post(&template.launch_path(), &body, &what, &request.extra_vars)
             .await;
+        drop(passage);
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -94,6 +100,23 @@ impl AapProvider {
         })
     }
 
+    /// Whether a launch could be found again by its token.
+    pub(crate) fn shows_token(&self, template: &Template) -> Result<(), ProviderError> {
+        let variable = &self.config.token_variable;
+        if !template.hidden.contains(variable) {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            Effect::NotSent,
+            ErrorKind::Invalid,
+            format!(
+                "the survey of {template} hides the variable {}, by which its jobs are found again",
+                text::bounded(variable, 60)
+            ),
+        )
+        .with_advice("make that question one of the type text, or remove it"))
+    }
+
     /// The variables of a launch: the object in its envelope, the token, and the caller's own.
     pub(crate) fn variables(&self, request: &LaunchRequest) -> Map<String, Value> {
         let object = request.resource.projection(&self.config.projection);
@@ -125,6 +148,33 @@ impl AapProvider {
         .with_advice("enable \"Prompt on launch\" for the variables of the template")
         .with_stray_job(job.clone())
     }
+}
+
+/// The deepest nesting that is sent. The controller, and what it runs, go through it level by level and
+/// fail somewhere below a thousand, after the launch.
+const MAX_DEPTH: usize = 256;
+
+/// Refuses what is nested deeper, without going deep itself.
+fn shallow(members: &Map<String, Value>) -> Result<(), ProviderError> {
+    let mut open: Vec<(&Value, usize)> = members.values().map(|value| (value, 1)).collect();
+    while let Some((value, depth)) = open.pop() {
+        if depth > MAX_DEPTH {
+            return Err(ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Invalid,
+                format!("the object is nested more than {MAX_DEPTH} levels deep"),
+            )
+            .with_advice("flatten it, or leave the deep part out of what is sent (projection)"));
+        }
+        match value {
+            Value::Array(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
+            Value::Object(members) => {
+                open.extend(members.values().map(|member| (member, depth + 1)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Adds members; objects that both sides have are joined, so that a caller may add to the envelope.

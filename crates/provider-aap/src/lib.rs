@@ -43,6 +43,7 @@ mod env;
 mod envelope;
 mod error;
 mod find;
+mod gate;
 mod jobs;
 mod json;
 mod launch;
@@ -54,10 +55,13 @@ mod preflight;
 mod provider;
 #[cfg(feature = "push")]
 mod push;
+mod scan;
+mod search;
 mod shared;
 mod skew;
 mod status;
 mod templates;
+mod walk;
 #[cfg(feature = "webhook")]
 mod webhook;
 mod words;

@@ -9,17 +9,17 @@ use provider_core::{
 };
 
 use crate::AapProvider;
-use crate::answer::List;
 use crate::body::JobBody;
 use crate::client::std_duration;
 use crate::diagnose::{diagnose, variables};
 use crate::jobs::read_job;
 use crate::monitor::Seen;
 use crate::status::{Certainty, Confirmation};
+use crate::walk::{Range, Step, Walk};
 use crate::words::Kind;
 
-/// A bound on the look into one workflow: 20,000 jobs, or 100 workflows within it.
-const MAX_CHILD_PAGES: usize = 100;
+/// A bound on the look into one workflow.
+const MAX_CHILDREN: usize = 20_000;
 
 impl AapProvider {
     /// The status of a job, by its reference alone.
@@ -177,49 +177,54 @@ impl AapProvider {
         id: &str,
         confirm: Confirmation,
     ) -> Result<bool, ProviderError> {
-        // Pages to read: of which workflow, after which job. Workflows within it are looked into in turn.
-        let mut pages = vec![(id.to_owned(), 0_u64)];
-        for _ in 0..MAX_CHILD_PAGES {
-            let Some((workflow, after)) = pages.pop() else {
-                return Ok(true);
-            };
-            let last = after.to_string();
-            let query = [
-                ("unified_job_node__workflow_job", workflow.as_str()),
-                ("page_size", "200"),
-                ("order_by", "id"),
-                ("id__gt", last.as_str()),
-            ];
+        let mut workflows = vec![id.to_owned()];
+        let mut looked_at = 0_usize;
+        while let Some(workflow) = workflows.pop() {
+            let filter = [("unified_job_node__workflow_job", workflow.as_str())];
             let what = "the jobs of the workflow";
-            let answer = self.client.get("unified_jobs/", &query, what).await?;
-            let rows = answer.json::<List<JobBody>>()?.results;
-            if rows.len() >= 200 {
-                // A page without ids is read again and again, until the bound: nothing is certain then.
-                let newest = rows.iter().filter_map(|row| row.id).max();
-                pages.push((workflow, newest.unwrap_or(after)));
-            }
-            for row in rows {
-                let terminal = crate::map_status(&row.status).is_terminal();
-                // The list lacks what tells an end from a claimed end; the job itself has it.
-                let certain = match (terminal, row.certainty(confirm), row.id) {
-                    (false, ..) => false,
-                    (true, Certainty::AskChildren, Some(id)) => {
-                        pages.push((id.to_string(), 0));
-                        true
-                    }
-                    (true, Certainty::Doubtful, Some(id)) if row.kind == Some(Kind::Job) => {
-                        let job = JobRef::new(&self.config.name, "job", id.to_string());
-                        self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
-                    }
-                    (true, certainty, _) => certainty == Certainty::Settled,
+            let all = Range::default();
+            let mut walk = Walk::new(&self.client, &self.page_pace, what, &filter, all);
+            loop {
+                let rows = match walk.next().await? {
+                    Step::Rows(rows) => rows,
+                    Step::End => break,
+                    // It may be at work.
+                    Step::Unshown(_) => return Ok(false),
                 };
-                if !certain {
+                looked_at = looked_at.saturating_add(rows.len());
+                for row in rows {
+                    // As it is written: a member that cannot be read counts as absent.
+                    let row: JobBody = serde_json::from_str(row.text.get()).unwrap_or_default();
+                    let terminal = crate::map_status(&row.status).is_terminal();
+                    // The list lacks what tells an end from a claimed end; the job itself has it.
+                    let certain = match (terminal, row.certainty(confirm), row.id) {
+                        (false, ..) => false,
+                        (true, Certainty::AskChildren, Some(id)) => {
+                            workflows.push(id.to_string());
+                            true
+                        }
+                        (true, Certainty::Doubtful, Some(id)) if row.kind == Some(Kind::Job) => {
+                            let job = JobRef::new(&self.config.name, "job", id.to_string());
+                            self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
+                        }
+                        (true, certainty, _) => certainty == Certainty::Settled,
+                    };
+                    if !certain {
+                        return Ok(false);
+                    }
+                }
+                if looked_at >= MAX_CHILDREN {
+                    // More than was looked at: not certain before the limit.
                     return Ok(false);
                 }
             }
+            // At most a hundred workflows within it.
+            looked_at = looked_at.saturating_add(MAX_CHILDREN / 100);
+            if looked_at >= MAX_CHILDREN && !workflows.is_empty() {
+                return Ok(false);
+            }
         }
-        // More than was looked at: not certain before the limit.
-        Ok(false)
+        Ok(true)
     }
 
     /// Adds what the job's events tell; a failure to do so leaves the status as it is.

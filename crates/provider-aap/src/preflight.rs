@@ -77,7 +77,7 @@ impl AapProvider {
         if let Some(given) = self.config.envelope.path().first() {
             vars.insert((*given).to_owned(), serde_json::Value::Null);
         }
-        match promptable(&template, &vars) {
+        match promptable(&template, &vars).and_then(|()| self.shows_token(&template)) {
             Err(error) => failed(report, &check, &error),
             Ok(()) if !template.prompts.ask_variables_on_launch => report.warning(
                 &check,

@@ -9,15 +9,19 @@ use futures::StreamExt;
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, ErrorKind, FindRequest, JobRecord,
     JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight, Provider,
-    ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError, WakeUps,
-    clock,
+    ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource, SystemClock, TrackedJob,
+    TriggerError, WakeUps, clock,
 };
 
 use crate::client::{Client, std_duration};
+use crate::find::carried_out_by;
+use crate::gate::Gate;
 use crate::jobs::Jobs;
 use crate::look::own_id;
 use crate::monitor::{JobEvents, Monitor};
+use crate::search::Search;
 use crate::templates::{Template, Templates};
+use crate::walk::Pace;
 use crate::words::Kind;
 use crate::{AapConfig, ConfigError, TemplateName};
 
@@ -30,6 +34,13 @@ pub struct AapProvider {
     pub(crate) client: Arc<Client>,
     pub(crate) monitor: Monitor,
     pub(crate) templates: Templates,
+    /// How pages of lists are asked for.
+    pub(crate) page_pace: Arc<Pace>,
+    /// The search for launches in doubt, and that for what people relaunched.
+    pub(crate) launches: Search,
+    pub(crate) relaunches: Search,
+    /// How many launches are on their way.
+    pub(crate) gate: Gate,
     pub(crate) clock: Arc<dyn Clock>,
     /// Held by whoever listens to the websocket: one connection is enough.
     #[cfg(feature = "push")]
@@ -72,15 +83,26 @@ impl AapProvider {
         let interval = std_duration(config.timing.poll_interval);
         // Spreads polls over time, and need not be unpredictable.
         let seed = u64::try_from(clock.now().as_nanosecond() & i128::from(u64::MAX)).unwrap_or(1);
+        let monitor = Monitor::new(
+            &config.monitor,
+            &config.name,
+            interval,
+            Arc::clone(&clock),
+            source,
+            seed,
+        );
+        let page_pace = Arc::new(Pace::new(std_duration(config.http.request_timeout)));
+        let search = |launch_type| {
+            let (client, clock) = (Arc::clone(&client), Arc::clone(&clock));
+            let pace = Arc::clone(&page_pace);
+            Search::new(launch_type, &config, client, monitor.clone(), clock, pace)
+        };
         Ok(Self {
-            monitor: Monitor::new(
-                &config.monitor,
-                &config.name,
-                interval,
-                Arc::clone(&clock),
-                source,
-                seed,
-            ),
+            launches: search("manual"),
+            relaunches: search("relaunch"),
+            gate: Gate::new(config.max_launches),
+            monitor,
+            page_pace,
             client,
             templates: Templates::default(),
             clock,
@@ -154,9 +176,11 @@ impl AapProvider {
                             token.clone(),
                         );
                         query.not_before = record.timestamp.or(record.sent_at);
+                        let window = std_duration(self.config.timing.visibility_window);
+                        let latest = record.timestamp.max(record.sent_at);
+                        query.not_after = latest.map(|at| carried_out_by(at, window));
                         let found = self.find(&query).await?;
                         let sent = record.sent_at.or(record.timestamp);
-                        let window = std_duration(self.config.timing.visibility_window);
                         let fresh =
                             sent.is_none_or(|at| clock::since(self.clock.now(), at) < window);
                         if found.is_empty() && fresh {
@@ -266,6 +290,7 @@ impl Provider for AapProvider {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.find_relaunched = true;
         capabilities.visibility_window = std_duration(self.config.timing.visibility_window);
         capabilities.poll_interval = std_duration(self.config.timing.poll_interval);
         capabilities.on_ambiguity = OnAmbiguity::Hold;
@@ -333,6 +358,13 @@ impl Provider for AapProvider {
 
     async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
         self.find(query).await
+    }
+
+    async fn find_relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        self.relaunched(query).await
     }
 
     async fn preflight(&self, kinds: &[String]) -> Preflight {

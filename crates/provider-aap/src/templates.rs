@@ -22,6 +22,8 @@ pub(crate) struct Template {
     pub name: String,
     pub organization: String,
     pub prompts: Prompts,
+    /// Variables whose values its survey hides, afterwards, from everybody.
+    pub hidden: Vec<String>,
 }
 
 /// What the template asks for at launch.
@@ -203,13 +205,54 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
         organization: organization(&row),
         name: row.name,
         prompts: Prompts::default(),
+        hidden: Vec::new(),
     };
     let what = format!("the launch options of {template}");
     template.prompts = client
         .get(&template.launch_path(), &[], &what)
         .await?
         .json()?;
+    if template.prompts.survey_enabled {
+        template.hidden = hidden(client, &template).await?;
+    }
     Ok(template)
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Survey {
+    spec: Vec<Question>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Question {
+    variable: String,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
+/// The survey's password questions.
+async fn hidden(client: &Client, template: &Template) -> Result<Vec<String>, ProviderError> {
+    let path = format!(
+        "{}/{}/survey_spec/",
+        template.kind.collection(),
+        template.id
+    );
+    let what = format!("the survey of {template}");
+    let asked = client.get(&path, &[], &what).await;
+    match asked.and_then(|answer| answer.json::<Survey>()) {
+        Ok(survey) => {
+            let hidden = survey
+                .spec
+                .into_iter()
+                .filter(|asked| asked.kind == "password");
+            Ok(hidden.map(|asked| asked.variable).collect())
+        }
+        // Not every user may see it; a token that it hides is noticed by whoever looks for it.
+        Err(error) if error.effect() == Effect::Rejected => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 fn organization(row: &Row) -> String {

@@ -14,6 +14,7 @@
 
 mod breaker;
 mod events;
+mod guest;
 mod line;
 mod pace;
 mod page;
@@ -85,6 +86,11 @@ impl MonitorConfig {
         usize::try_from(self.max_in_flight)
             .unwrap_or(usize::MAX)
             .max(1)
+    }
+
+    /// How long to wait while somebody else's question is out to try.
+    fn interval_of_trials(&self) -> Duration {
+        std_duration(self.breaker_pause).min(Duration::from_secs(5))
     }
 
     /// A page costs the controller more than a job.

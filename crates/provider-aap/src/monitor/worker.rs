@@ -192,7 +192,7 @@ async fn ask(inner: Arc<Inner>, question: Question, pass: Pass) -> (Outcome, Pas
 }
 
 /// Whether it is the controller that is at fault, and not what was asked.
-fn is_trouble(error: &ProviderError) -> bool {
+pub(super) fn is_trouble(error: &ProviderError) -> bool {
     !matches!(
         error.kind(),
         ErrorKind::NotFound | ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::Conflict

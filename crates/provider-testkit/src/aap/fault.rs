@@ -46,6 +46,9 @@ pub enum Fault {
     DropAfter,
     /// A launch whose connection closes at once, and which commits this much later (milliseconds).
     CommitLate(u64),
+    /// A launch whose connection closes at once; its job has its id and its `created` already, and is
+    /// visible this much later (milliseconds), after others with higher ids.
+    CommitSlowly(u64),
     /// The request is carried out, and no answer ever comes.
     Hang,
     /// An answer of this status, with a JSON `detail`; the request is not carried out.

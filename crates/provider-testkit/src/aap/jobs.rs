@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::clock;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::journal::Run;
@@ -43,6 +44,19 @@ pub(super) struct Job {
     pub sliced: bool,
     /// Whether its work goes on, whatever its status says.
     working: bool,
+    /// Where the controller cannot show it.
+    pub broken: Option<Broken>,
+}
+
+/// A job whose row cannot be rendered (a NaN among its artifacts, for one) makes a 500 of every answer
+/// that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    /// In lists; by itself the job can be read.
+    InLists,
+    /// Wherever it would be shown.
+    Everywhere,
 }
 
 impl Job {
@@ -57,7 +71,8 @@ impl Job {
 
 #[derive(Debug)]
 enum Event {
-    Commit(Box<NewJob>),
+    /// With its id and its `created`, where it has them already.
+    Commit(Box<NewJob>, Option<(u64, Timestamp)>),
     Start(u64),
     Finish(u64),
     Stop(u64),
@@ -85,6 +100,8 @@ pub(super) struct Jobs {
     pub labels: Vec<(String, u64)>,
     pub jobs: BTreeMap<u64, Job>,
     pub journal: BTreeMap<u64, Run>,
+    /// When templates were made that were not there from the beginning.
+    pub born: BTreeMap<u64, Timestamp>,
     /// What has changed in it.
     pub journal_changed: BTreeSet<u64>,
     /// Jobs whose status has changed and that nobody has been told of, where somebody listens.
@@ -153,8 +170,11 @@ impl Jobs {
             }
             let ((when, _), event) = entry.remove_entry();
             match event {
-                Event::Commit(new) => {
+                Event::Commit(new, None) => {
                     self.create(*new, when);
+                }
+                Event::Commit(new, Some((id, created))) => {
+                    self.insert(id, *new, created, when);
                 }
                 Event::Start(id) => {
                     self.start(id, when);
@@ -188,14 +208,24 @@ impl Jobs {
     }
 
     pub(super) fn commit_later(&mut self, new: NewJob, when: Timestamp) {
-        self.at(when, Event::Commit(Box::new(new)));
+        self.at(when, Event::Commit(Box::new(new), None));
+    }
+
+    /// The row has been inserted; its transaction ends later.
+    pub(super) fn commit_slowly(&mut self, new: NewJob, now: Timestamp, when: Timestamp) {
+        self.last_id += 1;
+        let known = Some((self.last_id, now));
+        self.at(when, Event::Commit(Box::new(new), known));
     }
 
     pub(super) fn create(&mut self, new: NewJob, now: Timestamp) -> Option<u64> {
+        self.last_id += 1;
+        self.insert(self.last_id, new, now, now)
+    }
+
+    fn insert(&mut self, id: u64, new: NewJob, created: Timestamp, now: Timestamp) -> Option<u64> {
         let template = self.templates.get(&new.template)?.clone();
         let organization = self.organization(&template.organization);
-        self.last_id += 1;
-        let id = self.last_id;
         let child = new.parent.is_some();
         let sliced = template.slices > 1 && !child;
         let kind = if sliced {
@@ -215,7 +245,7 @@ impl Jobs {
             launch_type: new.launch_type,
             user: new.user,
             plan: new.plan,
-            created: now,
+            created,
             status: "pending",
             started: None,
             finished: None,
@@ -228,6 +258,7 @@ impl Jobs {
             children: Vec::new(),
             sliced,
             working: false,
+            broken: None,
         };
         if let Some(changed) = &mut self.changed {
             changed.push(id);
@@ -541,6 +572,12 @@ impl Jobs {
             return true;
         }
         false
+    }
+
+    /// Whether there is such a job.
+    pub(super) fn break_row(&mut self, id: u64, broken: Option<Broken>) -> bool {
+        let job = self.jobs.get_mut(&id);
+        job.map(|job| job.broken = broken).is_some()
     }
 
     /// The new job of `POST …/relaunch/`.

@@ -44,6 +44,7 @@ mod web;
 mod world;
 
 pub use fault::{Fault, Route, Weather};
+pub use jobs::Broken;
 pub use journal::{Run, overlapping};
 pub use notify::Webhook;
 pub use plan::{Ending, OnCancel, RunPlan};

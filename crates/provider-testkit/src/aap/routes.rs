@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route};
-use super::jobs::{Job, NewJob};
+use super::jobs::{Broken, Job, NewJob};
 use super::lists::{jobs, list_values, stdout, templates};
 use super::rows::{self, View};
 use super::state::State;
@@ -179,6 +179,19 @@ pub(super) fn instead(
             state.jobs.commit_later(accepted, when);
             Answer::empty(500).ends(End::Closed)
         }
+        Fault::CommitSlowly(delay) => {
+            let accepted = match segments {
+                [templates, id, "launch"] => {
+                    let kind = kind_of(templates)?;
+                    let user = state.user(asked.authorization)?;
+                    prepare(state, kind, id, user, asked.body).ok()?.0
+                }
+                _ => return None,
+            };
+            let when = provider_core::clock::add(now, std::time::Duration::from_millis(*delay));
+            state.jobs.commit_slowly(accepted, now, when);
+            Answer::empty(500).ends(End::Closed)
+        }
         Fault::Status(status) => Answer::detail(
             *status,
             match status {
@@ -313,7 +326,7 @@ fn get(
                 .enumerate()
                 .map(|(at, name)| json!({"id": at + 1, "type": "organization", "name": name}))
                 .collect();
-            list_values(asked, all)
+            list_values(state, asked, all)
         }
         ["labels"] => {
             let name = asked.query.iter().find(|(name, _)| name == "name");
@@ -325,7 +338,7 @@ fn get(
                 .filter(|(_, (label, _))| name.is_none_or(|(_, name)| name == label))
                 .map(|(at, (name, organization))| label(at + 1, name, *organization))
                 .collect();
-            list_values(asked, all)
+            list_values(state, asked, all)
         }
         [collection @ ("job_templates" | "workflow_job_templates" | "unified_job_templates")] => {
             templates(state, asked, collection, user)
@@ -336,8 +349,12 @@ fn get(
         ] => {
             let kind = kind_of(collection).unwrap_or(Kind::Job);
             let id = template_id(state, kind, id)?;
+            if !state.sees_template(id, user) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
             let body = state.jobs.templates.get(&id).map(|template| {
-                rows::template(&state.jobs, id, template, state.may_launch(template, user))
+                let startable = state.may_launch(id, template, user);
+                rows::template(&state.jobs, id, template, startable)
             });
             Ok(Answer::json(200, &body.unwrap_or_default()))
         }
@@ -350,7 +367,10 @@ fn get(
             let id = template_id(state, kind, id)?;
             let template = state.jobs.templates.get(&id);
             match template {
-                Some(template) if !state.may_launch(template, user) => {
+                Some(template)
+                    if template.restricted && !state.may_launch(id, template, user)
+                        || !state.sees_template(id, user) =>
+                {
                     Err(Answer::detail(403, FORBIDDEN))
                 }
                 Some(template) => Ok(Answer::json(200, &rows::launch_options(id, template))),
@@ -358,10 +378,29 @@ fn get(
             }
         }
         [collection @ ("jobs" | "workflow_jobs" | "unified_jobs")] => {
-            jobs(state, asked, collection, now)
+            jobs(state, asked, collection, user, now)
+        }
+        [
+            collection @ ("job_templates" | "workflow_job_templates"),
+            id,
+            "survey_spec",
+        ] => {
+            let kind = kind_of(collection).unwrap_or(Kind::Job);
+            let id = template_id(state, kind, id)?;
+            let template = state.jobs.templates.get(&id);
+            match template.filter(|_| state.sees_template(id, user)) {
+                Some(template) => Ok(Answer::json(200, &rows::survey(template))),
+                None => Err(Answer::detail(403, FORBIDDEN)),
+            }
         }
         [collection @ ("jobs" | "workflow_jobs"), id] => {
             let job = job(state, collection, id)?;
+            if !state.sees_job(job, user) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
+            if job.broken == Some(Broken::Everywhere) {
+                return Err(Answer::detail(500, "A server error has occurred."));
+            }
             let row = rows::job(&state.jobs, &state.users, job, View::Detail, now);
             Ok(Answer::json(200, &row))
         }
@@ -390,7 +429,7 @@ fn get(
                         .as_ref()
                         .is_none_or(|kinds| kinds.contains(&text("event")))
             });
-            list_values(asked, all.collect())
+            list_values(state, asked, all.collect())
         }
         ["jobs", id, "stdout"] => {
             let job = job(state, "jobs", id)?;
@@ -406,7 +445,7 @@ fn get(
                     Some(rows::node(parent, n + 1, state.jobs.jobs.get(child)?, now))
                 })
                 .collect();
-            list_values(asked, nodes)
+            list_values(state, asked, nodes)
         }
         _ => Err(Answer::no_such_path()),
     }
@@ -462,7 +501,12 @@ fn post(
             Ok(Answer::empty(202))
         }
         [collection @ ("jobs" | "workflow_jobs"), id, "relaunch"] => {
-            let id = job(state, collection, id)?.id;
+            let first = job(state, collection, id)?;
+            let (id, template) = (first.id, first.template);
+            let startable = template.and_then(|id| Some((id, state.jobs.templates.get(&id)?)));
+            if !startable.is_some_and(|(id, template)| state.may_launch(id, template, user)) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
             let new = state.jobs.relaunch(id, user, now);
             let Some(job) = new.and_then(|id| state.jobs.jobs.get(&id)) else {
                 return Err(Answer::detail(404, "Not found."));
@@ -534,7 +578,7 @@ fn prepare(
     let Some(template) = state.jobs.templates.get(&id) else {
         return Err(Answer::detail(404, "Not found."));
     };
-    if !state.may_launch(template, user) {
+    if !state.may_launch(id, template, user) {
         return Err(Answer::detail(403, FORBIDDEN));
     }
     let accepted =

@@ -20,6 +20,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route, Weather};
+use super::jobs::Broken;
 use super::journal::{Run, overlapping};
 use super::notify::Notice;
 use super::plan::{Ending, RunPlan};
@@ -153,7 +154,38 @@ impl AapSim {
 
     /// Adds a template and returns its id.
     pub fn add_template(&self, template: Template) -> u64 {
-        self.shared.lock().jobs.add_template(template)
+        let now = self.shared.clock.now();
+        let mut state = self.shared.lock();
+        let id = state.jobs.add_template(template);
+        state.jobs.born.insert(id, now);
+        id
+    }
+
+    /// The user with this token loses every role on the template of this name, or has them again.
+    /// Jobs are shown to whoever may read their template.
+    pub fn estrange(&self, token: &str, template: &str, is_stranger: bool) {
+        let mut state = self.shared.lock();
+        let user = state.users.iter().position(|user| user.token == token);
+        let named = |(_, known): &(&u64, &Template)| known.name == template;
+        let ids: Vec<u64> = state
+            .jobs
+            .templates
+            .iter()
+            .filter(named)
+            .map(|(id, _)| *id)
+            .collect();
+        for key in ids.into_iter().filter_map(|id| Some((user?, id))) {
+            if is_stranger {
+                state.strangers.insert(key);
+            } else {
+                state.strangers.remove(&key);
+            }
+        }
+    }
+
+    /// The controller cannot show this job any more, or can again.
+    pub fn break_row(&self, id: u64, broken: Option<Broken>) {
+        self.advanced().jobs.break_row(id, broken);
     }
 
     /// Deletes the template of this id.
