@@ -42,12 +42,15 @@ mod diagnose;
 mod env;
 mod envelope;
 mod error;
+mod ends;
 mod find;
+mod identity;
 mod jobs;
 mod launch;
 mod look;
 mod monitor;
 mod names;
+mod nodes;
 mod preflight;
 mod provider;
 #[cfg(feature = "push")]
