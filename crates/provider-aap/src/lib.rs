@@ -55,6 +55,7 @@ mod preflight;
 mod provider;
 #[cfg(feature = "push")]
 mod push;
+mod refusal;
 mod shared;
 mod skew;
 mod status;

@@ -476,3 +476,159 @@ async fn a_running_job_does_not_say_what_it_waited_for() {
     let running = s.status(&second).await.unwrap();
     assert_eq!((running.state, running.message.as_str()), (JobState::Running, "it is running"));
 }
+
+// ---- what a launch would be refused for ----
+
+/// A controller with one template of ours, as its row, its launch form and its survey tell of it.
+async fn with_template(
+    kind: &str,
+    row: &Value,
+    form: &Value,
+    survey: &Value,
+    is_superuser: bool,
+) -> (MockServer, AapProvider) {
+    let extend = |mut all: Value, more: &Value| {
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all
+    };
+    let collection = format!("{kind}s");
+    let row = extend(
+        json!({"id": 7, "type": kind, "name": CREATE, "project": 2, "inventory": 1,
+               "summary_fields": {"organization": {"name": "Cloud"}, "user_capabilities": {"start": true}}}),
+        row,
+    );
+    let form = extend(
+        json!({"ask_variables_on_launch": true, "survey_enabled": false, "variables_needed_to_start": [],
+               "passwords_needed_to_start": [], "inventory_needed_to_start": false,
+               "node_templates_missing": [], "node_prompts_rejected": []}),
+        form,
+    );
+    let me = json!({"results": [{"id": 1, "username": "alice", "is_superuser": is_superuser}]});
+    let (server, aap, _) = controller(&[
+        ("me/", me),
+        ("unified_job_templates/", json!({"results": [row]})),
+        (&format!("{collection}/7/launch/"), form),
+        (&format!("{collection}/7/survey_spec/"), survey.clone()),
+    ])
+    .await;
+    let launched = json!({"id": 8, "type": "job", "status": "pending", "url": "/api/v2/jobs/8/"});
+    Mock::given(method("POST"))
+        .respond_with(ResponseTemplate::new(201).set_body_json(launched))
+        .mount(&server)
+        .await;
+    (server, aap)
+}
+
+#[tokio::test]
+async fn what_a_launch_would_be_refused_for_is_an_error_of_the_preflight_and_never_sent() {
+    let no_start = json!({"summary_fields": {"user_capabilities": {"start": false}}});
+    let (none, survey) = (json!({}), json!({"spec": [{"variable": "count", "type": "integer"}]}));
+    let job = "job_template";
+    for (kind, row, form, is_superuser, part) in [
+        (job, no_start.clone(), none.clone(), false, "may not launch job template"),
+        (job, no_start.clone(), none.clone(), false, "the role Execute on the template"),
+        (job, no_start, none.clone(), true, "use a token of scope write: this one may only read"),
+        (job, json!({"project": null}), none.clone(), false, "has no project"),
+        (job, none.clone(), json!({"inventory_needed_to_start": true}), false, "has no inventory"),
+        (
+            job,
+            none.clone(),
+            json!({"inventory_needed_to_start": true, "ask_inventory_on_launch": true}),
+            false,
+            "give the template a default inventory",
+        ),
+        (
+            job,
+            none.clone(),
+            json!({"passwords_needed_to_start": ["ssh_password"]}),
+            false,
+            "asks for a password (ssh_password)",
+        ),
+        (
+            job,
+            none.clone(),
+            json!({"survey_enabled": true, "variables_needed_to_start": ["count"]}),
+            false,
+            "requires the survey variables count",
+        ),
+        (
+            job,
+            none.clone(),
+            json!({"survey_enabled": true, "ask_variables_on_launch": false}),
+            false,
+            "which lacks ansible_eda, provider_operation_token",
+        ),
+        (
+            "workflow_job_template",
+            json!({"project": null}),
+            json!({"survey_enabled": true, "ask_variables_on_launch": false}),
+            false,
+            "which lacks ansible_eda, provider_operation_token",
+        ),
+    ] {
+        let (server, aap) = with_template(kind, &row, &form, &survey, is_superuser).await;
+        let report = aap.preflight(&["ComputeInstance".to_owned()]).await.to_string();
+        let line = report.lines().find(|line| line.contains("ERROR   provision"));
+        assert!(line.is_some_and(|line| line.contains(part)), "{part}: {report}");
+        let request = LaunchRequest::new(vm(), token(1));
+        let error = aap.trigger_provision(&request).await.unwrap_err();
+        assert_eq!(error.error().effect(), Effect::NotSent, "{error}");
+        let requests = server.received_requests().await.unwrap();
+        assert!(requests.iter().all(|request| request.method == "GET"), "{part}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_launch_is_not_refused_for_is_launched() {
+    let none = json!({});
+    let ours = json!({"spec": [
+        {"variable": "ansible_eda", "type": "textarea"}, {"variable": "provider_operation_token", "type": "text"},
+    ]});
+    for (row, form, survey) in [
+        (
+            none.clone(),
+            json!({"passwords_needed_to_start": null, "variables_needed_to_start": null, "defaults": null,
+                   "node_templates_missing": null, "node_prompts_rejected": null}),
+            none.clone(),
+        ),
+        (
+            none.clone(),
+            json!({"survey_enabled": true, "ask_variables_on_launch": false}),
+            ours,
+        ),
+        // Older controllers say less.
+        (json!({"summary_fields": null}), none.clone(), none.clone()),
+    ] {
+        let (_server, aap) = with_template("job_template", &row, &form, &survey, false).await;
+        let report = aap.preflight(&["ComputeInstance".to_owned()]).await.to_string();
+        assert!(report.contains("ok      provision of ComputeInstance"), "{report}");
+        assert!(report.contains("ok      clocks"), "{report}");
+        let request = LaunchRequest::new(vm(), token(1));
+        aap.trigger_provision(&request).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_that_has_lost_the_template_of_a_node_is_an_error_of_the_preflight() {
+    let form = json!({"node_templates_missing": [31, 32], "node_prompts_rejected": [33]});
+    let none = json!({});
+    let (_server, aap) = with_template("workflow_job_template", &none, &form, &none, false).await;
+    let report = aap.preflight(&["ComputeInstance".to_owned()]).await;
+    let text = report.to_string();
+    assert!(text.contains("has nodes whose template was deleted: 31, 32; give these"), "{text}");
+    assert!(text.contains("warning provision of ComputeInstance"), "{text}");
+    assert!(!report.is_ok() && !text.contains("ok      provision of"), "{text}");
+}
+
+#[tokio::test]
+async fn clocks_that_would_forbid_a_launch_are_an_error_of_the_preflight() {
+    let mut world = World::with([Template::job(CREATE), Template::job(DELETE)]);
+    world.record_requests = true;
+    let theirs = Arc::new(ManualClock::new(start()));
+    let sim = AapSim::start(world, theirs).await.unwrap();
+    let ours = "2026-11-23T04:20:00Z".parse::<Timestamp>().unwrap();
+    let aap = AapProvider::with_clock(config(sim.url(), 32), Arc::new(ours)).unwrap();
+    let report = aap.preflight(&["ComputeInstance".to_owned()]).await;
+    assert!(report.to_string().contains("ERROR   clocks: the clocks of this host"), "{report}");
+    assert!(!report.is_ok());
+}
