@@ -44,6 +44,8 @@ mod envelope;
 mod error;
 mod ends;
 mod find;
+#[cfg(test)]
+mod hostile;
 mod identity;
 mod jobs;
 mod launch;

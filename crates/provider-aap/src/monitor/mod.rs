@@ -21,6 +21,8 @@ mod schedule;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use pace::usual_times;
 mod worker;
 
 use std::fmt;
