@@ -17,11 +17,36 @@ use crate::status::Confirmation;
 
 fn hostile() -> impl Strategy<Value = String> {
     let words = [
-        "null", "true", "1e19", "-1e19", "1e308", "-0.0", "1e-320", "18446744073709551616", "-1", "0",
-        "9223372036854775807", "\"\"", "\"NaN\"", "[]", "[[[]]]", "{}", "{\"a\":1e400}",
-        "\"9999-12-31T23:59:59Z\"", "\"-9999-01-01T00:00:00Z\"", "\"2026-01-01T00:00:00\"",
-        "\"2026-01-01T00:00:00.123456789012Z\"", "\"2026-01-01T25:61:61Z\"", "\".\"", "\"é.é\"",
-        "\"canceled\"", "\"successful\"", "\"failed\"", "\"running\"", "\"job\"", "\"workflow_job\"",
+        "null",
+        "true",
+        "1e19",
+        "-1e19",
+        "1e308",
+        "-0.0",
+        "1e-320",
+        "18446744073709551616",
+        "-1",
+        "0",
+        "9223372036854775807",
+        "\"\"",
+        "\"NaN\"",
+        "[]",
+        "[[[]]]",
+        "{}",
+        "{\"a\":1e400}",
+        "\"9999-12-31T23:59:59Z\"",
+        "\"-9999-01-01T00:00:00Z\"",
+        "\"2026-01-01T00:00:00\"",
+        "\"2026-01-01T00:00:00.123456789012Z\"",
+        "\"2026-01-01T25:61:61Z\"",
+        "\".\"",
+        "\"é.é\"",
+        "\"canceled\"",
+        "\"successful\"",
+        "\"failed\"",
+        "\"running\"",
+        "\"job\"",
+        "\"workflow_job\"",
     ];
     prop_oneof![
         6 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
@@ -32,9 +57,22 @@ fn hostile() -> impl Strategy<Value = String> {
 }
 
 const MEMBERS: [&str; 16] = [
-    "id", "type", "status", "job_explanation", "result_traceback", "created", "started", "finished",
-    "canceled_on", "elapsed", "artifacts", "work_unit_id", "event_processing_finished",
-    "unified_job_template", "extra_vars", "url",
+    "id",
+    "type",
+    "status",
+    "job_explanation",
+    "result_traceback",
+    "created",
+    "started",
+    "finished",
+    "canceled_on",
+    "elapsed",
+    "artifacts",
+    "work_unit_id",
+    "event_processing_finished",
+    "unified_job_template",
+    "extra_vars",
+    "url",
 ];
 
 fn look_at(text: &str, now: Timestamp) {
@@ -50,7 +88,11 @@ fn look_at(text: &str, now: Timestamp) {
         });
     }
     let status = body.to_status(JobRef::new("aap", "job", "1"), str::to_owned);
-    assert!(status.elapsed.is_none_or(|took| took <= Duration::from_secs(315_360_000)));
+    assert!(
+        status
+            .elapsed
+            .is_none_or(|took| took <= Duration::from_secs(315_360_000))
+    );
     for at in [Timestamp::MIN, now, Timestamp::MAX] {
         let tracked = TrackedJob::from(JobRef::new("aap", "job", "1")).with_launched_at(at);
         let _ = Launch::of(&tracked, Duration::MAX).verdict(&body, false);

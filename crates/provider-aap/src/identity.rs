@@ -211,7 +211,11 @@ impl AapProvider {
             job.id
         );
         if let Some(created) = body.created {
-            let _ = write!(found, ", created {}", created.strftime("%Y-%m-%d %H:%M:%SZ"));
+            let _ = write!(
+                found,
+                ", created {}",
+                created.strftime("%Y-%m-%d %H:%M:%SZ")
+            );
         }
         found.push_str(match (launch.token, body.carried) {
             (Some(_), Carried::Token(_)) => ", with the token of another launch",

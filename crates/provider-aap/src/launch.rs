@@ -7,8 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::AapProvider;
-use crate::status::map_status;
 use crate::refusal::promptable;
+use crate::status::map_status;
 use crate::templates::Template;
 use crate::words::Kind;
 

@@ -39,10 +39,10 @@ mod body;
 mod client;
 mod config;
 mod diagnose;
+mod ends;
 mod env;
 mod envelope;
 mod error;
-mod ends;
 mod find;
 #[cfg(test)]
 mod hostile;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use provider_core::{
-    Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, ProviderError, Resource, TrackedJob, text,
+    Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, ProviderError, Resource, TrackedJob,
+    text,
 };
 use serde_json::value::RawValue;
 

@@ -88,7 +88,14 @@ impl AapProvider {
         // What a launch carries, as far as names go.
         let mut vars = self.config.extra_vars.clone();
         let token = self.config.token_variable.as_str();
-        for given in self.config.envelope.path().first().into_iter().chain([&token]) {
+        for given in self
+            .config
+            .envelope
+            .path()
+            .first()
+            .into_iter()
+            .chain([&token])
+        {
             vars.insert((*given).to_owned(), serde_json::Value::Null);
         }
         let mut refusals = refusals(&template, &vars);

@@ -11,7 +11,10 @@ pub(crate) fn promptable(
     template: &Template,
     vars: &Map<String, Value>,
 ) -> Result<(), ProviderError> {
-    refusals(template, vars).into_iter().next().map_or(Ok(()), Err)
+    refusals(template, vars)
+        .into_iter()
+        .next()
+        .map_or(Ok(()), Err)
 }
 
 /// All that keeps the template from being launched with these variables, each with its cure.
@@ -36,7 +39,12 @@ pub(crate) fn refusals(template: &Template, vars: &Map<String, Value>) -> Vec<Pr
             "enable \"Prompt on launch\" for the variables of the template",
         );
     }
-    let asked = |name: &String| template.takes_only.as_ref().is_none_or(|all| all.contains(name));
+    let asked = |name: &String| {
+        template
+            .takes_only
+            .as_ref()
+            .is_none_or(|all| all.contains(name))
+    };
     let dropped = names(vars.keys().filter(|name| !asked(name)));
     if !dropped.is_empty() {
         refuse(
@@ -55,9 +63,15 @@ pub(crate) fn refusals(template: &Template, vars: &Map<String, Value>) -> Vec<Pr
     }
     if prompts.inventory_needed_to_start {
         let (what, cure) = if prompts.ask_inventory_on_launch {
-            ("asks for an inventory at launch and has no default", "give the template a default inventory")
+            (
+                "asks for an inventory at launch and has no default",
+                "give the template a default inventory",
+            )
         } else {
-            ("has no inventory", "give the template an inventory: the one that it had may have been deleted")
+            (
+                "has no inventory",
+                "give the template an inventory: the one that it had may have been deleted",
+            )
         };
         refuse(invalid, format!("{template} {what}"), cure);
     }

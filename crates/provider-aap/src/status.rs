@@ -183,9 +183,7 @@ impl JobBody {
                 "the controller reports the unknown status \"{}\"",
                 text::bounded(&self.status, 40)
             ),
-            JobState::Pending | JobState::Waiting | JobState::Running
-                if self.is_cancelling() =>
-            {
+            JobState::Pending | JobState::Waiting | JobState::Running if self.is_cancelling() => {
                 "a cancel was requested".to_owned()
             }
             // What it has waited for is over.
@@ -269,10 +267,7 @@ mod tests {
             Certainty::Settled
         );
         let flow = body(r#"{"type": "workflow_job", "status": "canceled", "started": null}"#);
-        assert_eq!(
-            certainty(&flow, "2026-01-01T00:00:00Z"),
-            Certainty::Settled
-        );
+        assert_eq!(certainty(&flow, "2026-01-01T00:00:00Z"), Certainty::Settled);
     }
 
     #[test]

@@ -303,7 +303,11 @@ async fn survey(
     client: &Client,
     template: &Template,
 ) -> Result<Option<Vec<Question>>, ProviderError> {
-    let path = format!("{}/{}/survey_spec/", template.kind.collection(), template.id);
+    let path = format!(
+        "{}/{}/survey_spec/",
+        template.kind.collection(),
+        template.id
+    );
     let what = format!("the survey of {template}");
     match client.get(&path, &[], &what).await {
         Ok(answer) => Ok(Some(answer.json::<Survey>()?.spec)),

@@ -153,7 +153,11 @@ async fn a_job_that_got_our_id_after_a_restore_is_neither_believed_nor_cancelled
 #[tokio::test]
 async fn the_end_of_somebody_elses_job_is_not_the_end_of_ours() {
     for batch_from in [32, 0] {
-        let s = setup(Template::job(CREATE).with_plan(RunPlan::endless()), batch_from).await;
+        let s = setup(
+            Template::job(CREATE).with_plan(RunPlan::endless()),
+            batch_from,
+        )
+        .await;
         let ours = s.launch(1).await;
         s.pass(5);
         assert_eq!(s.status(&ours).await.unwrap().state, JobState::Running);
@@ -179,8 +183,15 @@ async fn a_deletion_does_not_cancel_the_job_that_got_the_id_of_our_provision() {
     record.sent_at = Some(start());
     record.state = JobState::Running;
     let request = LaunchRequest::new(vm(), token(2));
-    let result = s.aap.trigger_deprovision(&request, &[record]).await.unwrap();
-    assert!(matches!(result, DeprovisionResult::Triggered { .. }), "{result:?}");
+    let result = s
+        .aap
+        .trigger_deprovision(&request, &[record])
+        .await
+        .unwrap();
+    assert!(
+        matches!(result, DeprovisionResult::Triggered { .. }),
+        "{result:?}"
+    );
     assert_eq!(s.sim.count(Route::Cancel), 0);
 }
 
@@ -293,7 +304,11 @@ async fn an_end_without_a_readable_time_is_settled_from_when_it_was_first_seen()
             clock.advance(Duration::from_secs(after));
             let status = aap.provision_status(&vm(), &ours).await.unwrap();
             let shown = (status.state, status.settled);
-            assert_eq!(shown, (JobState::Canceled, settled), "{finished} after {after}");
+            assert_eq!(
+                shown,
+                (JobState::Canceled, settled),
+                "{finished} after {after}"
+            );
         }
     }
 }
@@ -322,11 +337,20 @@ async fn an_end_that_an_administrator_wrote_into_the_database_lets_the_object_go
 #[tokio::test]
 async fn times_are_read_however_they_are_written() {
     for (text, read) in [
-        ("2026-11-23T04:02:46.471230123456Z", "2026-11-23T04:02:46.471230123Z"),
-        ("2026-11-23T04:02:46.471230123456", "2026-11-23T04:02:46.471230123Z"),
+        (
+            "2026-11-23T04:02:46.471230123456Z",
+            "2026-11-23T04:02:46.471230123Z",
+        ),
+        (
+            "2026-11-23T04:02:46.471230123456",
+            "2026-11-23T04:02:46.471230123Z",
+        ),
         ("2026-11-23T04:02:46", "2026-11-23T04:02:46Z"),
         (" 2026-11-23 04:02:46.5 ", "2026-11-23T04:02:46.5Z"),
-        ("2026-11-23T05:02:46.1234567890+01:00", "2026-11-23T04:02:46.123456789Z"),
+        (
+            "2026-11-23T05:02:46.1234567890+01:00",
+            "2026-11-23T04:02:46.123456789Z",
+        ),
         ("2026-11-23T04:02:46.Z", "2026-11-23T04:02:46Z"),
     ] {
         let job = json!({"id": 7, "type": "job", "status": "running", "started": text});
@@ -350,7 +374,9 @@ async fn a_cancelled_workflow_is_settled_after_a_minute_whatever_its_nodes_run()
     ] {
         let endless = RunPlan::endless();
         let node = Node::new("another", other, endless.clone());
-        let flow = Template::workflow(CREATE).with_plan(endless).with_node(node);
+        let flow = Template::workflow(CREATE)
+            .with_plan(endless)
+            .with_node(node);
         let s = setup(flow, 32).await;
         let ours = s.launch(1).await;
         s.pass(10);
@@ -368,7 +394,10 @@ async fn a_cancelled_workflow_is_settled_after_a_minute_whatever_its_nodes_run()
                 break;
             }
         }
-        assert!(settled_after.is_some_and(|s| s <= 120), "{other:?}: {settled_after:?}");
+        assert!(
+            settled_after.is_some_and(|s| s <= 120),
+            "{other:?}: {settled_after:?}"
+        );
     }
 }
 
@@ -420,7 +449,11 @@ async fn a_node_that_nobody_lets_us_see_is_settled_with_the_limit() {
 #[tokio::test]
 async fn a_job_that_awx_cancelled_of_its_own_accord_has_failed_and_says_so() {
     for batch_from in [32, 0] {
-        let s = setup(Template::job(CREATE).with_plan(RunPlan::endless()), batch_from).await;
+        let s = setup(
+            Template::job(CREATE).with_plan(RunPlan::endless()),
+            batch_from,
+        )
+        .await;
         let (interrupted, by_person) = (s.launch(1).await, s.launch(2).await);
         s.pass(1);
         for job in [&interrupted, &by_person] {
@@ -436,7 +469,10 @@ async fn a_job_that_awx_cancelled_of_its_own_accord_has_failed_and_says_so() {
             "the controller cancelled the job itself, nobody has asked for it: RuntimeError: not starting \
              canceled task"
         );
-        assert_eq!(s.status(&by_person).await.unwrap().state, JobState::Canceled);
+        assert_eq!(
+            s.status(&by_person).await.unwrap().state,
+            JobState::Canceled
+        );
     }
 }
 
@@ -444,12 +480,17 @@ async fn a_job_that_awx_cancelled_of_its_own_accord_has_failed_and_says_so() {
 async fn a_row_that_does_not_say_who_cancelled_is_asked_by_itself() {
     let row = |more: Value| {
         let mut row = json!({"id": 7, "type": "job", "status": "canceled", "work_unit_id": null});
-        row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        row.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         row
     };
     for (told, state) in [
         (json!({"canceled_on": null}), JobState::Failed),
-        (json!({"canceled_on": "2026-11-23T03:58:00Z"}), JobState::Canceled),
+        (
+            json!({"canceled_on": "2026-11-23T03:58:00Z"}),
+            JobState::Canceled,
+        ),
         // Not even the job itself does.
         (json!({}), JobState::Canceled),
     ] {
@@ -466,15 +507,28 @@ async fn a_row_that_does_not_say_who_cancelled_is_asked_by_itself() {
 
 #[tokio::test]
 async fn a_running_job_does_not_say_what_it_waited_for() {
-    let s = setup(Template::job(CREATE).with_plan(RunPlan::endless()).one_at_a_time(), 32).await;
+    let s = setup(
+        Template::job(CREATE)
+            .with_plan(RunPlan::endless())
+            .one_at_a_time(),
+        32,
+    )
+    .await;
     let (first, second) = (s.launch(1).await, s.launch(2).await);
     s.pass(40);
     let waiting = s.status(&second).await.unwrap();
-    assert!(waiting.message.starts_with("waiting for job-"), "{}", waiting.message);
+    assert!(
+        waiting.message.starts_with("waiting for job-"),
+        "{}",
+        waiting.message
+    );
     s.aap.cancel(&vm(), &first).await.unwrap();
     s.pass(5);
     let running = s.status(&second).await.unwrap();
-    assert_eq!((running.state, running.message.as_str()), (JobState::Running, "it is running"));
+    assert_eq!(
+        (running.state, running.message.as_str()),
+        (JobState::Running, "it is running")
+    );
 }
 
 // ---- what a launch would be refused for ----
@@ -488,7 +542,9 @@ async fn with_template(
     is_superuser: bool,
 ) -> (MockServer, AapProvider) {
     let extend = |mut all: Value, more: &Value| {
-        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        all.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
         all
     };
     let collection = format!("{kind}s");
@@ -522,14 +578,47 @@ async fn with_template(
 #[tokio::test]
 async fn what_a_launch_would_be_refused_for_is_an_error_of_the_preflight_and_never_sent() {
     let no_start = json!({"summary_fields": {"user_capabilities": {"start": false}}});
-    let (none, survey) = (json!({}), json!({"spec": [{"variable": "count", "type": "integer"}]}));
+    let (none, survey) = (
+        json!({}),
+        json!({"spec": [{"variable": "count", "type": "integer"}]}),
+    );
     let job = "job_template";
     for (kind, row, form, is_superuser, part) in [
-        (job, no_start.clone(), none.clone(), false, "may not launch job template"),
-        (job, no_start.clone(), none.clone(), false, "the role Execute on the template"),
-        (job, no_start, none.clone(), true, "use a token of scope write: this one may only read"),
-        (job, json!({"project": null}), none.clone(), false, "has no project"),
-        (job, none.clone(), json!({"inventory_needed_to_start": true}), false, "has no inventory"),
+        (
+            job,
+            no_start.clone(),
+            none.clone(),
+            false,
+            "may not launch job template",
+        ),
+        (
+            job,
+            no_start.clone(),
+            none.clone(),
+            false,
+            "the role Execute on the template",
+        ),
+        (
+            job,
+            no_start,
+            none.clone(),
+            true,
+            "use a token of scope write: this one may only read",
+        ),
+        (
+            job,
+            json!({"project": null}),
+            none.clone(),
+            false,
+            "has no project",
+        ),
+        (
+            job,
+            none.clone(),
+            json!({"inventory_needed_to_start": true}),
+            false,
+            "has no inventory",
+        ),
         (
             job,
             none.clone(),
@@ -567,14 +656,25 @@ async fn what_a_launch_would_be_refused_for_is_an_error_of_the_preflight_and_nev
         ),
     ] {
         let (server, aap) = with_template(kind, &row, &form, &survey, is_superuser).await;
-        let report = aap.preflight(&["ComputeInstance".to_owned()]).await.to_string();
-        let line = report.lines().find(|line| line.contains("ERROR   provision"));
-        assert!(line.is_some_and(|line| line.contains(part)), "{part}: {report}");
+        let report = aap
+            .preflight(&["ComputeInstance".to_owned()])
+            .await
+            .to_string();
+        let line = report
+            .lines()
+            .find(|line| line.contains("ERROR   provision"));
+        assert!(
+            line.is_some_and(|line| line.contains(part)),
+            "{part}: {report}"
+        );
         let request = LaunchRequest::new(vm(), token(1));
         let error = aap.trigger_provision(&request).await.unwrap_err();
         assert_eq!(error.error().effect(), Effect::NotSent, "{error}");
         let requests = server.received_requests().await.unwrap();
-        assert!(requests.iter().all(|request| request.method == "GET"), "{part}");
+        assert!(
+            requests.iter().all(|request| request.method == "GET"),
+            "{part}"
+        );
     }
 }
 
@@ -600,8 +700,14 @@ async fn what_a_launch_is_not_refused_for_is_launched() {
         (json!({"summary_fields": null}), none.clone(), none.clone()),
     ] {
         let (_server, aap) = with_template("job_template", &row, &form, &survey, false).await;
-        let report = aap.preflight(&["ComputeInstance".to_owned()]).await.to_string();
-        assert!(report.contains("ok      provision of ComputeInstance"), "{report}");
+        let report = aap
+            .preflight(&["ComputeInstance".to_owned()])
+            .await
+            .to_string();
+        assert!(
+            report.contains("ok      provision of ComputeInstance"),
+            "{report}"
+        );
         assert!(report.contains("ok      clocks"), "{report}");
         let request = LaunchRequest::new(vm(), token(1));
         aap.trigger_provision(&request).await.unwrap();
@@ -615,9 +721,18 @@ async fn a_workflow_that_has_lost_the_template_of_a_node_is_an_error_of_the_pref
     let (_server, aap) = with_template("workflow_job_template", &none, &form, &none, false).await;
     let report = aap.preflight(&["ComputeInstance".to_owned()]).await;
     let text = report.to_string();
-    assert!(text.contains("has nodes whose template was deleted: 31, 32; give these"), "{text}");
-    assert!(text.contains("warning provision of ComputeInstance"), "{text}");
-    assert!(!report.is_ok() && !text.contains("ok      provision of"), "{text}");
+    assert!(
+        text.contains("has nodes whose template was deleted: 31, 32; give these"),
+        "{text}"
+    );
+    assert!(
+        text.contains("warning provision of ComputeInstance"),
+        "{text}"
+    );
+    assert!(
+        !report.is_ok() && !text.contains("ok      provision of"),
+        "{text}"
+    );
 }
 
 #[tokio::test]
@@ -629,6 +744,11 @@ async fn clocks_that_would_forbid_a_launch_are_an_error_of_the_preflight() {
     let ours = "2026-11-23T04:20:00Z".parse::<Timestamp>().unwrap();
     let aap = AapProvider::with_clock(config(sim.url(), 32), Arc::new(ours)).unwrap();
     let report = aap.preflight(&["ComputeInstance".to_owned()]).await;
-    assert!(report.to_string().contains("ERROR   clocks: the clocks of this host"), "{report}");
+    assert!(
+        report
+            .to_string()
+            .contains("ERROR   clocks: the clocks of this host"),
+        "{report}"
+    );
     assert!(!report.is_ok());
 }

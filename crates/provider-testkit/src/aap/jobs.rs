@@ -11,8 +11,8 @@ use provider_core::clock;
 use serde_json::{Map, Value};
 
 use super::journal::Run;
-use super::notify;
 use super::nodes::Other;
+use super::notify;
 use super::plan::{Ending, OnCancel, RunPlan};
 use super::world::{Kind, Template};
 

@@ -76,7 +76,8 @@ pub(super) fn jobs(
     let all = &state.jobs.jobs;
     let other = Other::of_collection(collection);
     let of_kind = |job: &&Job| {
-        let is_other = other.is_none() && kind.is_none_or(|kind| job.kind == kind && job.other.is_none());
+        let is_other =
+            other.is_none() && kind.is_none_or(|kind| job.kind == kind && job.other.is_none());
         is_other || (other.is_some() && job.other == other)
     };
     // Jobs that are asked for by number are looked up, so that a page costs the same among many.

@@ -50,9 +50,7 @@ impl Other {
 
     pub(super) fn of_collection(collection: &str) -> Option<Self> {
         let word = collection.strip_suffix('s')?;
-        Self::ALL
-            .into_iter()
-            .find(|other| other.job_type() == word)
+        Self::ALL.into_iter().find(|other| other.job_type() == word)
     }
 }
 
@@ -104,7 +102,10 @@ pub(super) fn in_row(job: &Job, row: &mut Map<String, Value>) {
         }
         row.insert("timed_out".to_owned(), json!(false));
         row.insert("can_approve_or_deny".to_owned(), json!(job.is_active()));
-        let expires = job.plan.run.map(|after| provider_core::clock::add(job.created, after));
+        let expires = job
+            .plan
+            .run
+            .map(|after| provider_core::clock::add(job.created, after));
         row.insert("approval_expiration".to_owned(), json!(expires.map(time)));
         let source = json!({"id": job.parent, "name": "", "description": "", "status": "running"});
         if let Some(Value::Object(summary)) = row.get_mut("summary_fields") {
@@ -163,7 +164,9 @@ impl Jobs {
         }
         let is_known = |id: &u64| *id <= newest;
         self.events.retain(|_, event| match event {
-            Event::Start(id) | Event::Finish(id) | Event::Stop(id) | Event::Notify(id) => is_known(id),
+            Event::Start(id) | Event::Finish(id) | Event::Stop(id) | Event::Notify(id) => {
+                is_known(id)
+            }
             _ => true,
         });
         self.last_id = newest;
@@ -190,7 +193,12 @@ impl Jobs {
     }
 
     /// An administrator sets this status in the database, and nothing else; the work stops.
-    pub(super) fn set_in_database(&mut self, id: u64, status: &'static str, now: Timestamp) -> bool {
+    pub(super) fn set_in_database(
+        &mut self,
+        id: u64,
+        status: &'static str,
+        now: Timestamp,
+    ) -> bool {
         let Some(job) = self.jobs.get_mut(&id) else {
             return false;
         };
