@@ -3,6 +3,7 @@
 //!
 //! - [`FakeProvider`]: for tests of a controller; no network, every trouble by script.
 //! - [`FileStore`]: records in files, for programs without a cluster.
+//! - [`TimerClock`]: for tests on paused time.
 //! - [`aap`]: the controller API of AAP.
 //! - [`eda`]: the two ways into Event-Driven Ansible, rulebook webhook and event stream.
 //! - [`conformance`]: whether a provider keeps the contract.
@@ -15,9 +16,11 @@ pub mod conformance;
 pub mod eda;
 mod fake;
 mod file_store;
+mod timer;
 
 pub use fake::{CallRecord, FakeJob, FakeProvider, Function, Trouble};
 pub use file_store::FileStore;
+pub use timer::TimerClock;
 
 /// The program in this crate's README compiles.
 #[cfg(doctest)]

@@ -19,6 +19,9 @@ use provider_testkit::aap::{
 };
 use serde_json::{Value, json};
 
+#[path = "aap_sim/slow.rs"]
+mod slow;
+
 struct Bench {
     sim: AapSim,
     clock: Arc<ManualClock>,
@@ -30,12 +33,7 @@ impl Bench {
         let start: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
         let clock = Arc::new(ManualClock::new(start));
         let sim = AapSim::start(world, clock.clone()).await.unwrap();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(rustls_config())
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
+        let http = client().build().unwrap();
         Self { sim, clock, http }
     }
 
@@ -78,6 +76,13 @@ impl Bench {
     fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
+
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(rustls_config())
+        .redirect(reqwest::redirect::Policy::none())
 }
 
 fn rustls_config() -> rustls::ClientConfig {

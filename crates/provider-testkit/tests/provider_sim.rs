@@ -430,6 +430,36 @@ async fn a_controller_is_steered_from_outside() {
     sim.end();
 }
 
+/// What a worker costs is said by flags, by the script and from outside; nobody waits for it here, the load
+/// tells.
+#[tokio::test]
+async fn a_controller_is_as_slow_as_it_is_told() {
+    let sim = Sim::start(&[
+        "aap",
+        "--template",
+        "work",
+        "--workers",
+        "2",
+        "--launch-ms",
+        "30",
+    ]);
+    let launch = "/api/v2/job_templates/7/launch/";
+    assert_eq!(sim.status("POST", launch, "{}").await, 201);
+    let (_, load) = sim.call("GET", "/_sim/load", "").await;
+    assert_eq!(load["served"], 1);
+    assert!(load["worked_ms"].as_u64().unwrap() >= 30, "{load}");
+    let none = r#"{"workers": 1, "queue": 0, "launch_ms": 0, "patience_ms": 0}"#;
+    assert_eq!(sim.status("POST", "/_sim/costs", none).await, 200);
+    assert_eq!(sim.status("GET", "/api/v2/jobs/8/", "").await, 504);
+    assert_eq!(
+        sim.status("POST", "/_sim/costs", r#"{"worker": 1}"#).await,
+        400
+    );
+    assert_eq!(sim.status("DELETE", "/_sim/costs", "").await, 200);
+    assert_eq!(sim.status("GET", "/api/v2/jobs/8/", "").await, 200);
+    sim.end();
+}
+
 #[tokio::test]
 async fn a_rulebook_is_steered_from_outside() {
     let sim = Sim::start(&["eda", "--queue", "1"]);

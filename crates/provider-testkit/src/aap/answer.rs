@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::query::Refusal;
+use super::query::{Page, Refusal};
 
 /// What goes back.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub(super) struct Answer {
     pub body: Vec<u8>,
     pub json: bool,
     pub end: End,
+    /// How many rows of a list it has.
+    pub rows: usize,
 }
 
 /// How the connection fares.
@@ -30,11 +32,19 @@ impl Answer {
             body: serde_json::to_vec(body).unwrap_or_default(),
             json: true,
             end: End::Answered,
+            rows: 0,
         }
     }
 
     pub(super) fn detail(status: u16, text: &str) -> Self {
         Self::json(status, &json!({ "detail": text }))
+    }
+
+    pub(super) fn page<R>(page: Page<R>, write: impl FnMut(R) -> Value) -> Self {
+        let rows = page.rows.len();
+        let mut answer = Self::json(200, &page.into_json(write));
+        answer.rows = rows;
+        answer
     }
 
     pub(super) fn empty(status: u16) -> Self {
@@ -44,6 +54,7 @@ impl Answer {
             body: Vec::new(),
             json: false,
             end: End::Answered,
+            rows: 0,
         }
     }
 
@@ -56,6 +67,7 @@ impl Answer {
             body,
             json: false,
             end: End::Answered,
+            rows: 0,
         }
     }
 

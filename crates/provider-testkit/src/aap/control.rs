@@ -7,6 +7,9 @@
 //! | `POST /_sim/faults` | a [`ScriptedFault`]: `{"route": "launch", "fault": "drop_after", "times": 1}` |
 //! | `DELETE /_sim/faults` | fair weather from now on |
 //! | `POST /_sim/weather` | a [`Weather`] |
+//! | `POST /_sim/costs` | [`Costs`] |
+//! | `DELETE /_sim/costs` | as fast as this machine from now on |
+//! | `GET /_sim/load` | what the workers have done since, [`Load`](super::Load) |
 //! | `POST /_sim/templates` | adds a [`Template`] |
 //! | `POST /_sim/plans` | a [`ScriptedPlan`]: `{"template": NAME, "plan": {…}}` |
 //! | `POST /_sim/jobs/ID/end` | an [`Ending`], `"successful"` for one: the job ends so, now |
@@ -22,6 +25,7 @@ use super::plan::Ending;
 use super::routes::Asked;
 use super::script::{ScriptedFault, ScriptedPlan};
 use super::state::State;
+use super::web::{Costs, Web};
 use super::world::Template;
 
 fn read<T: DeserializeOwned>(asked: &Asked<'_>) -> Result<T, Answer> {
@@ -63,6 +67,20 @@ fn try_answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Result<An
         ("POST", ["_sim", "weather"]) => {
             state.faults.set_weather(Some(read::<Weather>(asked)?));
             done
+        }
+        ("POST", ["_sim", "costs"]) => {
+            let costs = read::<Costs>(asked)?;
+            state.set_costs(Some(costs));
+            done
+        }
+        ("DELETE", ["_sim", "costs"]) => {
+            state.set_costs(None);
+            done
+        }
+        ("GET", ["_sim", "load"]) => {
+            let load = state.web.as_deref().map(Web::load).unwrap_or_default();
+            let load = serde_json::to_value(load).unwrap_or_default();
+            Ok(Answer::json(200, &load))
         }
         ("POST", ["_sim", "templates"]) => {
             let id = state.jobs.add_template(read::<Template>(asked)?);

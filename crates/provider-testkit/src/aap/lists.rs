@@ -15,7 +15,7 @@ use super::state::State;
 
 pub(super) fn list_values(asked: &Asked<'_>, all: Vec<Value>) -> Result<Answer, Answer> {
     let page = Page::cut(all, asked.path, &asked.query)?;
-    Ok(Answer::json(200, &page.into_json(|row| row)))
+    Ok(Answer::page(page, |row| row))
 }
 
 fn of_type<R: Row>(rows: Vec<R>, asked: &Asked<'_>, kind: impl Fn(&R) -> &'static str) -> Vec<R> {
@@ -53,12 +53,9 @@ pub(super) fn templates(
         asked.path,
         &asked.query,
     )?;
-    Ok(Answer::json(
-        200,
-        &page.into_json(|NumberedTemplate(id, template)| {
-            rows::template(&state.jobs, id, template, state.may_launch(template, user))
-        }),
-    ))
+    Ok(Answer::page(page, |NumberedTemplate(id, template)| {
+        rows::template(&state.jobs, id, template, state.may_launch(template, user))
+    }))
 }
 
 pub(super) fn jobs(
@@ -101,10 +98,9 @@ pub(super) fn jobs(
         asked.path,
         &asked.query,
     )?;
-    Ok(Answer::json(
-        200,
-        &page.into_json(|job| rows::job(&state.jobs, &state.users, job, view, now)),
-    ))
+    Ok(Answer::page(page, |job| {
+        rows::job(&state.jobs, &state.users, job, view, now)
+    }))
 }
 
 /// The numbers of a condition `id__in` that every row must meet.

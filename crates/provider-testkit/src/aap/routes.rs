@@ -60,30 +60,66 @@ fn route(method: &str, segments: &[&str]) -> Route {
     }
 }
 
-/// Answers as the controller would, faults included.
-pub(super) fn answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Answer {
+/// A request that what is in front of the controller lets through.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub route: Route,
+    prefix: &'static str,
+    segments: Vec<String>,
+    fault: Option<Fault>,
+}
+
+/// What is in front of the controller: it may answer itself.
+pub(super) fn admit(
+    state: &mut State,
+    asked: &Asked<'_>,
+    now: Timestamp,
+) -> Result<Admitted, Answer> {
     state.jobs.advance(now);
     let Some((prefix, rest)) = below_root(state.layout, asked.path) else {
-        return root(state, asked);
+        return Err(root(state, asked));
     };
     let segments: Vec<String> = rest
         .split('/')
         .filter(|part| !part.is_empty())
         .map(percent_decoded)
         .collect();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let route = route(asked.method, &segments);
+    let names: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let route = route(asked.method, &names);
     *state.counts.entry(route).or_default() += 1;
     let fault = state.faults.next(route);
     if let Some(answer) = fault
         .as_ref()
-        .and_then(|fault| instead(state, fault, asked, &segments, now))
+        .and_then(|fault| instead(state, fault, asked, &names, now))
     {
-        return answer;
+        return Err(answer);
     }
     if !asked.path.ends_with('/') {
-        return slash(asked);
+        return Err(slash(asked));
     }
+    Ok(Admitted {
+        route,
+        prefix,
+        segments,
+        fault,
+    })
+}
+
+/// Answers as the controller does, and as its answer fares on its way.
+pub(super) fn serve(
+    state: &mut State,
+    asked: &Asked<'_>,
+    admitted: Admitted,
+    now: Timestamp,
+) -> Answer {
+    state.jobs.advance(now);
+    let Admitted {
+        prefix,
+        segments,
+        fault,
+        ..
+    } = admitted;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let mut answer = carry_out(state, asked, &segments, now);
     if prefix != "/api/v2" && answer.json {
         let text = String::from_utf8_lossy(&answer.body);

@@ -19,15 +19,16 @@ use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::answer::{Answer, End};
-use super::control;
 use super::fault::{Fault, Route, Weather};
 use super::journal::{Run, overlapping};
 use super::notify::Notice;
 use super::plan::{Ending, RunPlan};
 use super::push;
+use super::received::Received;
 use super::routes::{self, Asked};
 use super::script::Script;
 use super::state::State;
+use super::web::{Costs, Load, Web};
 use super::world::{Template, World};
 
 /// A running simulator; it stops when this is dropped.
@@ -39,9 +40,9 @@ pub struct AapSim {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     latency: Duration,
     /// What websockets are told; and how they are all closed.
     pushes: tokio::sync::broadcast::Sender<String>,
@@ -49,7 +50,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,6 +58,9 @@ impl Shared {
 impl Drop for AapSim {
     fn drop(&mut self) {
         self.server.abort();
+        if let Some(web) = &self.shared.lock().web {
+            web.close();
+        }
     }
 }
 
@@ -114,6 +118,18 @@ impl AapSim {
     /// No faults any more, neither scripted nor by chance.
     pub fn clear_faults(&self) {
         self.shared.lock().faults.clear();
+    }
+
+    /// What requests cost from now on, or, with `None`, nothing.
+    pub fn costs(&self, costs: Option<Costs>) {
+        self.shared.lock().set_costs(costs);
+    }
+
+    /// What the workers have done since costs were set.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let web = self.shared.lock().web.clone();
+        web.as_deref().map(Web::load).unwrap_or_default()
     }
 
     /// A person revokes this token.
@@ -432,30 +448,14 @@ async fn handle(
     if !shared.latency.is_zero() {
         tokio::time::sleep(shared.latency).await;
     }
-    let query = uri.query().unwrap_or_default();
-    let asked = Asked {
-        method: method.as_str(),
-        path: uri.path(),
-        query: url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect(),
-        authorization: headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok()),
-        body: &body,
+    let request = Received {
+        method,
+        uri,
+        headers,
+        body,
     };
+    let answer = request.answer(&shared).await;
     let now = shared.clock.now();
-    let answer = {
-        let mut state = shared.lock();
-        if asked.path.starts_with("/_sim/") {
-            control::answer(&mut state, &asked, now)
-        } else {
-            if state.record_requests {
-                state.requests.push(format!("{method} {uri}"));
-            }
-            routes::answer(&mut state, &asked, now)
-        }
-    };
     match answer.end {
         End::Answered => write(answer, now),
         End::Silent => std::future::pending().await,

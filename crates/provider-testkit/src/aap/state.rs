@@ -1,11 +1,13 @@
 //! All that the simulated controller knows.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::fault::{Faults, Route};
 use super::jobs::Jobs;
 use super::notify::{self, Notice};
 use super::plan::RunPlan;
+use super::web::{Costs, Web};
 use super::world::{Layout, Template, User, World};
 
 #[derive(Debug)]
@@ -19,6 +21,8 @@ pub(super) struct State {
     pub counts: BTreeMap<Route, u64>,
     pub requests: Vec<String>,
     pub record_requests: bool,
+    /// Where requests cost something.
+    pub web: Option<Arc<Web>>,
 }
 
 impl State {
@@ -33,7 +37,13 @@ impl State {
             counts: BTreeMap::new(),
             requests: Vec::new(),
             record_requests: world.record_requests,
+            web: world.costs.map(Web::new),
         }
+    }
+
+    /// From now on. Requests that have come in already cost what they did.
+    pub(super) fn set_costs(&mut self, costs: Option<Costs>) {
+        self.web = costs.map(Web::new);
     }
 
     /// The number of the user who sent this header.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::nodes::Node;
 use super::notify::Webhook;
 use super::plan::RunPlan;
+use super::web::Costs;
 
 /// The two kinds of template, and of the jobs that come from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -244,6 +245,8 @@ pub struct World {
     pub layout: Layout,
     /// Time that every answer takes on the wall clock, for people who watch.
     pub latency: Duration,
+    /// What requests cost it, and how many it works on at once; without, it is as fast as this machine.
+    pub costs: Option<Costs>,
     /// The version that it claims.
     pub version: String,
     /// Whether it keeps requests for [`AapSim::requests`](super::AapSim::requests).
@@ -275,6 +278,7 @@ impl Default for World {
             ],
             layout: Layout::Controller,
             latency: Duration::ZERO,
+            costs: None,
             version: "24.6.1".to_owned(),
             record_requests: false,
         }
