@@ -167,7 +167,7 @@ impl Jobs {
             Event::Start(id) | Event::Finish(id) | Event::Stop(id) | Event::Notify(id) => {
                 is_known(id)
             }
-            _ => true,
+            Event::Commit(_) => true,
         });
         self.last_id = newest;
     }
