@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::AapProvider;
-use crate::client::not_sent;
+use crate::refusal::promptable;
 use crate::status::map_status;
 use crate::templates::Template;
 use crate::words::Kind;
@@ -187,48 +187,4 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
             }
         }
     }
-}
-
-/// Whether the template takes the variables and needs nothing that we do not have.
-pub(crate) fn promptable(
-    template: &Template,
-    vars: &Map<String, Value>,
-) -> Result<(), ProviderError> {
-    let refuse = |message: String, advice: &str| {
-        Err(not_sent(
-            &ProviderError::new(Effect::NotSent, ErrorKind::Invalid, message).with_advice(advice),
-        ))
-    };
-    let prompts = &template.prompts;
-    if !prompts.ask_variables_on_launch && !prompts.survey_enabled {
-        return refuse(
-            format!("{template} does not take variables at launch"),
-            "enable \"Prompt on launch\" for the variables of the template",
-        );
-    }
-    if let Some(password) = prompts.passwords_needed_to_start.first() {
-        return refuse(
-            format!(
-                "{template} asks for a password ({}) at launch",
-                text::bounded(password, 60)
-            ),
-            "store the password in the template's credential",
-        );
-    }
-    let missing: Vec<String> = prompts
-        .variables_needed_to_start
-        .iter()
-        .filter(|name| !vars.contains_key(*name))
-        .map(|name| text::bounded(name, 60))
-        .collect();
-    if !missing.is_empty() {
-        return refuse(
-            format!(
-                "{template} requires the survey variables {}",
-                missing.join(", ")
-            ),
-            "give them as extra variables, or make them optional in the survey",
-        );
-    }
-    Ok(())
 }

@@ -39,22 +39,28 @@ mod body;
 mod client;
 mod config;
 mod diagnose;
+mod ends;
 mod env;
 mod envelope;
 mod error;
 mod find;
 mod gate;
+#[cfg(test)]
+mod hostile;
+mod identity;
 mod jobs;
 mod json;
 mod launch;
 mod look;
 mod monitor;
 mod names;
+mod nodes;
 mod place;
 mod preflight;
 mod provider;
 #[cfg(feature = "push")]
 mod push;
+mod refusal;
 mod scan;
 mod search;
 mod shared;

@@ -144,7 +144,9 @@ impl Client {
             ProviderError::new(Effect::NotSent, kind, text)
         })?;
         let make = |http: &reqwest::Client| match username {
-            Some(username) => http.get(url.clone()).basic_auth(username, Some(secret(&now))),
+            Some(username) => http
+                .get(url.clone())
+                .basic_auth(username, Some(secret(&now))),
             None => http.get(url.clone()).bearer_auth(secret(&now)),
         };
         let response = self.pool.send(make).await;

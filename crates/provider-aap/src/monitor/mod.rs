@@ -22,6 +22,8 @@ mod schedule;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use pace::usual_times;
 mod worker;
 
 use std::fmt;
@@ -37,7 +39,6 @@ use tokio::time::Instant;
 
 use crate::body::JobBody;
 use crate::client::std_duration;
-use crate::map_status;
 use crate::words::{Kind, Lasting};
 use breaker::{Breaker, Now};
 use events::Events;
@@ -136,7 +137,7 @@ impl Seen {
     pub(crate) fn new(body: impl Into<Arc<JobBody>>, read: &Arc<Moment>, is_detail: bool) -> Self {
         let body = body.into();
         Self {
-            state: map_status(&body.status),
+            state: body.state(),
             is_detail,
             body,
             read: Arc::clone(read),
@@ -154,6 +155,11 @@ impl Seen {
     /// Lists drop what tells why, and whether the end is one.
     pub(crate) fn lacks_detail(&self) -> bool {
         self.has_failed() && !self.is_detail
+    }
+
+    /// Whether it was read by itself.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_detail
     }
 
     /// The status, where the next page need only tell of another one.

@@ -13,8 +13,8 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{
-    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, Secret,
-    clock, text,
+    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, Secret, clock,
+    text,
 };
 use serde::Deserialize;
 

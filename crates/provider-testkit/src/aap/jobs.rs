@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::journal::Run;
+use super::nodes::Other;
 use super::notify;
 use super::plan::{Ending, OnCancel, RunPlan};
 use super::world::{Kind, Template};
@@ -42,8 +43,10 @@ pub(super) struct Job {
     pub parent: Option<u64>,
     pub children: Vec<u64>,
     pub sliced: bool,
+    /// What it is where it is neither a job nor a workflow job.
+    pub other: Option<Other>,
     /// Whether its work goes on, whatever its status says.
-    working: bool,
+    pub(super) working: bool,
     /// Where the controller cannot show it.
     pub broken: Option<Broken>,
 }
@@ -70,7 +73,7 @@ impl Job {
 }
 
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     /// With its id and its `created`, where it has them already.
     Commit(Box<NewJob>, Option<(u64, Timestamp)>),
     Start(u64),
@@ -108,10 +111,10 @@ pub(super) struct Jobs {
     pub changed: Option<Vec<u64>>,
     /// Jobs of which a notification is due.
     pub told: Vec<u64>,
-    events: BTreeMap<(Timestamp, u64), Event>,
+    pub(super) events: BTreeMap<(Timestamp, u64), Event>,
     blocked: BTreeMap<u64, VecDeque<u64>>,
     counter: u64,
-    last_id: u64,
+    pub(super) last_id: u64,
 }
 
 impl Jobs {
@@ -194,7 +197,7 @@ impl Jobs {
     }
 
     /// Its status, and that of the workflow around it, may have changed.
-    fn note(&mut self, id: u64) {
+    pub(super) fn note(&mut self, id: u64) {
         let parent = self.jobs.get(&id).and_then(|job| job.parent);
         if let Some(changed) = &mut self.changed {
             changed.push(id);
@@ -257,6 +260,7 @@ impl Jobs {
             parent: new.parent,
             children: Vec::new(),
             sliced,
+            other: None,
             working: false,
             broken: None,
         };
@@ -303,7 +307,7 @@ impl Jobs {
         job.started = Some(now);
         job.working = true;
         job.explanation.clear();
-        job.handed_out = job.kind == Kind::Job;
+        job.handed_out = job.kind == Kind::Job && job.other != Some(Other::Approval);
         let (kind, plan, template, sliced) = (job.kind, job.plan.clone(), job.template, job.sliced);
         let child = NewJob {
             template: template.unwrap_or_default(),
@@ -329,9 +333,9 @@ impl Jobs {
             }
             return;
         }
-        let count = template
-            .and_then(|template| self.templates.get(&template))
-            .map_or(1, |template| if sliced { template.slices } else { 1 });
+        let template = template.and_then(|template| self.templates.get(&template));
+        let count = template.map_or(1, |template| if sliced { template.slices } else { 1 });
+        let nodes = template.map_or_else(Vec::new, |template| template.nodes.clone());
         let children: Vec<u64> = (0..count)
             .filter_map(|_| self.create(child.clone(), now))
             .collect();
@@ -347,6 +351,7 @@ impl Jobs {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.children = children;
         }
+        self.add_nodes(id, &nodes, now);
     }
 
     /// Whoever is told of jobs of this template is told of this one, in its own time.
@@ -431,7 +436,7 @@ impl Jobs {
         true
     }
 
-    fn stop(&mut self, id: u64, now: Timestamp) {
+    pub(super) fn stop(&mut self, id: u64, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
             return;
         };
@@ -441,7 +446,7 @@ impl Jobs {
         self.stopped(id, now, false);
     }
 
-    fn stopped(&mut self, id: u64, now: Timestamp, succeeded: bool) {
+    pub(super) fn stopped(&mut self, id: u64, now: Timestamp, succeeded: bool) {
         if let Some(run) = self.journal.get_mut(&id) {
             run.stopped.get_or_insert(now);
             run.succeeded = succeeded;

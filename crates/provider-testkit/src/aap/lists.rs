@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::jobs::Job;
+use super::nodes::Other;
 use super::query::{Context, NumberedTemplate, Page, Row, select};
 use super::routes::{Asked, kind_of};
 use super::rows::{self, View};
@@ -82,8 +83,13 @@ pub(super) fn jobs(
         unified: kind.is_none(),
     };
     let all = &state.jobs.jobs;
-    let of_kind =
-        |job: &&Job| kind.is_none_or(|kind| job.kind == kind) && state.sees_job(job, user);
+    let other = Other::of_collection(collection);
+    let of_kind = |job: &&Job| {
+        let is_job =
+            other.is_none() && kind.is_none_or(|kind| job.kind == kind && job.other.is_none());
+        let is_meant = is_job || (other.is_some() && job.other == other);
+        is_meant && state.sees_job(job, user)
+    };
     // Jobs that are asked for by number are looked up, so that a page costs the same among many.
     let named: Option<Vec<&Job>> = ids(asked).map(|ids| {
         let named = ids.iter().filter_map(|id| all.get(id));
@@ -94,7 +100,7 @@ pub(super) fn jobs(
         // Without any row, the conditions could not be checked.
         _ => all.values().filter(of_kind).collect(),
     };
-    let rows = of_type(rows, asked, |job| job.kind.job_type());
+    let rows = of_type(rows, asked, |job| job.job_type());
     let view = if kind.is_none() {
         View::Unified
     } else {

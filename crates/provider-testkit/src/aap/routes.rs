@@ -7,6 +7,7 @@ use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route};
 use super::jobs::{Broken, Job, NewJob};
 use super::lists::{jobs, list_values, stdout, templates};
+use super::nodes::Other;
 use super::rows::{self, View};
 use super::state::State;
 use super::world::{Kind, Layout};
@@ -45,7 +46,7 @@ fn route(method: &str, segments: &[&str]) -> Route {
         ("POST", [.., "launch"]) => Route::Launch,
         (_, [.., "launch"]) => Route::LaunchOptions,
         ("POST", [.., "cancel"]) => Route::Cancel,
-        ("GET", ["jobs" | "workflow_jobs", _]) => Route::Job,
+        ("GET", [collection, _]) if is_job(collection) => Route::Job,
         ("GET", ["jobs" | "workflow_jobs" | "unified_jobs"]) => Route::Jobs,
         (
             "GET",
@@ -258,6 +259,10 @@ fn slash(asked: &Asked<'_>) -> Answer {
     Answer::redirect(301, &location)
 }
 
+fn is_job(collection: &str) -> bool {
+    matches!(collection, "jobs" | "workflow_jobs") || Other::of_collection(collection).is_some()
+}
+
 pub(super) fn kind_of(collection: &str) -> Option<Kind> {
     match collection {
         "jobs" | "job_templates" => Some(Kind::Job),
@@ -393,7 +398,8 @@ fn get(
                 None => Err(Answer::detail(403, FORBIDDEN)),
             }
         }
-        [collection @ ("jobs" | "workflow_jobs"), id] => {
+        ["workflow_approvals"] => jobs(state, asked, "workflow_approvals", user, now),
+        [collection, id] if is_job(collection) => {
             let job = job(state, collection, id)?;
             if !state.sees_job(job, user) {
                 return Err(Answer::detail(403, FORBIDDEN));
@@ -665,11 +671,11 @@ fn template_id(state: &State, kind: Kind, given: &str) -> Result<u64, Answer> {
 }
 
 fn job<'a>(state: &'a State, collection: &str, id: &str) -> Result<&'a Job, Answer> {
-    let kind = kind_of(collection);
+    let (kind, other) = (kind_of(collection), Other::of_collection(collection));
     id.parse()
         .ok()
         .and_then(|id: u64| state.jobs.jobs.get(&id))
-        .filter(|job| Some(job.kind) == kind)
+        .filter(|job| job.other == other && (Some(job.kind) == kind || other.is_some()))
         .ok_or_else(|| {
             let model = match kind {
                 Some(Kind::Workflow) => "WorkflowJob",

@@ -232,6 +232,7 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
             put("is_sliced_job", json!(job.sliced));
         }
     }
+    super::nodes::in_row(job, &mut row);
     drop_fields(&mut row, view);
     Value::Object(row)
 }
@@ -409,7 +410,7 @@ pub(super) fn node(parent: &Job, number_: usize, child: &Job, now: Timestamp) ->
         json!({
             "id": child.id, "name": child.name, "status": child.status,
             "failed": matches!(child.status, "failed" | "error" | "canceled"),
-            "elapsed": elapsed, "type": child.kind.job_type(),
+            "elapsed": elapsed, "type": child.job_type(),
         }),
     );
     summary(

@@ -276,6 +276,25 @@ impl AapSim {
         self.advanced().jobs.reap(id, now)
     }
 
+    /// The database is that of a backup again: it knows no job after this one, and gives their ids to others.
+    /// What was at work was stopped with the controller.
+    pub fn restore(&self, newest: u64) {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.restore(newest, now);
+    }
+
+    /// The dispatcher is restarted while this job is just starting, and cancels it; whether it was active.
+    pub fn interrupt(&self, id: u64) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.interrupt(id, now)
+    }
+
+    /// An administrator sets this status in the database and no time with it; whether there is such a job.
+    pub fn set_in_database(&self, id: u64, status: &'static str) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.set_in_database(id, status, now)
+    }
+
     /// The clean-up deletes this job; whether there was an ended one.
     pub fn purge(&self, id: u64) -> bool {
         self.advanced().jobs.purge(id)

@@ -92,7 +92,10 @@ impl State {
     pub(super) fn sees_job(&self, job: &Job, user: usize) -> bool {
         let template = job.template;
         let template = template.filter(|id| self.jobs.templates.contains_key(id));
-        self.sees_all(user) || template.is_some_and(|id| self.sees_template(id, user))
+        // Jobs of other kinds have no template here; everybody has the roles that show them.
+        let is_of_another_kind = job.other.is_some();
+        let is_shown = template.is_some_and(|id| self.sees_template(id, user));
+        self.sees_all(user) || is_of_another_kind || is_shown
     }
 
     /// The role Execute; a token of the scope `read` has none.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::nodes::Node;
 use super::notify::Webhook;
 use super::plan::RunPlan;
 use super::web::Costs;
@@ -88,6 +89,9 @@ pub struct Template {
     /// What its jobs do.
     #[serde(default)]
     pub plan: RunPlan,
+    /// Of a workflow: nodes beside the one that runs a playbook.
+    #[serde(default)]
+    pub nodes: Vec<Node>,
     /// Who is told of its jobs.
     #[serde(default)]
     pub notifies: Option<Webhook>,
@@ -126,6 +130,7 @@ impl Template {
             allow_simultaneous: true,
             restricted: false,
             plan: RunPlan::default(),
+            nodes: Vec::new(),
             notifies: None,
         }
     }
@@ -161,6 +166,13 @@ impl Template {
     #[must_use]
     pub fn with_plan(mut self, plan: RunPlan) -> Self {
         self.plan = plan;
+        self
+    }
+
+    /// With another node beside the one that runs a playbook.
+    #[must_use]
+    pub fn with_node(mut self, node: Node) -> Self {
+        self.nodes.push(node);
         self
     }
 
