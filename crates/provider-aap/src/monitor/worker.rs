@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use provider_core::{Effect, ErrorKind, ProviderError};
+use provider_core::{ErrorKind, ProviderError};
 use tokio::time::Instant;
 
 use crate::words::{Kind, Lasting};
@@ -76,8 +76,14 @@ impl Out {
     }
 }
 
-/// Sees to it that nobody waits for a task that is no more, however it ended.
-struct Ending(Weak<Inner>);
+/// Sees to it that nobody waits for a task that is no more, however it ended, or that never began.
+pub(super) struct Ending(Weak<Inner>);
+
+impl Ending {
+    pub(super) fn new(inner: &Arc<Inner>) -> Self {
+        Self(Arc::downgrade(inner))
+    }
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -91,8 +97,8 @@ impl Drop for Ending {
 }
 
 /// Runs until there is nothing left to watch, or nobody left to tell.
-pub(super) async fn run(monitor: Weak<Inner>) {
-    let mut ending = Ending(monitor.clone());
+pub(super) async fn run(mut ending: Ending) {
+    let monitor = ending.0.clone();
     let mut questions = FuturesUnordered::new();
     let mut out = Out::default();
     loop {
@@ -156,9 +162,6 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         }
         Next::Idle => Step::Sleep(now + MAX_SLEEP),
     };
-    if !matches!(step, Step::Ask(..)) {
-        state.breaker.untried(pass);
-    }
     if !matches!(step, Step::Sleep(_)) {
         inner.measure(&state, now);
     }
@@ -168,16 +171,6 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         inner.events.publish(change);
     }
     step
-}
-
-pub(super) fn shut(left: Duration) -> ProviderError {
-    ProviderError::new(
-        Effect::NotSent,
-        ErrorKind::Unavailable,
-        "the controller did not serve lately; it is left alone for a while",
-    )
-    .with_advice("check that the controller runs and takes our credentials")
-    .with_retry_after(left)
 }
 
 async fn ask(inner: Arc<Inner>, question: Question, pass: Pass) -> (Outcome, Pass) {
@@ -208,8 +201,8 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
     };
     let (mut is_shut, moment) = (false, inner.moment(now));
     match error.filter(|error| is_trouble(error)) {
-        None => state.breaker.served(pass, moment),
-        Some(error) => is_shut = state.breaker.failed(pass, moment, error.retry_after()),
+        None => state.breaker.served(&pass, moment),
+        Some(error) => is_shut = state.breaker.failed(&pass, moment, error),
     }
     let mut changes = Vec::new();
     match outcome {
@@ -226,9 +219,8 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
             Err(error) => state.schedule.failed(&[id], &error, now),
         },
     }
-    if is_shut {
-        let left = state.breaker.shut_for(moment);
-        state.schedule.refuse(&shut(left.unwrap_or_default()), now);
+    if is_shut && let Some(refusal) = state.breaker.refusal(moment) {
+        state.schedule.refuse(&refusal, now);
     }
     inner.measure(&state, now);
     drop(state);
