@@ -20,9 +20,14 @@ const LONG_WITHOUT_LISTS: Duration = Duration::from_secs(600);
 /// How long the task sleeps at most without looking whether its monitor is still there.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
+/// So many lists in a row are refused before that is taken for a right that we lack: gateways answer 403
+/// now and then to what they let through a moment later.
+const REFUSALS: u32 = 3;
+
 /// Whether the controller lets us have lists.
 #[derive(Default)]
 pub(super) struct Lists {
+    in_a_row: u32,
     refused_until: Option<Instant>,
     pause: Option<Duration>,
 }
@@ -32,10 +37,20 @@ impl Lists {
         self.refused_until.is_none_or(|until| until <= now)
     }
 
-    fn refused(&mut self, now: Instant) {
+    fn served(&mut self) {
+        *self = Self::default();
+    }
+
+    /// One was refused. Whether none is asked for from now on.
+    fn refused(&mut self, now: Instant) -> bool {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row < REFUSALS {
+            return false;
+        }
         let pause = self.pause.map_or(WITHOUT_LISTS, |pause| pause * 2);
         let pause = pause.min(LONG_WITHOUT_LISTS);
         (self.pause, self.refused_until) = (Some(pause), Some(now + pause));
+        true
     }
 }
 
@@ -207,7 +222,10 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
     let mut changes = Vec::new();
     match outcome {
         Outcome::Page { ids, but, answer } => match answer {
-            Ok(rows) => changes = state.schedule.page(&ids, but, rows, now),
+            Ok(rows) => {
+                state.lists.served();
+                changes = state.schedule.page(&ids, but, rows, now);
+            }
             Err(error) if is_trouble(&error) => state.schedule.failed(&ids, &error, now),
             Err(error) => refused(&mut state, &ids, &error, now),
         },
@@ -240,7 +258,11 @@ fn refused(state: &mut State, ids: &[u64], error: &ProviderError, now: Instant) 
         state.schedule.again(ids, now);
         return;
     }
-    tracing::warn!("lists of jobs are refused, so each job is asked about by itself: {error}");
-    state.lists.refused(now);
-    state.schedule.each_alone(ids);
+    if state.lists.refused(now) {
+        tracing::warn!("lists of jobs are refused, so each job is asked about by itself: {error}");
+        state.schedule.each_alone(ids);
+    } else {
+        tracing::debug!("a list of jobs was refused and is asked for once more: {error}");
+        state.schedule.again(ids, now);
+    }
 }

@@ -14,6 +14,8 @@ pub(super) struct Answer {
     pub end: End,
     /// How many rows of a list it has.
     pub rows: usize,
+    /// Whether something in front of the controller has said it, which knows nothing of its headers.
+    pub by_front: bool,
 }
 
 /// How the connection fares.
@@ -33,6 +35,7 @@ impl Answer {
             json: true,
             end: End::Answered,
             rows: 0,
+            by_front: false,
         }
     }
 
@@ -55,6 +58,7 @@ impl Answer {
             json: false,
             end: End::Answered,
             rows: 0,
+            by_front: false,
         }
     }
 
@@ -68,7 +72,23 @@ impl Answer {
             json: false,
             end: End::Answered,
             rows: 0,
+            by_front: true,
         }
+    }
+
+    /// By the gateway of AAP 2.5, or whatever else is in front and speaks JSON.
+    pub(super) fn gateway(status: u16) -> Self {
+        let mut answer = Self::detail(
+            status,
+            match status {
+                401 => "Authentication credentials were not provided.",
+                403 => "RBAC: access denied",
+                404 => "Not Found",
+                _ => "upstream connect error or disconnect/reset before headers",
+            },
+        );
+        answer.by_front = true;
+        answer
     }
 
     pub(super) fn redirect(status: u16, location: &str) -> Self {

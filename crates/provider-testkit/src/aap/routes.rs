@@ -189,6 +189,7 @@ pub(super) fn instead(
                 _ => "A server error has occurred.",
             },
         ),
+        Fault::Gateway(status) => Answer::gateway(*status),
         Fault::RateLimited(seconds) => {
             let mut answer = Answer::detail(429, "Request was throttled.");
             answer.headers.push(("retry-after", seconds.to_string()));

@@ -456,12 +456,17 @@ fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
         .header(
             header::DATE,
             now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        )
-        .header("x-api-product-name", "AWX")
-        .header("x-api-node", "controller-1");
+        );
     if answer.json {
+        response = response.header(header::CONTENT_TYPE, "application/json");
+    }
+    if !answer.by_front {
         response = response
-            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-api-product-name", "AWX")
+            .header("x-api-node", "controller-1");
+    }
+    if answer.json && !answer.by_front {
+        response = response
             .header(header::VARY, "Accept, Accept-Language, origin, Cookie")
             .header(header::ALLOW, "GET, POST, HEAD, OPTIONS");
     }
