@@ -11,7 +11,7 @@ use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
 use crate::bars::Bar;
-use crate::lives::{self, Course, Town};
+use crate::lives::{self, Course, Fate, Town};
 use crate::support::Failure;
 
 /// What a launch costs: of seventy at once, forty take longer than half a minute.
@@ -58,8 +58,7 @@ pub(crate) async fn run(jobs: u64) -> Result<Slow, Failure> {
     let course = Course {
         objects: jobs,
         within: Duration::ZERO,
-        whole: false,
-        rest: Duration::ZERO,
+        fate: Fate::Created,
     };
     let living = {
         let town = town.clone();

@@ -1,6 +1,8 @@
 //! Lives of many objects in one controller, on tokio's paused time: real sockets to the simulator, the real
 //! provider and the real engine, and nobody waits. The simulator's journal is the judge.
 
+#![allow(dead_code, reason = "an example and a test each use a part of it")]
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +14,7 @@ use provider_core::lifecycle::{
     Desired, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig, ProviderRegistry,
     SeededEntropy, Standing,
 };
-use provider_core::{Clock, ConfigVersion, Provider, Resource};
+use provider_core::{Clock, ConfigVersion, Provider, ProviderError, Resource};
 use provider_testkit::TimerClock;
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World, overlapping};
 use serde_json::json;
@@ -28,10 +30,49 @@ pub(crate) struct Course {
     pub(crate) objects: u64,
     /// Within so long all of them are created.
     pub(crate) within: Duration,
-    /// Whether they are edited and deleted afterwards; else they only come to be.
-    pub(crate) whole: bool,
-    /// How long an object stays as it is before it is edited, and before it is deleted.
-    pub(crate) rest: Duration,
+    pub(crate) fate: Fate,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// They come to be.
+    Created,
+    /// They are created, edited and deleted, and left alone for so long in between.
+    Whole(Duration),
+    /// They are deleted so long after their creation, whether they have come to be or not.
+    DeletedAfter(Duration),
+}
+
+/// A part of a life: what the user wants, after how long, and how long it is waited for at most.
+#[derive(Debug, Clone, Copy)]
+struct Stage {
+    after: Duration,
+    cores: u64,
+    is_deleted: bool,
+    at_most: Duration,
+}
+
+impl Fate {
+    fn stages(self) -> Vec<Stage> {
+        let stage = |after, cores, is_deleted, at_most| Stage {
+            after,
+            cores,
+            is_deleted,
+            at_most,
+        };
+        let (now, ever) = (Duration::ZERO, Duration::MAX);
+        match self {
+            Self::Created => vec![stage(now, 1, false, ever)],
+            Self::Whole(rest) => vec![
+                stage(now, 1, false, ever),
+                stage(rest, 2, false, ever),
+                stage(rest, 2, true, ever),
+            ],
+            Self::DeletedAfter(long) => {
+                vec![stage(now, 1, false, long), stage(now, 1, true, ever)]
+            }
+        }
+    }
 }
 
 /// How a life went.
@@ -46,6 +87,10 @@ pub(crate) struct Life {
     pub(crate) standing: String,
     /// Whether it was ever held or blocked, and as what.
     pub(crate) stuck: Option<String>,
+    /// The last call that failed.
+    pub(crate) trouble: Option<ProviderError>,
+    /// The highest number of an attempt.
+    pub(crate) attempts: u64,
     pub(crate) passes: u64,
 }
 
@@ -140,33 +185,30 @@ impl Town {
         sleep(course.within.mul_f64(part)).await;
         self.note(n, |life| life.born = Some(Instant::now()));
         let woken = Arc::new(Notify::new());
-        // Created; edited; deleted.
-        let stages: &[(u64, bool)] = if course.whole {
-            &[(1, false), (2, false), (2, true)]
-        } else {
-            &[(1, false)]
-        };
-        for (nth, (cores, is_deleted)) in stages.iter().enumerate() {
-            if nth > 0 {
-                sleep(course.rest).await;
-            }
-            if !self.stage(n, *cores, *is_deleted, &woken).await {
-                return;
+        for stage in course.fate.stages() {
+            sleep(stage.after).await;
+            match timeout(stage.at_most, self.stage(n, stage, &woken)).await {
+                Ok(true) | Err(_) => {}
+                Ok(false) => return,
             }
         }
         self.note(n, |life| life.done = true);
     }
 
     /// Until the object is what it is to be. Whether anything is left to do for it after that.
-    async fn stage(&self, n: u64, cores: u64, is_deleted: bool, woken: &Arc<Notify>) -> bool {
-        let mut object = json!({
+    async fn stage(&self, n: u64, stage: Stage, woken: &Arc<Notify>) -> bool {
+        let Stage {
+            cores, is_deleted, ..
+        } = stage;
+        let deleted = is_deleted.then(|| self.clock.now().to_string());
+        let object = json!({
             "kind": "ComputeInstance",
-            "metadata": {"name": format!("vm-{n}"), "namespace": "t", "uid": format!("uid-{n}")},
+            "metadata": {
+                "name": format!("vm-{n}"), "namespace": "t", "uid": format!("uid-{n}"),
+                "deletionTimestamp": deleted,
+            },
             "spec": {"cores": cores},
         });
-        if is_deleted {
-            object["metadata"]["deletionTimestamp"] = self.clock.now().to_string().into();
-        }
         let Ok(resource) = Resource::from_json(object) else {
             return false;
         };
@@ -209,6 +251,11 @@ impl Town {
         self.note(n, |life| {
             life.passes += 1;
             life.standing = format!("{:?}", outcome.standing);
+            let attempts = outcome.records.iter().map(|record| record.attempt);
+            life.attempts = life.attempts.max(attempts.max().unwrap_or(0));
+            if let Some(trouble) = &outcome.trouble {
+                life.trouble = Some(trouble.clone());
+            }
             if is_known {
                 life.known.get_or_insert_with(Instant::now);
             }
@@ -242,8 +289,8 @@ pub(crate) struct Judgement {
     pub(crate) overlaps: Vec<(u64, u64)>,
 }
 
-/// Each object wants one job for what it was created as, and, in a whole life, one for what it was edited
-/// to and one for its deletion.
+/// Each object wants one job for what it was created as, one for what it was edited to, and one for its
+/// deletion, as far as its life goes.
 pub(crate) fn judge(sim: &AapSim, course: Course) -> Judgement {
     let journal = sim.journal();
     let mut counts = BTreeMap::<String, [u64; 2]>::new();
@@ -257,7 +304,11 @@ pub(crate) fn judge(sim: &AapSim, course: Course) -> Judgement {
             creates
         }) += 1;
     }
-    let wanted = if course.whole { [2, 1] } else { [1, 0] };
+    let wanted = match course.fate {
+        Fate::Created => [1, 0],
+        Fate::Whole(_) => [2, 1],
+        Fate::DeletedAfter(_) => [1, 1],
+    };
     let mut judgement = Judgement {
         overlaps: overlapping(&journal),
         ..Judgement::default()

@@ -141,7 +141,7 @@ pub(super) async fn run(mut ending: Ending) {
             Some((outcome, pass)) = questions.next() => {
                 let Some(inner) = monitor.upgrade() else { return };
                 *out.of(matches!(outcome, Outcome::Page { .. })) -= 1;
-                done(&inner, outcome, pass);
+                done(&inner, outcome, &pass);
             }
             () = wake.notified() => {}
             () = tokio::time::sleep_until(sleep_until) => {}
@@ -207,7 +207,7 @@ fn is_trouble(error: &ProviderError) -> bool {
     )
 }
 
-fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
+fn done(inner: &Inner, outcome: Outcome, pass: &Pass) {
     let now = Instant::now();
     let mut state = inner.lock();
     let error = match &outcome {
@@ -216,8 +216,8 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
     };
     let (mut is_shut, moment) = (false, inner.moment(now));
     match error.filter(|error| is_trouble(error)) {
-        None => state.breaker.served(&pass, moment),
-        Some(error) => is_shut = state.breaker.failed(&pass, moment, error),
+        None => state.breaker.served(pass, moment),
+        Some(error) => is_shut = state.breaker.failed(pass, moment, error),
     }
     let mut changes = Vec::new();
     match outcome {
