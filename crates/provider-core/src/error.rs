@@ -192,6 +192,25 @@ impl ProviderError {
         self.0.retry_after
     }
 
+    /// Whether a launch that ended so, and was certainly not made, has failed by something that is wrong
+    /// with it. What was never sent has not, nor what the backend could not serve at that moment or did
+    /// not let us in for: it waits, however often, until that is over.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::RateLimited
+            | ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Unauthorized
+            | ErrorKind::Forbidden => false,
+            ErrorKind::Invalid | ErrorKind::Unsupported => true,
+            ErrorKind::NotFound
+            | ErrorKind::Replaced
+            | ErrorKind::Conflict
+            | ErrorKind::Protocol => self.0.effect != Effect::NotSent,
+        }
+    }
+
     /// Whether the same call can end better later without anybody changing anything.
     ///
     /// This is about reading, and about requests with no effect. A launch with a doubtful
@@ -254,6 +273,16 @@ impl TriggerError {
     pub fn error(&self) -> &ProviderError {
         match self {
             Self::NotLaunched(error) | Self::Ambiguous(error) => error,
+        }
+    }
+
+    /// Whether nothing was started, for sure. An error whose effect is in doubt proves nothing, in
+    /// whichever case a provider has put it.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::NotLaunched(error) => !error.effect().is_doubtful(),
+            Self::Ambiguous(_) => false,
         }
     }
 }

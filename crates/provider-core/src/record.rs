@@ -47,15 +47,26 @@ pub struct JobRecord {
     pub sent_at: Option<Timestamp>,
     /// How many times the launch was handed to the backend (under the same token).
     pub sends: u32,
-    /// When the present state was first seen: phase deadlines count from here.
+    /// How many times in a row the launch was turned away without that being a failure: it was not
+    /// sent, or the backend could not serve. Their back-off grows by it.
+    pub turned_away: u32,
+    /// When the present state was first seen.
     pub state_since: Option<Timestamp>,
+    /// When the job was first seen at work: the deadline of that phase counts from here, whatever word
+    /// it was told in between.
+    pub running_since: Option<Timestamp>,
+    /// Since when the backend has said that it does not know the job. What was seen of its end before
+    /// stays in [`state`](Self::state).
+    pub missing_since: Option<Timestamp>,
     /// When the backend started it.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// When we first decided to ask the backend to cancel it; written before asking.
     pub cancel_requested_at: Option<Timestamp>,
-    /// How many times we decided to ask.
+    /// When the backend first took a request to cancel it: whether the job obeys counts from here.
+    pub cancel_accepted_at: Option<Timestamp>,
+    /// How many requests to cancel it the backend took.
     pub cancel_requests: u32,
     /// Why it is in this state, in one word for programs.
     pub reason: Option<Reason>,
@@ -197,10 +208,14 @@ impl JobRecord {
             timestamp: None,
             sent_at: None,
             sends: 0,
+            turned_away: 0,
             state_since: None,
+            running_since: None,
+            missing_since: None,
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
+            cancel_accepted_at: None,
             cancel_requests: 0,
             reason: None,
             message: String::new(),
@@ -281,6 +296,20 @@ impl JobRecord {
             || (self.job_id.is_some() && (self.doubtful || !self.state.is_terminal()))
     }
 
+    /// Whether the backend has said that it does not know the job, and has not taken that back.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.missing_since.is_some() || self.reason == Some(Reason::PurgeSuspected)
+    }
+
+    /// Whether the launch was turned away, so that it may be made again under its token: nothing of it
+    /// was carried out.
+    #[must_use]
+    pub fn was_turned_away(&self) -> bool {
+        let proof = matches!(self.reason, Some(Reason::NotSent | Reason::Rejected));
+        self.turned_away > 0 && proof && self.job_id.is_none() && self.state == JobState::Failed
+    }
+
     /// Sets the message, bounded.
     pub fn set_message(&mut self, message: &str) {
         self.message = text::bounded(message, text::MAX_TEXT);
@@ -318,10 +347,14 @@ impl Serialize for JobRecord {
         put!("configVersion", &self.config_version);
         put!("sentAt", &self.sent_at);
         put!("sends", Some(&self.sends).filter(|n| **n > 0));
+        put!("turnedAway", Some(&self.turned_away).filter(|n| **n > 0));
         put!("stateSince", &self.state_since);
+        put!("runningSince", &self.running_since);
+        put!("missingSince", &self.missing_since);
         put!("startedAt", &self.started_at);
         put!("finishedAt", &self.finished_at);
         put!("cancelRequestedAt", &self.cancel_requested_at);
+        put!("cancelAcceptedAt", &self.cancel_accepted_at);
         put!(
             "cancelRequests",
             Some(&self.cancel_requests).filter(|n| **n > 0)
@@ -373,10 +406,14 @@ impl JobRecord {
         record.timestamp = reader.take("timestamp");
         record.sent_at = reader.take("sentAt");
         record.sends = reader.take("sends").unwrap_or(0);
+        record.turned_away = reader.take("turnedAway").unwrap_or(0);
         record.state_since = reader.take("stateSince");
+        record.running_since = reader.take("runningSince");
+        record.missing_since = reader.take("missingSince");
         record.started_at = reader.take("startedAt");
         record.finished_at = reader.take("finishedAt");
         record.cancel_requested_at = reader.take("cancelRequestedAt");
+        record.cancel_accepted_at = reader.take("cancelAcceptedAt");
         record.cancel_requests = reader.take("cancelRequests").unwrap_or(0);
         record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
         record.set_message(&reader.text("message").unwrap_or_default());
@@ -469,10 +506,14 @@ mod schema {
                     "configVersion": text(253),
                     "sentAt": time(),
                     "sends": count(),
+                    "turnedAway": count(),
                     "stateSince": time(),
+                    "runningSince": time(),
+                    "missingSince": time(),
                     "startedAt": time(),
                     "finishedAt": time(),
                     "cancelRequestedAt": time(),
+                    "cancelAcceptedAt": time(),
                     "cancelRequests": count(),
                     "reason": {"type": "string", "maxLength": 128, "examples": reasons},
                     "blockDeletionOnFailure": {"type": "boolean"},

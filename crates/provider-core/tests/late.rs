@@ -439,7 +439,7 @@ fn a_job_gone_astray_has_failed_however_it_ends() {
     assert!(once[0].may_be_live());
     assert_eq!(seen(&once, &once[0], &Observation::Status(Err(gone()))), []);
     let mut later = once[0].clone();
-    later.state_since = Some(at(0));
+    (later.missing_since, later.token) = (Some(at(0)), None);
     let twice = seen(
         std::slice::from_ref(&later),
         &later,

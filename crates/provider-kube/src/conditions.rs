@@ -184,6 +184,15 @@ fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool,
             let reason = if canceling { "Canceling" } else { reason };
             (reason.to_owned(), true, told(record))
         }
+        // Nothing has failed: the backend was away, or did not let us in.
+        Standing::BackingOff { until, failures: 0 } => (
+            "BackingOff".to_owned(),
+            true,
+            format!(
+                "the launch could not be made; next try at {until}; {}",
+                told(newest)
+            ),
+        ),
         Standing::BackingOff { until, failures } => (
             "BackingOff".to_owned(),
             true,
@@ -261,6 +270,13 @@ pub(crate) fn blocked(block: &Block) -> (&'static str, String) {
         Block::NotEnding { attempt } => (
             "NotEnding",
             format!("the job of attempt {attempt} does not end; end it at the backend"),
+        ),
+        Block::CancelRefused { attempt } => (
+            "CancelRefused",
+            format!(
+                "the backend refuses to cancel the job of attempt {attempt}; give the right to, or end \
+                 the job there"
+            ),
         ),
         _ => ("Blocked", "something must be mended first".to_owned()),
     }

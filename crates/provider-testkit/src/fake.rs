@@ -76,6 +76,7 @@ pub struct FakeJob {
     extra_vars: ExtraVars,
     obeys_cancels: bool,
     copied: bool,
+    hidden: bool,
     polls_left: u32,
     ending: JobState,
 }
@@ -109,8 +110,23 @@ struct State {
     /// How many of the next jobs go on when they are cancelled.
     stubborn: u32,
     troubles: Vec<(Vec<Function>, Trouble)>,
+    /// What ends in this error, until further notice.
+    away: Option<(Vec<Function>, ProviderError)>,
     calls: Vec<CallRecord>,
     listeners: Vec<mpsc::UnboundedSender<JobRef>>,
+}
+
+impl Function {
+    /// All of them, with which a backend is away altogether.
+    pub const ALL: [Self; 7] = [
+        Self::TriggerProvision,
+        Self::ProvisionStatus,
+        Self::TriggerDeprovision,
+        Self::DeprovisionStatus,
+        Self::Cancel,
+        Self::FindLaunched,
+        Self::Preflight,
+    ];
 }
 
 impl State {
@@ -125,6 +141,9 @@ impl State {
 
     /// What goes wrong with a call: before it is carried out, or, as `Ok`, after it.
     fn trouble(&mut self, function: Function) -> Result<Option<ProviderError>, ProviderError> {
+        if let Some((_, error)) = self.away.as_ref().filter(|away| away.0.contains(&function)) {
+            return Err(error.clone());
+        }
         let mut troubles = self.troubles.iter();
         let at = troubles.position(|(of, _)| of.contains(&function));
         match at.map(|at| self.troubles.remove(at).1) {
@@ -212,6 +231,17 @@ impl FakeProvider {
         troubles.push((functions.to_vec(), trouble));
     }
 
+    /// From now on these functions end in this error, and nothing of them is carried out, until the
+    /// backend is [`back`](Self::back).
+    pub fn away(&self, functions: &[Function], error: ProviderError) {
+        self.lock().away = Some((functions.to_vec(), error));
+    }
+
+    /// Nothing is [`away`](Self::away) any more.
+    pub fn back(&self) {
+        self.lock().away = None;
+    }
+
     /// The next job ends in this state; further calls are for the jobs after it.
     pub fn next_ending(&self, state: JobState) {
         self.lock().endings.push_back(state);
@@ -241,6 +271,23 @@ impl FakeProvider {
         state.by_object.entry(object).or_default().push(id);
         state.jobs.insert(id, job);
         Some(id)
+    }
+
+    /// The launch of a job has started this one too, as a proxy that repeats requests makes it: the new
+    /// id. Unlike a copy it is found by the token.
+    pub fn double(&self, id: u64) -> Option<u64> {
+        let double = self.copy(id)?;
+        if let Some(job) = self.lock().jobs.get_mut(&double) {
+            job.copied = false;
+        }
+        Some(double)
+    }
+
+    /// A search does not find this job, as one that is not committed yet, until it is told to.
+    pub fn hide(&self, id: u64, hidden: bool) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.hidden = hidden;
+        }
     }
 
     /// Ends a job, or puts it into any other state.
@@ -330,6 +377,7 @@ impl FakeProvider {
             extra_vars: request.extra_vars.clone(),
             obeys_cancels: self.obeys_cancels && !stubborn,
             copied: false,
+            hidden: false,
             polls_left: self.polls,
             ending,
         };
@@ -513,7 +561,7 @@ impl Provider for FakeProvider {
             .flatten();
         let jobs = ids.filter_map(|id| state.jobs.get(id));
         let found = jobs.filter(|job| {
-            job.token == query.token && job.job_type == query.job_type && !job.copied
+            job.token == query.token && job.job_type == query.job_type && !job.copied && !job.hidden
         });
         Ok(found.map(|job| self.status_of(job)).collect())
     }

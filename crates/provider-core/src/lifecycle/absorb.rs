@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Policy, backoff, entropy::mix, live};
+use super::{Policy, backoff, cancel, entropy::mix, live};
 use crate::clock::add;
 use crate::{
     CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, JobRecord, JobState,
@@ -38,15 +38,14 @@ impl Observation {
     }
 
     /// Whether it tells that a launch was not carried out.
-    const fn is_no_launch(&self) -> bool {
-        matches!(
-            self,
-            Self::Provisioned(Err(TriggerError::NotLaunched(_)))
-                | Self::Deprovisioned(
-                    Err(TriggerError::NotLaunched(_))
-                        | Ok(DeprovisionResult::Waiting { .. } | DeprovisionResult::Skipped { .. })
-                )
-        )
+    fn is_no_launch(&self) -> bool {
+        match self {
+            Self::Provisioned(Err(error)) | Self::Deprovisioned(Err(error)) => error.is_certain(),
+            Self::Deprovisioned(Ok(
+                DeprovisionResult::Waiting { .. } | DeprovisionResult::Skipped { .. },
+            )) => true,
+            _ => false,
+        }
     }
 
     /// Whether it tells how a job with a name stands, as opposed to how a launch went.
@@ -125,8 +124,10 @@ pub fn absorb(
         Observation::Found(Ok(found)) => {
             adopt(records, &mut record, &mut others, found, context);
         }
-        Observation::Canceled(Ok(CancelResult::Requested))
-        | Observation::Status(Err(_))
+        Observation::Canceled(Ok(CancelResult::Requested)) => {
+            cancel::taken(context.policy, &mut record, context.now);
+        }
+        Observation::Status(Err(_))
         | Observation::Canceled(Err(_))
         | Observation::Found(Err(_)) => {}
     }
@@ -186,6 +187,7 @@ fn launched<'a>(
     }
     name(record, job);
     record.reason = None;
+    record.turned_away = 0;
     move_to(record, state, context.now);
     // A launch answer says how the job began. Its end is believed when it is asked for.
     record.doubtful = state.is_terminal();
@@ -289,23 +291,29 @@ fn not_launched(record: &mut JobRecord, error: &TriggerError, context: &Context<
         return;
     }
     record.set_message(&error.error().to_string());
-    match error {
-        TriggerError::Ambiguous(_) => {
-            record.reason = Some(Reason::Ambiguous);
-            move_to(record, JobState::Pending, context.now);
-        }
-        TriggerError::NotLaunched(error) => {
-            record.reason = Some(match error.effect() {
-                Effect::NotSent => Reason::NotSent,
-                _ => Reason::Rejected,
-            });
-            move_to(record, JobState::Failed, context.now);
-            record.finished_at = Some(context.now);
-            failed(record, context);
-            let asked_for = error.retry_after().map(|delay| add(context.now, delay));
-            record.retry_at = record.retry_at.max(asked_for);
-        }
+    if !error.is_certain() {
+        record.reason = Some(Reason::Ambiguous);
+        move_to(record, JobState::Pending, context.now);
+        return;
     }
+    let error = error.error();
+    record.reason = Some(match error.effect() {
+        Effect::NotSent => Reason::NotSent,
+        _ => Reason::Rejected,
+    });
+    move_to(record, JobState::Failed, context.now);
+    record.finished_at = Some(context.now);
+    if error.is_failure() {
+        record.turned_away = 0;
+        failed(record, context.policy, context.now, context.seed);
+    } else {
+        record.turned_away = record.turned_away.saturating_add(1);
+        let random = jitter(context.seed, record.attempt);
+        let delay = backoff::after_failures(context.policy, record.turned_away, random);
+        record.retry_at = Some(add(context.now, delay));
+    }
+    let asked_for = error.retry_after().map(|delay| add(context.now, delay));
+    record.retry_at = record.retry_at.max(asked_for);
 }
 
 /// Takes over the jobs that were found under the token of an attempt. One token should have
@@ -319,17 +327,26 @@ fn adopt(
     found: &[JobStatus],
     context: &Context<'_>,
 ) {
-    let unnamed = record.clone();
-    let mut found = found
+    let before = record.clone();
+    // A job that was missing is looked for first, whatever else turns up.
+    let (own, others_found): (Vec<_>, Vec<_>) = found
         .iter()
-        .filter(|status| !is_known(records, &unnamed, &status.job));
+        .partition(|status| is_job_of(&before, &status.job));
+    let new = others_found
+        .into_iter()
+        .filter(|status| !is_known(records, &before, &status.job));
+    let mut found = own.into_iter().chain(new);
     let Some(first) = found.next() else { return };
     let verified = record.job_id.is_some();
     name(record, first.job.clone());
-    if record.cancel_requested_at.is_none() {
+    let kept = record.cancel_requested_at.is_some() || record.reason == Some(Reason::Stray);
+    if !kept && (!verified || record.reason == Some(Reason::PurgeSuspected)) {
         record.reason = Some(Reason::Adopted);
     }
-    record.message.clear();
+    record.turned_away = 0;
+    if record.reason != Some(Reason::Stray) {
+        record.message.clear();
+    }
     if verified {
         // It was taken for purged, at a place where it never was.
         record.state_since = Some(context.now);
@@ -343,6 +360,24 @@ fn adopt(
         apply(&mut other, status, context);
         others.push(other);
     }
+}
+
+/// Whether a search has shown that the job of an attempt is not there: nothing was found, or jobs alone
+/// that have records of their own. `records` are those that have taken in what was found.
+pub(super) fn shows_absence(
+    records: &[JobRecord],
+    asked: &JobRecord,
+    observation: &Observation,
+) -> bool {
+    let Observation::Found(Ok(found)) = observation else {
+        return false;
+    };
+    let named = asked.job_id.is_some();
+    found.is_empty()
+        || (named
+            && found.iter().all(|status| {
+                !is_job_of(asked, &status.job) && is_known(records, asked, &status.job)
+            }))
 }
 
 /// Whether the record is of this job. The record's provider is the name that the registry has for it,
@@ -372,7 +407,9 @@ fn second(first: &JobRecord, job: crate::JobRef, attempt: u64) -> JobRecord {
     other.reason = Some(Reason::Duplicate);
     (other.started_at, other.finished_at, other.retry_at) = (None, None, None);
     // Nobody has asked this one to end.
-    (other.cancel_requested_at, other.cancel_requests) = (None, 0);
+    (other.cancel_requested_at, other.cancel_accepted_at) = (None, None);
+    other.cancel_requests = 0;
+    (other.running_since, other.missing_since) = (None, None);
     other.message.clear();
     other
 }
@@ -387,6 +424,7 @@ fn next_attempt(records: &[JobRecord], record: &JobRecord) -> u64 {
 fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     let was_live = record.may_be_live();
     name(record, status.job.clone());
+    record.missing_since = None;
     if record.reason == Some(Reason::PurgeSuspected) {
         record.reason = None;
     }
@@ -413,7 +451,16 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
 }
 
 fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
-    let now = context.now;
+    if record.state == JobState::Succeeded
+        && let Some(version) = &status.reconciled_version
+    {
+        record.config_version = Some(version.clone());
+    }
+    settle(record, context.policy, context.now, context.seed);
+}
+
+/// The end that is on record is final.
+fn settle(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
     // The backend's clock is another clock: an end outside the job's life is not believed.
     let begin = record
         .sent_at
@@ -429,9 +476,6 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     match record.state {
         JobState::Succeeded => {
             record.failures = 0;
-            if let Some(version) = &status.reconciled_version {
-                record.config_version = Some(version.clone());
-            }
             if record.reason != Some(Reason::Adopted) {
                 record.reason = None;
             }
@@ -445,78 +489,92 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
                 record.reason,
                 Some(Reason::Superseded | Reason::CanceledByUs | Reason::Duplicate)
             ) => {}
-        _ => failed(record, context),
+        _ => failed(record, policy, now, seed),
     }
 }
 
 /// Counts a failure and sets when the next attempt is due, from the end of this one.
-fn failed(record: &mut JobRecord, context: &Context<'_>) {
+fn failed(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
     record.failures = record.failures.saturating_add(1);
-    let random = jitter(context.seed, record.attempt);
-    let delay = backoff::after_failures(context.policy, record.failures, random);
-    record.retry_at = Some(add(record.finished_at.unwrap_or(context.now), delay));
+    let random = jitter(seed, record.attempt);
+    let delay = backoff::after_failures(policy, record.failures, random);
+    record.retry_at = Some(add(record.finished_at.unwrap_or(now), delay));
 }
 
-/// The backend says that it does not know the job.
+/// The backend says that it does not know the job. What was seen of it before is not weaker for that.
 fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
     if !record.may_be_live() {
         return;
     }
+    let now = context.now;
     let sent = record.sent_at.or(record.timestamp);
-    let fresh = sent
-        .is_some_and(|at| clock::since(context.now, at) < context.capabilities.visibility_window);
+    let fresh =
+        sent.is_some_and(|at| clock::since(now, at) < context.capabilities.visibility_window);
     if fresh {
         return; // an accepted launch may take that long to be seen
     }
-    let stray = record.reason == Some(Reason::Stray);
-    let suspected = record.reason == Some(Reason::PurgeSuspected)
-        || (stray && record.state == JobState::Unknown);
-    if suspected {
+    if record.is_missing() {
         // Said twice. Where the token can be looked for, that settles it; otherwise this does, unless
         // both were said in one breath: one mistake is not two proofs.
-        let apart = record.state_since.is_none_or(|since| {
-            clock::since(context.now, since) >= context.policy.cancel_poll_interval
-        });
-        if apart && stray {
-            // It need not be found again to be known as failed.
-            move_to(record, JobState::Failed, context.now);
-            record.finished_at = Some(context.now);
-            failed(record, context);
-        } else if apart && !(context.capabilities.find_launched && record.token.is_some()) {
-            *record = purged(record, context.policy, context.now, context.seed);
+        let first = record.missing_since.or(record.state_since);
+        let apart = first
+            .is_none_or(|since| clock::since(now, since) >= context.policy.cancel_poll_interval);
+        let searched = context.capabilities.find_launched && record.token.is_some();
+        if apart && !searched {
+            *record = purged(record, context.policy, now, context.seed);
         }
         return;
     }
-    if !stray {
+    record.missing_since = Some(now);
+    if record.state.is_terminal() {
+        return;
+    }
+    let stray = record.reason == Some(Reason::Stray);
+    let late = record.state != JobState::Unknown
+        && live::deadline(context.policy, record).is_some_and(|at| at <= now);
+    if !stray && late {
+        record.reason = Some(Reason::DeadlineExceeded);
+    } else if !stray && record.cancel_requested_at.is_none() {
         record.reason = Some(Reason::PurgeSuspected);
+    }
+    if !stray {
         record.set_message("the backend does not know this job; making sure that it is gone");
     }
-    record.state = JobState::Unknown;
-    record.state_since = Some(context.now);
-    record.doubtful = false;
+    move_to(record, JobState::Unknown, now);
+    record.state_since = Some(now);
 }
 
-/// The record of a job that the backend was proven to have forgotten.
+/// The record of a job that the backend was proven to have forgotten. An end that was seen stands; a job
+/// that we wanted to end, or that was late, has not succeeded.
 pub(super) fn purged(record: &JobRecord, policy: &Policy, now: Timestamp, seed: u128) -> JobRecord {
     let mut record = record.clone();
     record.doubtful = false;
+    record.missing_since = None;
+    if record.state.is_terminal() {
+        if record.reason == Some(Reason::PurgeSuspected) {
+            record.reason = None;
+        }
+        settle(&mut record, policy, now, seed);
+        return record;
+    }
     record.finished_at = Some(now);
     record.retry_at = None;
-    if live::purge_succeeds(policy) {
+    let late = record.reason == Some(Reason::DeadlineExceeded);
+    let ours = record.cancel_requested_at.is_some() && !late;
+    if record.reason == Some(Reason::Stray) {
+        move_to(&mut record, JobState::Failed, now);
+        failed(&mut record, policy, now, seed);
+    } else if live::purge_succeeds(policy) && !ours && !late {
         record.reason = Some(Reason::Assumed);
         record.set_message("the backend has forgotten this job; taken as succeeded");
         record.failures = 0;
         move_to(&mut record, JobState::Succeeded, now);
     } else {
-        let ours = record.cancel_requested_at.is_some();
         record.reason = Some(Reason::Purged);
         record.set_message("the backend has forgotten this job; its result is not known");
         move_to(&mut record, JobState::Failed, now);
         if !ours {
-            record.failures = record.failures.saturating_add(1);
-            let random = jitter(seed, record.attempt);
-            let delay = backoff::after_failures(policy, record.failures, random);
-            record.retry_at = Some(add(now, delay));
+            failed(&mut record, policy, now, seed);
         }
     }
     record
@@ -536,8 +594,14 @@ fn name(record: &mut JobRecord, job: crate::JobRef) {
 
 fn move_to(record: &mut JobRecord, state: JobState, now: Timestamp) {
     if record.state != state {
+        if record.state == JobState::Running {
+            record.running_since = record.running_since.or(record.state_since);
+        }
         record.state = state;
         record.state_since = Some(now);
+    }
+    if state == JobState::Running {
+        record.running_since.get_or_insert(now);
     }
 }
 

@@ -8,6 +8,7 @@ use super::backoff;
 use super::decision::{
     Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
 };
+use super::pacing::{Look, Pace};
 use super::policy::{
     IncomparableVersion, NeverProvisioned, Policy, Purge, RunningProvision, Supersede,
 };
@@ -20,6 +21,10 @@ use crate::{Capabilities, JobRecord, JobState, JobType, OperationToken, Reason, 
 /// A process that stalls longer has lost the right to launch: another may have found nothing at
 /// the backend by then and launched again. Lookups count this on top of the visibility window.
 pub const LAUNCH_LEASE: Duration = Duration::from_secs(30);
+
+/// How long a process has to have seen a deletion itself before it gives the object up, where the
+/// policy's `abandonAfter` is longer.
+const SEEN_DELETING: Duration = Duration::from_secs(3_600);
 
 /// Everything that a decision may rest on.
 #[derive(Debug, Clone, Copy)]
@@ -59,33 +64,10 @@ pub struct Pass {
     /// The attempt whose token was just looked for in vain, and when that was asked: an answer may
     /// be old by the time that it is acted on.
     pub absent: Option<(u64, Timestamp)>,
-    /// When the live attempts may be asked about again.
+    /// What this process plans and has seen of the live attempts.
     pub paces: Vec<Pace>,
-}
-
-/// When one attempt was last asked about, and when it is due again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pace {
-    /// The attempt.
-    pub attempt: u64,
-    /// When it was last asked about.
-    pub asked: Timestamp,
-    /// When it is due.
-    pub due: Timestamp,
-    /// Since when this process has looked for its launch in vain.
-    pub vain: Option<Vain>,
-}
-
-/// A launch that this process looks for in vain.
-///
-/// The record says when a launch was sent by the clock of whoever sent it. Whether it can still turn
-/// up is judged by how long this process itself has been looking: clocks of replicas may differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Vain {
-    /// Which launch: when it was sent, by its record.
-    pub sent_at: Timestamp,
-    /// Since when, by our own clock.
-    pub since: Timestamp,
+    /// Since when this process has seen that the object is being deleted, by its own clock.
+    pub deleting: Option<Timestamp>,
 }
 
 /// Decides the next step. The same arguments give the same decision; any arguments give one.
@@ -199,6 +181,9 @@ impl<'a> Rules<'a> {
         }
         match self.backoff_left(newest) {
             Some(until) => self.backing_off(newest, until),
+            None if self.is_to_be_sent_again(newest) => {
+                self.send_again(newest, Why::BackoffOver(n))
+            }
             None if newest.failures == 0 => self.launch(JobType::Provision, Why::WantedAgain(n)),
             None => self.launch(JobType::Provision, Why::BackoffOver(n)),
         }
@@ -289,6 +274,9 @@ impl<'a> Rules<'a> {
         }
         match self.backoff_left(newest) {
             Some(until) => self.backing_off(newest, until),
+            None if self.is_to_be_sent_again(newest) => {
+                self.send_again(newest, Why::BackoffOver(n))
+            }
             None => self.launch(JobType::Deprovision, Why::BackoffOver(n)),
         }
     }
@@ -374,11 +362,28 @@ impl<'a> Rules<'a> {
         write(vec![record], Some(Right::Launch(n)), why)
     }
 
+    /// Whether an attempt that was turned away is still what would be launched: it goes out under its
+    /// token and on its record, so that an outage does not fill the history.
+    fn is_to_be_sent_again(&self, record: &JobRecord) -> bool {
+        let desired = self.s.desired;
+        record.was_turned_away()
+            && desired.mode == Mode::Managed
+            && record.token.is_some()
+            && record.config_version.as_ref() == Some(&desired.version)
+            && record.provider.as_deref() == Some(desired.provider.as_str())
+            && self.s.backends.capabilities(&desired.provider).is_some()
+    }
+
     /// The same attempt, under the same token, once more. The write is the fence: of two
     /// processes that want this at once, one loses.
     pub(super) fn send_again(&self, record: &JobRecord, why: Why) -> Decision {
         let n = record.attempt;
         let mut record = record.clone();
+        if record.was_turned_away() {
+            // Nothing of it was carried out: a search for it begins here.
+            record.timestamp = Some(self.s.now);
+            record.finished_at = None;
+        }
         record.state = JobState::Pending;
         record.reason = Some(Reason::Intended);
         record.sent_at = Some(self.s.now);
@@ -412,7 +417,9 @@ impl<'a> Rules<'a> {
     fn abandon(&self) -> Option<Decision> {
         let since_when = self.s.deleting_since?;
         let after = self.s.policy.abandon_after?;
-        if self.s.desired.mode == Mode::Paused || since(self.s.now, since_when) < after {
+        if self.s.desired.mode == Mode::Paused
+            || self.s.now < self.abandoned_from(since_when, after)
+        {
             return None;
         }
         // What is done is done: only what may be left behind needs the deadline.
@@ -424,6 +431,14 @@ impl<'a> Rules<'a> {
                 record.attempt > newest_provision && record.state == JobState::Succeeded
             });
         (!done).then(|| self.release(Ground::Abandoned, Why::AbandonDeadline))
+    }
+
+    /// When deletion has lasted as long as the policy allows. The request for it was stamped by another
+    /// clock: what this process has seen of the deletion itself counts as well, for an hour at most.
+    fn abandoned_from(&self, since_when: Timestamp, after: Duration) -> Timestamp {
+        let now = self.s.now;
+        let seen = self.pass.deleting.filter(|at| *at <= now).unwrap_or(now);
+        add(since_when, after).max(add(seen, after.min(SEEN_DELETING)))
     }
 
     /// Lets the object go, on current records only: a stale reader would let go too early.
@@ -486,7 +501,8 @@ impl<'a> Rules<'a> {
             let escalation = started
                 .filter(|_| !escalated)
                 .map(|at| add(at, s.policy.escalate_after));
-            let abandon = started.and_then(|at| Some(add(at, s.policy.abandon_after?)));
+            let abandon =
+                started.and_then(|at| Some(self.abandoned_from(at, s.policy.abandon_after?)));
             [wake_at, escalation, abandon.filter(|at| *at > s.now)]
                 .into_iter()
                 .flatten()
@@ -503,6 +519,17 @@ impl<'a> Rules<'a> {
     }
 
     // ---- views ----
+
+    /// What this process plans for an attempt. A clock that was set back makes a plan void.
+    pub(super) fn pace(&self, attempt: u64) -> Option<&'a Pace> {
+        let mut paces = self.pass.paces.iter();
+        paces.find(|pace| pace.attempt == attempt && pace.planned <= self.s.now)
+    }
+
+    /// How this process has last looked at an attempt itself, if it has.
+    pub(super) fn look(&self, attempt: u64) -> Option<Look> {
+        self.pace(attempt)?.look
+    }
 
     pub(super) fn deleting(&self) -> bool {
         self.s.deleting_since.is_some()

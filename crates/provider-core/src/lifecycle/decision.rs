@@ -228,6 +228,11 @@ pub enum Block {
         /// The attempt.
         attempt: u64,
     },
+    /// A job is to be cancelled, and the backend refuses to.
+    CancelRefused {
+        /// The attempt.
+        attempt: u64,
+    },
 }
 
 /// Why the object may go.

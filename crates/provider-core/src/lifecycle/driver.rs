@@ -8,17 +8,17 @@ use tracing::Instrument;
 
 use super::absorb::{Context, Observation, absorb};
 use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
-use super::decision::{Action, Call, Decision, Rest, Right, Standing, Why};
+use super::decision::{Action, Call, Decision, Ground, Rest, Right, Standing, Why};
 use super::entropy::{Entropy, SystemEntropy};
 use super::event::{self, Event};
 use super::outcome::{OrphanReceipt, Outcome};
-use super::pacing::{self, Pacing};
+use super::pacing::{self, Lesson, Pacing};
 use super::store::{Freshness, Snapshot, StatusStore, StoreError};
 use super::{Desired, Explanation, Policy, ProviderRegistry, telemetry};
 use crate::clock::{add, since};
 use crate::{
-    Clock, FindRequest, JobRecord, JobType, LaunchRequest, ObjectKey, ProviderError, Reason,
-    Resource, history,
+    Clock, FindRequest, JobRecord, JobType, LaunchRequest, ObjectKey, ProviderError, Resource,
+    history,
 };
 
 /// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
@@ -82,6 +82,7 @@ impl Lifecycle {
             target = desired.target.as_deref(),
         );
         let begun = self.pacing.begin(resource.key());
+        let deleting = self.seen_deleting(&begun, resource, clock.now());
         let mut run = Run {
             engine: self,
             registry,
@@ -94,6 +95,7 @@ impl Lifecycle {
             version: None,
             pass: Pass {
                 paces: begun.paces.clone(),
+                deleting,
                 ..Pass::default()
             },
             begun,
@@ -122,8 +124,11 @@ impl Lifecycle {
         let snapshot = store.load(resource.key(), Freshness::Current).await?;
         let mut records = (*snapshot.records).clone();
         history::number(&mut records);
+        let begun = self.pacing.begin(resource.key());
+        let deleting = self.seen_deleting(&begun, resource, clock.now());
         let pass = Pass {
-            paces: self.pacing.begin(resource.key()).paces,
+            paces: begun.paces,
+            deleting,
             ..Pass::default()
         };
         let situation = Situation {
@@ -136,6 +141,18 @@ impl Lifecycle {
             seed: 0,
         };
         Ok(super::explain(resource.key(), &situation, &pass))
+    }
+
+    /// Since when this process has seen that the object is being deleted, where that decides anything.
+    fn seen_deleting(
+        &self,
+        begun: &pacing::Begun,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        resource.deletion_timestamp()?;
+        self.policy.abandon_after?;
+        Some(begun.deleting.filter(|at| *at <= now).unwrap_or(now))
     }
 
     /// Makes an object's jobs due for a poll at its next reconcile, ahead of their pace: for
@@ -396,13 +413,7 @@ impl Run<'_> {
                 Swapped::Outdated => outdated = true,
             }
         }
-        self.pace(call, n, &observation);
-        if matches!(&observation, Observation::Found(Ok(found)) if found.is_empty()) {
-            self.pass.absent = Some((n, asked_at));
-            if let Some(sent_at) = asked.sent_at {
-                pacing::looked_in_vain(&mut self.pass.paces, n, sent_at, asked_at);
-            }
-        }
+        self.learn(call, &asked, &observation, asked_at);
         self.answered = error.is_none();
         if let Some(error) = error {
             self.trouble = Some(error);
@@ -490,14 +501,22 @@ impl Run<'_> {
         absorb(&self.records, asked, observation, &context)
     }
 
-    /// Sets when the attempt is due again after a call.
-    fn pace(&mut self, call: Call, attempt: u64, observation: &Observation) {
-        let now = self.clock.now();
-        let record = self.records.iter().find(|record| record.attempt == attempt);
-        let Some((_, caps)) = record.and_then(|record| self.registry.owner(record)) else {
+    /// Takes in what a call has given, and sets when the attempt is due again.
+    fn learn(
+        &mut self,
+        call: Call,
+        asked: &JobRecord,
+        observation: &Observation,
+        asked_at: Timestamp,
+    ) {
+        let records = Arc::clone(&self.records);
+        let record = records
+            .iter()
+            .find(|record| record.attempt == asked.attempt);
+        let Some(record) = record else { return };
+        let Some((_, caps)) = self.registry.owner(record) else {
             return;
         };
-        let Some(record) = record else { return };
         let told = match observation {
             Observation::Status(Ok(status)) => status.poll_after,
             _ => None,
@@ -506,9 +525,10 @@ impl Run<'_> {
         let wait = match (call, observation.error()) {
             // A launch in doubt is looked for at once.
             (Call::Launch(_), Some(_)) => Duration::ZERO,
-            // The backend does not know the job: its token is looked for at once.
+            // The backend does not know the job, and did: its token is looked for at once.
             (Call::Status(_) | Call::Cancel(_), _)
-                if record.reason == Some(Reason::PurgeSuspected)
+                if record.is_missing()
+                    && !asked.is_missing()
                     && caps.find_launched
                     && record.token.is_some() =>
             {
@@ -517,13 +537,15 @@ impl Run<'_> {
             (_, Some(error)) => interval.max(error.retry_after().unwrap_or_default()),
             _ => interval,
         };
-        let pace = super::Pace {
-            attempt,
-            asked: now,
-            due: add(now, wait),
-            vain: None,
-        };
-        pacing::set(&mut self.pass.paces, pace);
+        self.pass.learn(&Lesson {
+            records: &records,
+            asked,
+            observation,
+            policy: &self.engine.policy,
+            asked_at,
+            now: self.clock.now(),
+            wait,
+        });
     }
 
     #[allow(
@@ -542,6 +564,16 @@ impl Run<'_> {
         self.engine
             .pacing
             .keep(self.resource.key(), &self.begun, paces, &self.records);
+        // Who was given up stays so, should the finalizer's removal fail.
+        let over = match &end {
+            End::Rest(rest, _) => {
+                matches!(&rest.standing, Standing::Released(r) if r.ground != Ground::Abandoned)
+            }
+            End::Broken(standing) => matches!(standing, Standing::Gone),
+        };
+        self.engine
+            .pacing
+            .note_deletion(self.resource.key(), self.pass.deleting.filter(|_| !over));
         let (standing, why, wake_at, escalated) = match end {
             End::Rest(rest, why) => (rest.standing, Some(why), rest.wake_at, rest.escalated),
             End::Broken(standing) => {

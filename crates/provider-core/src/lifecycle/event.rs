@@ -109,7 +109,9 @@ fn kind(old: Option<&JobRecord>, new: &JobRecord) -> Option<EventKind> {
             _ => EventKind::Intended,
         });
     };
-    if new.cancel_requests > old.cancel_requests {
+    // The wish, and from the second one on the requests that were taken.
+    let wished = new.cancel_requested_at.is_some() && old.cancel_requested_at.is_none();
+    if (wished && new.may_be_live()) || new.cancel_requests > old.cancel_requests.max(1) {
         return Some(EventKind::Cancelling);
     }
     if old.may_be_live() && !new.may_be_live() {

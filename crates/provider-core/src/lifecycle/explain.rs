@@ -133,6 +133,9 @@ fn standing(standing: &Standing) -> String {
         } => {
             format!("wait: attempt {attempt} ({job_type}) is {state}")
         }
+        Standing::BackingOff { until, failures: 0 } => {
+            format!("wait until {until}: the launch could not be made")
+        }
         Standing::BackingOff { until, failures } => {
             format!("wait until {until}: {failures} attempt(s) in a row have failed")
         }
@@ -168,6 +171,9 @@ fn standing(standing: &Standing) -> String {
             }
             Block::NotEnding { attempt } => {
                 format!("watch: attempt {attempt} should have ended and does not")
+            }
+            Block::CancelRefused { attempt } => {
+                format!("watch: attempt {attempt} is to be cancelled, and its backend refuses to")
             }
         },
         Standing::Released(release) => match release.ground {
@@ -208,6 +214,9 @@ fn advice(action: &Action) -> &'static str {
         }
         Standing::Blocked(Block::NotEnding { .. }) => {
             "end the job at the backend; it is followed from here"
+        }
+        Standing::Blocked(Block::CancelRefused { .. }) => {
+            "give the right to cancel it, or end the job at the backend; it is followed from here"
         }
         _ if rest.escalated => "deletion takes long: look at the newest attempt's job",
         _ => "",
