@@ -69,7 +69,7 @@ async fn a_404_of_a_gateway_is_not_the_controllers() {
     let aap = AapProvider::with_clock(config(&sim.url()), clock.clone()).unwrap();
     let launched = aap.trigger_provision(&request(1)).await.unwrap();
     clock.advance(Duration::from_secs(20));
-    sim.fault(Route::Any, &Fault::GatewayNotFound, 100);
+    sim.fault(Route::Any, &Fault::Gateway(404), 100);
     for _ in 0..3 {
         let error = status(&aap, &launched.job).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");

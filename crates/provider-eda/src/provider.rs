@@ -167,28 +167,15 @@ impl EdaProvider {
             .into());
         };
         let host = url.authority().to_owned();
-        let ticket = self
-            .breaker
-            .enter(&host, self.clock.now())
-            .map_err(|left| {
-                not_sent(
-                    ErrorKind::Unavailable,
-                    format!(
-                        "the service at {host} did not answer lately; it is left alone for a while"
-                    ),
-                    "check that the activation runs",
-                )
-                .with_retry_after(left)
-            })?;
+        let ticket = self.breaker.enter(&host, self.clock.now())?;
         request.in_time(self.clock.now())?;
         turn.sent(self.clock.now());
         self.sights.of_token(&request.token, self.clock.now());
         let sent = self.client.post(&url, body).await;
-        let somebody = sent.as_ref().map_or_else(
-            |error| !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
-            |()| true,
-        );
-        ticket.done(somebody, self.clock.now());
+        let is_nobody = |error: &&ProviderError| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+        };
+        ticket.done(sent.as_ref().err().filter(is_nobody), self.clock.now());
         tracing::debug!(
             object = %request.resource.key(),
             action = crate::body::action(job_type),

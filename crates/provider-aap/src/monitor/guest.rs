@@ -17,14 +17,18 @@ impl Monitor {
     pub(crate) fn admit(&self) -> Result<Admission, ProviderError> {
         let inner = &self.0;
         let now = inner.moment(Instant::now());
-        match inner.lock().breaker.ask(now) {
-            Door::Open(pass) => Ok(Admission {
-                monitor: self.clone(),
-                pass: Some(pass),
-            }),
-            Door::Shut(left) => Err(worker::shut(left)),
-            Door::Trying => Err(worker::shut(inner.config.interval_of_trials())),
-        }
+        let mut state = inner.lock();
+        let left = match state.breaker.ask(now) {
+            Door::Open(pass) => {
+                return Ok(Admission {
+                    monitor: self.clone(),
+                    pass: Some(pass),
+                });
+            }
+            Door::Shut(left) => left,
+            Door::Trying => inner.config.interval_of_trials(),
+        };
+        Err(state.breaker.refusal_for(left))
     }
 }
 
@@ -39,11 +43,12 @@ impl Admission {
         let moment = inner.moment(now);
         let mut state = inner.lock();
         match error.filter(|error| worker::is_trouble(error)) {
-            None => state.breaker.served(pass, moment),
+            None => state.breaker.served(&pass, moment),
             Some(error) => {
-                if state.breaker.failed(pass, moment, error.retry_after()) {
-                    let left = state.breaker.shut_for(moment).unwrap_or_default();
-                    state.schedule.refuse(&worker::shut(left), now);
+                if state.breaker.failed(&pass, moment, error)
+                    && let Some(refusal) = state.breaker.refusal(moment)
+                {
+                    state.schedule.refuse(&refusal, now);
                 }
             }
         }
@@ -55,8 +60,8 @@ impl Admission {
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        if let Some(pass) = self.pass.take() {
-            self.monitor.0.lock().breaker.untried(pass);
+        // A pass that does not come back tries no more: the next question may.
+        if self.pass.take().is_some() {
             self.monitor.0.wake.notify_one();
         }
     }

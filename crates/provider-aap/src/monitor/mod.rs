@@ -46,7 +46,7 @@ pub use events::JobEvents;
 #[cfg(feature = "push")]
 pub(crate) use schedule::HINT_GAP;
 use schedule::{Asked, May, Schedule};
-use worker::Lists;
+use worker::{Ending, Lists};
 
 /// How jobs are watched together.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -101,6 +101,11 @@ impl MonitorConfig {
             .min(Semaphore::MAX_PERMITS)
     }
 }
+
+/// How long somebody waits for a job at most: longer than a round takes, also one after an outage, and
+/// longer than any time-out of a request.
+const PATIENCE_ROUNDS: u32 = 4;
+const MIN_PATIENCE: Duration = Duration::from_secs(180);
 
 /// When an answer was read: all jobs of a page share it.
 #[derive(Debug, Clone, Copy)]
@@ -205,6 +210,8 @@ pub(crate) struct Inner {
     config: MonitorConfig,
     clock: Arc<dyn Clock>,
     source: Arc<dyn Source>,
+    /// How long somebody waits at most.
+    patience: Duration,
     state: Mutex<State>,
     wake: Arc<Notify>,
     /// For what else is asked about jobs that have failed.
@@ -282,6 +289,7 @@ impl Monitor {
             }),
             turns: Semaphore::new(config.max_singles()),
             config: config.clone(),
+            patience: (interval * PATIENCE_ROUNDS).max(MIN_PATIENCE),
             clock,
             source,
             wake: Arc::default(),
@@ -301,30 +309,35 @@ impl Monitor {
     /// what lists lack, unless so many jobs have failed at once that this would take long.
     pub(crate) async fn seen(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
         let inner = &self.0;
-        let told = {
+        let (told, begins) = {
             let mut state = inner.lock();
             let now = Instant::now();
-            let shut = state.breaker.shut_for(inner.moment(now));
+            let refusal = state.breaker.refusal(inner.moment(now));
             let is_old = |seen: &Seen, good_for| inner.is_old(seen, good_for);
-            match state.schedule.ask(id, kind, now, shut.is_none(), is_old) {
+            match state.schedule.ask(id, kind, now, refusal, is_old) {
                 Asked::Known(seen) => return Ok(seen),
-                Asked::Refused => return Err(worker::shut(shut.unwrap_or_default())),
-                Asked::Wait(told) => {
-                    if !std::mem::replace(&mut state.is_running, true) {
-                        tokio::spawn(worker::run(Arc::downgrade(inner)));
-                    }
-                    told
-                }
+                Asked::Refused(refusal) => return Err(refusal),
+                Asked::Wait(told) => (told, !std::mem::replace(&mut state.is_running, true)),
             }
         };
+        if begins {
+            // Made here: a task that is dropped before its first step has to be ended as well.
+            tokio::spawn(worker::run(Ending::new(inner)));
+        }
         inner.wake.notify_one();
-        told.await.unwrap_or_else(|_| {
-            Err(ProviderError::new(
-                Effect::NotSent,
+        let unheard = |kind, text| Err(ProviderError::new(Effect::NotSent, kind, text));
+        match tokio::time::timeout(inner.patience, told).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) => unheard(
                 ErrorKind::Unavailable,
                 "the round that would have answered was broken off",
-            ))
-        })
+            ),
+            // Every answer has a time-out of its own; this is for what nobody has thought of.
+            Err(_) => unheard(
+                ErrorKind::Timeout,
+                "no question about the job was answered in a long time",
+            ),
+        }
     }
 
     /// A turn to ask what else there is to know about a job that has failed: many may fail at once.

@@ -94,6 +94,20 @@ impl Answer {
         }
     }
 
+    /// By the gateway of AAP 2.5, or whatever else is in front and speaks JSON.
+    pub(super) fn gateway(status: u16) -> Self {
+        Self::detail(
+            status,
+            match status {
+                401 => "Authentication credentials were not provided.",
+                403 => "RBAC: access denied",
+                404 => "Not Found",
+                _ => "upstream connect error or disconnect/reset before headers",
+            },
+        )
+        .by(By::Gateway)
+    }
+
     pub(super) fn redirect(status: u16, location: &str) -> Self {
         let mut answer = Self::empty(status);
         answer.by = By::Controller;

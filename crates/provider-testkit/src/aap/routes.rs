@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::answer::{Answer, By, End};
+use super::answer::{Answer, End};
 use super::fault::{Fault, Route};
 use super::jobs::{Broken, Job, NewJob};
 use super::lists::{jobs, list_values, stdout, templates};
@@ -203,6 +203,7 @@ pub(super) fn instead(
                 _ => "A server error has occurred.",
             },
         ),
+        Fault::Gateway(status) => Answer::gateway(*status),
         Fault::RateLimited(seconds) => {
             let mut answer = Answer::detail(429, "Request was throttled.");
             answer.headers.push(("retry-after", seconds.to_string()));
@@ -222,7 +223,6 @@ pub(super) fn instead(
                 String::from_utf8_lossy(asked.body)
             ),
         ),
-        Fault::GatewayNotFound => Answer::detail(404, "away").by(By::Gateway),
         Fault::DropAfter
         | Fault::Hang
         | Fault::StatusAfter(_)

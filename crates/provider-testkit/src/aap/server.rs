@@ -525,8 +525,10 @@ fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
             .header("x-api-request-id", "7912ca1acb874367a5428f80758c5584");
     }
     if answer.json {
+        response = response.header(header::CONTENT_TYPE, "application/json");
+    }
+    if answer.json && answer.by != By::Gateway {
         response = response
-            .header(header::CONTENT_TYPE, "application/json")
             .header(header::VARY, "Accept, Accept-Language, origin, Cookie")
             .header(header::ALLOW, "GET, POST, HEAD, OPTIONS");
     }
