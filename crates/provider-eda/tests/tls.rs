@@ -241,7 +241,8 @@ async fn a_dead_connection_of_http2_is_not_used_for_ever() {
     eda.trigger_provision(&request(vm("one"), 1)).await.unwrap();
     assert_eq!(forwarder.connections(), 1);
     forwarder.swallow();
-    let given_up = tokio::time::timeout(Duration::from_secs(60), forwarder.given_up(1)).await;
+    // Less than the 30 s after which a connection that nobody uses is closed anyway.
+    let given_up = tokio::time::timeout(Duration::from_secs(20), forwarder.given_up(1)).await;
     given_up.expect("the client keeps a dead connection");
     eda.trigger_provision(&request(vm("two"), 2)).await.unwrap();
     assert_eq!((inside.journal().len(), forwarder.connections()), (2, 2));
