@@ -142,6 +142,20 @@ impl ProviderError {
         self
     }
 
+    /// The error of a request that is not sent, for so long, because others before it have failed like
+    /// this one: of the same kind, with its cause and its advice. "It did not serve lately" tells nobody
+    /// that the token has expired.
+    #[must_use]
+    pub fn left_alone(&self, whom: &str, left: Duration) -> Self {
+        let text = format!(
+            "{whom} is left alone for a while, after failures of which this was the last: {}",
+            self.message()
+        );
+        Self::new(Effect::NotSent, self.kind(), text)
+            .with_advice(self.advice())
+            .with_retry_after(left)
+    }
+
     /// The job that a failed launch has started nevertheless.
     #[must_use]
     pub fn stray_job(&self) -> Option<&JobRef> {

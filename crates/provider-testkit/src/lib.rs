@@ -6,6 +6,7 @@
 //! - [`TimerClock`]: for tests on paused time.
 //! - [`aap`]: the controller API of AAP.
 //! - [`eda`]: the two ways into Event-Driven Ansible, rulebook webhook and event stream.
+//! - [`Forwarder`] and [`Front`]: a network that swallows connections, a gateway with HTTP/2.
 //! - [`conformance`]: whether a provider keeps the contract.
 //!
 //! The simulators are a program too, `provider-sim aap|eda`, for test-suites in any language; its fault
@@ -16,10 +17,12 @@ pub mod conformance;
 pub mod eda;
 mod fake;
 mod file_store;
+mod network;
 mod timer;
 
 pub use fake::{CallRecord, FakeJob, FakeProvider, Function, Trouble};
 pub use file_store::FileStore;
+pub use network::{Forwarder, Front};
 pub use timer::TimerClock;
 
 /// The program in this crate's README compiles.

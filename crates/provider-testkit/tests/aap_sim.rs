@@ -564,6 +564,45 @@ async fn a_fault_may_meet_some_of_many_requests() {
     assert_eq!(refused().await, 3);
 }
 
+/// A gateway in front refuses in its own name: nothing is done, and no header is the controller's.
+#[tokio::test]
+async fn a_gateway_refuses_now_and_then() {
+    let bench = Bench::new(World::with([Template::job("job")])).await;
+    let url = format!("{}/api/v2/job_templates/7/launch/", bench.sim.url());
+    let launch = async || {
+        let answer = bench
+            .http
+            .post(&url)
+            .bearer_auth(ADMIN_TOKEN)
+            .send()
+            .await
+            .unwrap();
+        let is_ours = answer.headers().contains_key("x-api-node");
+        (
+            answer.status().as_u16(),
+            is_ours,
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let weather = json!({"seed": 3, "refusals": 50, "statuses": [401, 403, 404]});
+    bench
+        .sim
+        .weather(Some(serde_json::from_value(weather).unwrap()));
+    let mut answers = BTreeMap::new();
+    for _ in 0..200 {
+        let (status, is_ours, body) = launch().await;
+        assert_eq!(is_ours, status == 201, "{status} {body}");
+        assert_eq!(body["detail"].is_string(), status != 201, "{body}");
+        *answers.entry(status).or_insert(0) += 1;
+    }
+    assert_eq!(
+        answers.keys().copied().collect::<Vec<u16>>(),
+        [201, 401, 403, 404]
+    );
+    assert!((70..130).contains(&answers[&201]), "{answers:?}");
+    assert_eq!(bench.sim.journal().len(), answers[&201]);
+}
+
 #[tokio::test]
 async fn failures_are_told_by_events_alone() {
     let failing = RunPlan::default().ending(Ending::Failed {

@@ -372,6 +372,9 @@ async fn a_controller_is_steered_from_outside() {
         "0",
     ]);
     let launch = "/api/v2/job_templates/7/launch/";
+    // What a cancel does must not race with the requests that follow it here: the clock is a real one.
+    let plan = r#"{"template": "work", "plan": {"queue": 0, "run": null, "on_cancel": "ignores"}}"#;
+    assert_eq!(sim.status("POST", "/_sim/plans", plan).await, 200);
     // What goes wrong is said, and taken back.
     let fault = r#"{"route": "launch", "fault": {"status": 503}, "times": 9}"#;
     assert_eq!(sim.status("POST", "/_sim/faults", fault).await, 200);

@@ -497,8 +497,12 @@ impl Run<'_> {
             }
             Call::Find(_) => {
                 let mut query =
-                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?)
-                        .with_extra_vars(self.desired.extra_vars.clone());
+                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?);
+                // What was sent with another version may have been something else: no job is called
+                // stray for the lack of it.
+                if asked.config_version.as_ref() == Some(&self.desired.version) {
+                    query = query.with_extra_vars(self.desired.extra_vars.clone());
+                }
                 // From the first launch of the token to the last one, whose clock may be another's.
                 let moments = || asked.timestamp.into_iter().chain(asked.sent_at);
                 let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);

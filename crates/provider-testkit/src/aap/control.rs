@@ -7,6 +7,8 @@
 //! | `POST /_sim/faults` | a [`ScriptedFault`]: `{"route": "launch", "fault": "drop_after", "times": 1}` |
 //! | `DELETE /_sim/faults` | fair weather from now on |
 //! | `POST /_sim/weather` | a [`Weather`] |
+//! | `POST /_sim/max_page_size` | a number: no page has more rows (`MAX_PAGE_SIZE`) |
+//! | `POST /_sim/jobs/ID/break` | a [`Broken`], `"in_lists"` or `"everywhere"`: every answer with its row is a 500; `null` mends it |
 //! | `POST /_sim/costs` | [`Costs`] |
 //! | `DELETE /_sim/costs` | as fast as this machine from now on |
 //! | `GET /_sim/load` | what the workers have done since, [`Load`](super::Load) |
@@ -21,6 +23,7 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::fault::Weather;
+use super::jobs::Broken;
 use super::plan::Ending;
 use super::routes::Asked;
 use super::script::{ScriptedFault, ScriptedPlan};
@@ -90,12 +93,20 @@ fn try_answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Result<An
             read::<ScriptedPlan>(asked)?.happen(state);
             done
         }
+        ("POST", ["_sim", "max_page_size"]) => {
+            state.max_page_size = read::<usize>(asked)?.max(1);
+            done
+        }
         ("POST", ["_sim", "jobs", id, what]) => {
             let id = id.parse().unwrap_or(0);
             let ok = match *what {
                 "end" => state.jobs.end(id, &read::<Ending>(asked)?, now),
                 "purge" => state.jobs.purge(id),
                 "reap" => state.jobs.reap(id, now),
+                "break" => {
+                    let broken = read::<Option<Broken>>(asked)?;
+                    state.jobs.break_row(id, broken)
+                }
                 "cancel" => {
                     state.jobs.cancel(id, now);
                     true

@@ -28,6 +28,7 @@ mod jobs;
 mod journal;
 mod launch;
 mod lists;
+mod nodes;
 mod notify;
 mod options;
 mod plan;
@@ -44,7 +45,9 @@ mod web;
 mod world;
 
 pub use fault::{Fault, Route, Weather};
+pub use jobs::Broken;
 pub use journal::{Run, overlapping};
+pub use nodes::{Node, Other};
 pub use notify::Webhook;
 pub use plan::{Ending, OnCancel, RunPlan};
 pub use script::{Script, ScriptedFault, ScriptedPlan};

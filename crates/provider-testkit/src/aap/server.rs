@@ -18,8 +18,9 @@ use provider_core::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::answer::{Answer, End};
+use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route, Weather};
+use super::jobs::Broken;
 use super::journal::{Run, overlapping};
 use super::notify::Notice;
 use super::plan::{Ending, RunPlan};
@@ -29,7 +30,7 @@ use super::routes::{self, Asked};
 use super::script::Script;
 use super::state::State;
 use super::web::{Costs, Load, Web};
-use super::world::{Template, World};
+use super::world::{Layout, Template, World};
 
 /// A running simulator; it stops when this is dropped.
 #[derive(Debug)]
@@ -141,6 +142,11 @@ impl AapSim {
         }
     }
 
+    /// The API is at another place from now on, as after an upgrade.
+    pub fn move_to(&self, layout: Layout) {
+        self.shared.lock().layout = layout;
+    }
+
     /// Everything that a script says.
     pub fn play(&self, script: Script) {
         script.happen(&mut self.shared.lock());
@@ -148,7 +154,38 @@ impl AapSim {
 
     /// Adds a template and returns its id.
     pub fn add_template(&self, template: Template) -> u64 {
-        self.shared.lock().jobs.add_template(template)
+        let now = self.shared.clock.now();
+        let mut state = self.shared.lock();
+        let id = state.jobs.add_template(template);
+        state.jobs.born.insert(id, now);
+        id
+    }
+
+    /// The user with this token loses every role on the template of this name, or has them again.
+    /// Jobs are shown to whoever may read their template.
+    pub fn estrange(&self, token: &str, template: &str, is_stranger: bool) {
+        let mut state = self.shared.lock();
+        let user = state.users.iter().position(|user| user.token == token);
+        let named = |(_, known): &(&u64, &Template)| known.name == template;
+        let ids: Vec<u64> = state
+            .jobs
+            .templates
+            .iter()
+            .filter(named)
+            .map(|(id, _)| *id)
+            .collect();
+        for key in ids.into_iter().filter_map(|id| Some((user?, id))) {
+            if is_stranger {
+                state.strangers.insert(key);
+            } else {
+                state.strangers.remove(&key);
+            }
+        }
+    }
+
+    /// The controller cannot show this job any more, or can again.
+    pub fn break_row(&self, id: u64, broken: Option<Broken>) {
+        self.advanced().jobs.break_row(id, broken);
     }
 
     /// Deletes the template of this id.
@@ -237,6 +274,25 @@ impl AapSim {
     pub fn reap(&self, id: u64) -> bool {
         let now = self.shared.clock.now();
         self.advanced().jobs.reap(id, now)
+    }
+
+    /// The database is that of a backup again: it knows no job after this one, and gives their ids to others.
+    /// What was at work was stopped with the controller.
+    pub fn restore(&self, newest: u64) {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.restore(newest, now);
+    }
+
+    /// The dispatcher is restarted while this job is just starting, and cancels it; whether it was active.
+    pub fn interrupt(&self, id: u64) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.interrupt(id, now)
+    }
+
+    /// An administrator sets this status in the database and no time with it; whether there is such a job.
+    pub fn set_in_database(&self, id: u64, status: &'static str) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.set_in_database(id, status, now)
     }
 
     /// The clean-up deletes this job; whether there was an ended one.
@@ -456,12 +512,23 @@ fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
         .header(
             header::DATE,
             now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        )
-        .header("x-api-product-name", "AWX")
-        .header("x-api-node", "controller-1");
-    if answer.json {
+        );
+    if answer.by == By::View {
         response = response
-            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-api-product-name", "AWX")
+            .header("x-api-node", "controller-1")
+            .header("x-api-time", "0.050s");
+    }
+    if answer.by != By::Gateway {
+        response = response
+            .header("x-api-total-time", "0.060s")
+            .header("x-api-request-id", "7912ca1acb874367a5428f80758c5584");
+    }
+    if answer.json {
+        response = response.header(header::CONTENT_TYPE, "application/json");
+    }
+    if answer.json && answer.by != By::Gateway {
+        response = response
             .header(header::VARY, "Accept, Accept-Language, origin, Cookie")
             .header(header::ALLOW, "GET, POST, HEAD, OPTIONS");
     }
