@@ -1353,7 +1353,14 @@ impl Model for Protocol {
                 }
             }
             let between = || world.replicas.iter().all(|r| r.phase == Phase::Idle);
-            if world.relaunches > 0 && !world.jobs[job].alive && !world.released && between() {
+            // The records of a job that is copied are there: nobody looks for the copies of others.
+            let token = &world.jobs[job].token;
+            let on_record = || {
+                let mut tokens = world.records.0.iter().filter_map(|r| r.token.as_ref());
+                tokens.any(|known| known.as_str() == token)
+            };
+            let may = world.relaunches > 0 && !world.jobs[job].alive && !world.released;
+            if may && between() && on_record() {
                 actions.push(Move::Relaunch { job });
             }
             let Job {

@@ -31,8 +31,9 @@
 //! # Caveats
 //! A person who copies a job at the backend (a "relaunch") starts a job that the engine learns of before it
 //! launches the next one or lets the object go, where the provider
-//! [can find it](crate::Capabilities::find_relaunched). Two people may run two of them at once. An assumed outcome (see [`Policy`]) is marked on the record as
-//! [`Reason::Assumed`](crate::Reason::Assumed).
+//! [can find it](crate::Capabilities::find_relaunched). Copies of jobs whose records have left the
+//! history are not looked for, and two people may run two at once. An assumed outcome (see [`Policy`])
+//! is marked on the record as [`Reason::Assumed`](crate::Reason::Assumed).
 
 mod absorb;
 mod backoff;
