@@ -62,7 +62,7 @@ pub use policy::{
     NeverProvisioned, Policy, PolicyConfig, PolicyError, Purge, RunningProvision, Supersede,
 };
 pub use registry::{DuplicateProvider, ProviderRegistry};
-pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion};
+pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion, Written};
 
 use crate::{ConfigVersion, ExtraVars, JobRecord};
 
