@@ -18,7 +18,8 @@ use clap::Parser;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, Timing};
 use provider_core::lifecycle::{
-    Freshness, Lifecycle, Policy, ProviderRegistry, Snapshot, StatusStore, StoreError, StoreVersion,
+    Freshness, Lifecycle, Policy, ProviderRegistry, Snapshot, StatusStore, StoreError,
+    StoreVersion, Written,
 };
 use provider_core::{JobRecord, ObjectKey, SystemClock};
 use provider_testkit::FileStore;
@@ -52,7 +53,7 @@ impl StatusStore for Dying {
         key: &ObjectKey,
         version: &StoreVersion,
         records: &[JobRecord],
-    ) -> Result<StoreVersion, StoreError> {
+    ) -> Result<Written, StoreError> {
         if records.iter().any(|record| record.job_id.is_some()) {
             // Without any clean-up, like a power failure.
             std::process::abort();

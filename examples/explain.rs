@@ -126,7 +126,7 @@ impl Flags {
             Some(name) => name.to_owned(),
         };
         let text = read(&self.object)?;
-        let value: Value = serde_norway::from_str(&text)
+        let value = support::yaml::read(&text)
             .map_err(|error| format!("{shown} is neither YAML nor JSON: {error}"))?;
         if value.get("kind").and_then(Value::as_str) == Some("List") {
             return Err(format!("{shown} holds several objects; name one").into());

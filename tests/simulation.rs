@@ -25,7 +25,7 @@ use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timi
 use provider_core::lifecycle::{
     Desired, Entropy, Freshness, Ground, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig,
     ProviderRegistry, RunningProvision, SeededEntropy, Snapshot, Standing, StatusStore, StoreError,
-    StoreFault, StoreVersion, Supersede,
+    StoreFault, StoreVersion, Supersede, Written,
 };
 use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Resource, clock};
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, Weather, World, overlapping};
@@ -85,7 +85,7 @@ impl StatusStore for StallingStore {
         key: &ObjectKey,
         version: &StoreVersion,
         records: &[JobRecord],
-    ) -> Result<StoreVersion, StoreError> {
+    ) -> Result<Written, StoreError> {
         self.disturb();
         let swapped = self.inner.swap(key, version, records).await;
         if self.storm() && self.dice.below(1_000) < 5 {

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use futures::{StreamExt, TryStreamExt};
+use kube::core::DeserializeGuard;
 use kube::runtime::controller::{self, Action, Config};
 use kube::runtime::events::Reporter;
 use kube::runtime::{
@@ -67,6 +68,9 @@ struct Flags {
     no_events: bool,
 }
 
+/// Guarded: one stored object that does not fit the type must not hide all others.
+type Instance = DeserializeGuard<ComputeInstance>;
+
 /// What a reconcile needs.
 struct Context {
     provisioner: Arc<Provisioner<ComputeInstance>>,
@@ -74,13 +78,16 @@ struct Context {
 }
 
 /// The user's part: what is wanted, and by which provider. The rest is the provisioner's.
-async fn reconcile(instance: Arc<ComputeInstance>, context: Arc<Context>) -> Result<Action, Error> {
+async fn reconcile(instance: Arc<Instance>, context: Arc<Context>) -> Result<Action, Error> {
     metrics::counter!("operator_reconciles_total").increment(1);
     let wanted = |instance: &ComputeInstance| {
         let version = ConfigVersion::of_json(&serde_json::json!(instance.spec));
         Desired::new(version, &context.provider)
     };
-    context.provisioner.reconcile(&instance, wanted).await
+    context
+        .provisioner
+        .reconcile_guarded(&instance, wanted)
+        .await
 }
 
 fn policy(flags: &Flags) -> Result<Policy, Failure> {
@@ -115,7 +122,9 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
     }
     let provisioner = Arc::new(provisioner);
     // The end of a job wakes its object, where the backend can tell.
-    let ended_jobs = provisioner.wake_ups();
+    let ended_jobs = provisioner
+        .wake_ups()
+        .map(|reference| reference.into_kind_unchecked::<Instance>(()));
     let context = Arc::new(Context {
         provisioner,
         provider: backend.provider.name().to_owned(),
@@ -123,30 +132,30 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
 
     // Our own writes of the status wake nobody; the engine says itself when to come back.
     let (reader, writer) = reflector::store();
-    let listed = Arc::clone(&ready);
-    let instances = watcher(
-        Api::<ComputeInstance>::all(client),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .inspect_ok(move |event| {
-        if matches!(event, watcher::Event::InitDone) {
-            listed.store(true, Ordering::Relaxed);
-        }
-    })
-    .modify(|instance| instance.managed_fields_mut().clear())
-    .reflect(writer)
-    .applied_objects()
-    .predicate_filter(
-        predicates::generation
-            .combine(predicates::annotations)
-            .combine(predicates::finalizers),
-        PredicateConfig::default(),
-    );
+    let is_listed = Arc::new(AtomicBool::new(false));
+    let (now_ready, listed) = (Arc::clone(&ready), Arc::clone(&is_listed));
+    let instances = watcher(Api::<Instance>::all(client), watcher::Config::default())
+        .default_backoff()
+        .inspect_ok(move |event| {
+            if matches!(event, watcher::Event::InitDone) {
+                listed.store(true, Ordering::Relaxed);
+                now_ready.store(true, Ordering::Relaxed);
+            }
+        })
+        .modify(|instance| instance.managed_fields_mut().clear())
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation
+                .combine(predicates::annotations)
+                .combine(predicates::finalizers),
+            PredicateConfig::default(),
+        );
     // Passes that have begun are ended; nothing new is sent here meanwhile.
     let stopping = Arc::new(AtomicBool::new(false));
     let mut terminate = signal(SignalKind::terminate())?;
     let (is_ready, is_stopping) = (Arc::clone(&ready), Arc::clone(&stopping));
+    let (stop_now, unlisted) = tokio::sync::oneshot::channel();
     let stop = async move {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -154,6 +163,10 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
         }
         is_stopping.store(true, Ordering::Relaxed);
         is_ready.store(false, Ordering::Relaxed);
+        // Before the first list nothing has begun, and a controller would wait for it.
+        if !is_listed.load(Ordering::Relaxed) {
+            let _ = stop_now.send(());
+        }
     };
     let controller = Controller::for_stream(instances, reader)
         .with_config(Config::default().concurrency(flags.concurrency))
@@ -162,7 +175,7 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
         .run(
             reconcile,
             |instance, error, context: Arc<Context>| {
-                context.provisioner.error_policy(&instance, error)
+                context.provisioner.guarded_error_policy(&instance, error)
             },
             Arc::clone(&context),
         )
@@ -175,6 +188,7 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
         });
     tokio::select! {
         () = controller => {}
+        Ok(()) = unlisted => {}
         ended = serve::serve(flags.listen, ready, metrics) => ended?,
     }
     if !stopping.load(Ordering::Relaxed) {
@@ -209,6 +223,11 @@ async fn main() -> ExitCode {
     }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| "info,kube_runtime=warn".into());
+    // It logs whole answers that it cannot read, specs and all.
+    let filter = match "kube_client::client=error".parse() {
+        Ok(quiet) => filter.add_directive(quiet),
+        Err(_) => filter,
+    };
     tracing_subscriber::fmt()
         .json()
         .with_env_filter(filter)

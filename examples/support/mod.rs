@@ -6,6 +6,7 @@
 pub(crate) mod files;
 pub(crate) mod phases;
 pub(crate) mod rulebook;
+pub(crate) mod yaml;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -201,8 +202,8 @@ pub(crate) fn manifest(path: &Path) -> Result<Value, Failure> {
     let shown = path.display();
     let text =
         std::fs::read_to_string(path).map_err(|error| format!("cannot read {shown}: {error}"))?;
-    let value: Value = serde_norway::from_str(&text)
-        .map_err(|error| format!("{shown} is neither YAML nor JSON: {error}"))?;
+    let value =
+        yaml::read(&text).map_err(|error| format!("{shown} is neither YAML nor JSON: {error}"))?;
     Resource::from_json(value.clone()).map_err(|error| format!("{shown}: {error}"))?;
     Ok(value)
 }

@@ -16,6 +16,12 @@ pub const DEPROVISIONED: &str = "Deprovisioned";
 /// Every record belongs to a target that the controller still names. Written only when one does not.
 pub const TARGETS_KNOWN: &str = "TargetsKnown";
 
+/// The API server takes what this controller writes. Written only when it does not.
+pub const STATUS_WRITABLE: &str = "StatusWritable";
+
+/// The object fits the Rust type that this controller has for it. Written only when it does not.
+pub const READABLE: &str = "Readable";
+
 /// The reason of [`DEPROVISIONED`] when deletion takes longer than the policy's `escalateAfter`.
 pub(crate) const OVERDUE: &str = "DeletionOverdue";
 /// How the reasons begin that say what the backend fails with.
@@ -329,6 +335,86 @@ pub(crate) fn implied(
             failures: newest.failures,
         }),
         _ => None,
+    }
+}
+
+/// The conditions of an object without ours that are no longer true of it: those of targets that are not
+/// among these, and those that say that it cannot be worked on.
+///
+/// Conditions of a target always come as three, by which they are known: one of somebody else that has
+/// a name of ours stays.
+pub(crate) fn without_former(present: &[Value], named: &[Option<&str>]) -> Vec<Value> {
+    let types = || present.iter().filter_map(type_of);
+    let all_three = |target: Option<&str>| {
+        WORDS
+            .iter()
+            .all(|word| types().any(|one| split(one) == (target, word)))
+    };
+    let former = |one: &Value| {
+        let Some(type_) = type_of(one) else {
+            return false;
+        };
+        let (target, word) = split(type_);
+        [STATUS_WRITABLE, READABLE].contains(&type_)
+            || (!named.is_empty()
+                && WORDS.contains(&word)
+                && !named.contains(&target)
+                && all_three(target))
+    };
+    present.iter().filter(|one| !former(one)).cloned().collect()
+}
+
+/// How many conditions of an object are neither of these targets nor about all of them.
+pub(crate) fn of_others(present: &[Value], named: &[Option<&str>]) -> usize {
+    let left = without_former(present, named);
+    let others = left.iter().filter(|one| {
+        let type_ = type_of(one).unwrap_or_default();
+        let (target, word) = split(type_);
+        type_ != TARGETS_KNOWN && !(WORDS.contains(&word) && named.contains(&target))
+    });
+    others.count()
+}
+
+/// Whether the object was let go before, for all of its targets: its conditions say so before the
+/// finalizer goes from an object that others keep.
+pub(crate) fn let_go(present: &[Value]) -> bool {
+    let mut ours = present
+        .iter()
+        .filter(|one| type_of(one).is_some_and(|one| split(one).1 == DEPROVISIONED))
+        .peekable();
+    let status = |one: &Value| one.get("status").and_then(Value::as_str) != Some("False");
+    ours.peek().is_some() && ours.all(status)
+}
+
+/// The conditions of a target.
+pub(crate) const WORDS: [&str; 3] = [PROVISIONED, PROGRESSING, DEPROVISIONED];
+
+fn type_of(one: &Value) -> Option<&str> {
+    one.get("type")?.as_str()
+}
+
+/// The target of a condition's type, and the word.
+fn split(type_: &str) -> (Option<&str>, &str) {
+    match type_.rsplit_once('/') {
+        Some((target, word)) => (Some(target), word),
+        None => (None, type_),
+    }
+}
+
+/// That the object cannot be worked on, and why.
+pub(crate) fn obstacle(
+    type_: &str,
+    reason: &str,
+    message: &str,
+    generation: Option<i64>,
+) -> Condition {
+    Condition {
+        last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        message: text::bounded(message, text::MAX_TEXT),
+        observed_generation: generation.filter(|generation| *generation > 0),
+        reason: reason.to_owned(),
+        status: "False".to_owned(),
+        type_: type_.to_owned(),
     }
 }
 

@@ -48,11 +48,32 @@ pub(crate) fn code(error: &kube::Error) -> Option<u16> {
     }
 }
 
-/// What a failed request means to the engine.
+/// Whether an answer is the API server's own word that there is no such object. A proxy on the way, a
+/// definition that is not served and a namespace that is gone answer 404 as well.
+fn is_gone(error: &kube::Error, name: &str) -> bool {
+    let kube::Error::Api(status) = error else {
+        return false;
+    };
+    let of_it = status
+        .details
+        .as_ref()
+        .is_none_or(|details| details.kind != "namespaces" && details.name == name);
+    status.code == 404 && status.reason == "NotFound" && of_it
+}
+
+/// What a failed read of an object of this name means to the engine.
+pub(crate) fn of_read(error: &kube::Error, name: &str) -> StoreError {
+    if is_gone(error, name) {
+        StoreError::Gone
+    } else {
+        of_store(error)
+    }
+}
+
+/// What a failed request means to the engine. No 404 says by itself that the object is gone.
 pub(crate) fn of_store(error: &kube::Error) -> StoreError {
     match code(error) {
         Some(409) => StoreError::Conflict,
-        Some(404 | 410) => StoreError::Gone,
         Some(400 | 403 | 413 | 422) => StoreError::refused(&reason(error)),
         _ => StoreError::unavailable(&reason(error)),
     }

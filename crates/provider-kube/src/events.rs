@@ -7,7 +7,9 @@ use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
 use provider_core::lifecycle::{Event, EventKind, Outcome, Standing};
 use provider_core::{JobRecord, JobRef, JobType, text};
 
-use crate::conditions::{BACKEND, DEPROVISIONED, OVERDUE, PROGRESSING};
+use serde_json::Value;
+
+use crate::conditions::{BACKEND, DEPROVISIONED, OVERDUE, PROGRESSING, let_go};
 
 /// Publishes events for one controller.
 pub(crate) struct Events(Recorder);
@@ -79,8 +81,8 @@ pub(crate) fn of_conditions(standing: &Standing, news: &[Condition]) -> Vec<Told
     news.iter().filter(alarming).map(alarm).collect()
 }
 
-/// That there are records which nobody looks after.
-pub(crate) fn of_strays(condition: &Condition) -> Told {
+/// That nobody can go on with an object as it is.
+pub(crate) fn of_obstacle(condition: &Condition) -> Told {
     alarm(condition)
 }
 
@@ -113,7 +115,11 @@ pub(crate) fn of_release(outcome: &Outcome) -> Vec<Told> {
 }
 
 /// That our finalizer was taken off by somebody else while jobs may be alive.
-pub(crate) fn of_theft(records: &[JobRecord]) -> Vec<Told> {
+/// An object that was let go says so itself, and may keep the record of a job that was given up.
+pub(crate) fn of_theft(records: &[JobRecord], conditions: &[Value]) -> Vec<Told> {
+    if let_go(conditions) {
+        return Vec::new();
+    }
     let live: Vec<&JobRecord> = records.iter().filter(|r| r.may_be_live()).collect();
     if live.is_empty() {
         return Vec::new();

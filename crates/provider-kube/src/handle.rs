@@ -8,7 +8,7 @@ use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use provider_core::lifecycle::StoreError;
 use serde_json::{Value, json};
 
-use crate::error::{code, of_store};
+use crate::error::{code, of_read, of_store, reason};
 use crate::seen::Seen;
 
 /// Requests of a process to the API server, as far as they went out from here.
@@ -37,7 +37,18 @@ impl Requests {
         #[cfg(feature = "metrics")]
         metrics::counter!("provider_kube_api_conflicts_total").increment(1);
     }
+
+    #[allow(clippy::unused_self, reason = "beside its sisters")]
+    fn unwritable(&self) {
+        #[cfg(feature = "metrics")]
+        metrics::counter!("provider_kube_api_unwritable_total").increment(1);
+    }
 }
+
+/// What a person is told whose object can be read and not written.
+const UNWRITABLE: &str = "the object is there and cannot be written; its definition may have no status \
+    subresource, its namespace may have been removed by force, or something between this controller and \
+    the API server may answer in its place";
 
 /// The object as this pass knows it, and the two ways to know it better.
 ///
@@ -47,6 +58,7 @@ pub(crate) struct Handle<'a> {
     pub(crate) api: Api<DynamicObject>,
     view: Mutex<Arc<DynamicObject>>,
     refreshes: AtomicU64,
+    unwritable: Mutex<Option<Arc<DynamicObject>>>,
     seen: &'a Seen,
     requests: &'a Requests,
 }
@@ -62,6 +74,7 @@ impl<'a> Handle<'a> {
             api,
             view: Mutex::new(Arc::clone(view)),
             refreshes: AtomicU64::new(0),
+            unwritable: Mutex::default(),
             seen,
             requests,
         }
@@ -83,18 +96,52 @@ impl<'a> Handle<'a> {
 
     /// Reads the object from the API server.
     pub(crate) async fn refresh(&self) -> Result<Arc<DynamicObject>, StoreError> {
-        let known = self.view();
-        self.requests.read();
         self.refreshes.fetch_add(1, Ordering::Relaxed);
-        let fresh = self.api.get(&known.name_any()).await;
-        let fresh = Arc::new(lean(fresh.map_err(|error| of_store(&error))?));
+        let fresh = self.read().await?;
+        self.seen.knows(&fresh);
+        *self.lock() = Arc::clone(&fresh);
+        Ok(fresh)
+    }
+
+    /// The object as the API server has it, if it is still the same life.
+    async fn read(&self) -> Result<Arc<DynamicObject>, StoreError> {
+        let known = self.view();
+        let name = known.name_any();
+        self.requests.read();
+        let fresh = self.api.get(&name).await;
+        let fresh = Arc::new(lean(fresh.map_err(|error| of_read(&error, &name))?));
         if fresh.uid() != known.uid() {
             // Another life of the same name.
             return Err(StoreError::Gone);
         }
-        self.seen.knows(&fresh);
-        *self.lock() = Arc::clone(&fresh);
         Ok(fresh)
+    }
+
+    /// The object as it was read after a write of it had been answered with "there is none".
+    pub(crate) fn unwritable(&self) -> Option<Arc<DynamicObject>> {
+        let found = self.unwritable.lock();
+        found.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What a write that failed means. That there is nothing to write to is believed when there is
+    /// nothing to read either.
+    async fn failed(&self, error: &kube::Error) -> StoreError {
+        match code(error) {
+            Some(409) => {
+                self.requests.conflict();
+                StoreError::Conflict
+            }
+            Some(404 | 410) => match self.read().await {
+                Ok(found) => {
+                    self.requests.unwritable();
+                    let unwritable = self.unwritable.lock();
+                    *unwritable.unwrap_or_else(PoisonError::into_inner) = Some(found);
+                    StoreError::refused(&format!("{}; {UNWRITABLE}", reason(error)))
+                }
+                Err(error) => error,
+            },
+            _ => of_store(error),
+        }
     }
 
     /// Writes under the precondition that nothing was written since `version`.
@@ -123,12 +170,10 @@ impl<'a> Handle<'a> {
         } else {
             self.api.patch(&name, &params, &patch).await
         };
-        let written = Arc::new(lean(written.map_err(|error| {
-            if code(&error) == Some(409) {
-                self.requests.conflict();
-            }
-            of_store(&error)
-        })?));
+        let written = match written {
+            Ok(written) => Arc::new(lean(written)),
+            Err(error) => return Err(self.failed(&error).await),
+        };
         self.seen.knows(&written);
         *self.lock() = Arc::clone(&written);
         Ok(written)

@@ -57,7 +57,9 @@ mod crd;
 mod error;
 mod events;
 mod finalizer;
+mod guard;
 mod handle;
+mod kept;
 mod object;
 mod pass;
 mod provisioner;
@@ -69,7 +71,9 @@ mod targets;
 mod wake;
 
 pub use annotations::Annotations;
-pub use conditions::{DEPROVISIONED, PROGRESSING, PROVISIONED, TARGETS_KNOWN};
+pub use conditions::{
+    DEPROVISIONED, PROGRESSING, PROVISIONED, READABLE, STATUS_WRITABLE, TARGETS_KNOWN,
+};
 pub use crd::guarded;
 pub use error::Error;
 pub use object::resource_of;

@@ -6,10 +6,10 @@ use std::time::Duration;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use provider_core::lifecycle::{Desired, Mode, Outcome, Standing, StoreError};
-use provider_core::{Resource, history};
+use provider_core::{ObjectKey, Resource, history};
 use serde_json::json;
 
-use crate::conditions::{self, BACKEND, Findings, PROGRESSING, TARGETS_KNOWN};
+use crate::conditions::{self, BACKEND, Findings, PROGRESSING, STATUS_WRITABLE, TARGETS_KNOWN};
 use crate::events::{self, Told};
 use crate::handle::Handle;
 use crate::provisioner::{Provisioner, of_write, reference_of};
@@ -44,19 +44,38 @@ impl<K> Provisioner<K> {
         wanted: &[Desired],
         first: bool,
     ) -> Result<Passed, Error> {
+        let handle = self.handle(view);
+        let passed = self.pass_with(&handle, view, wanted, first).await;
+        if let (Err(error), Some(found)) = (&passed, handle.unwritable()) {
+            self.show_unwritable(&handle, &found, error).await;
+        }
+        passed
+    }
+
+    async fn pass_with(
+        &self,
+        handle: &Handle<'_>,
+        view: &Arc<DynamicObject>,
+        wanted: &[Desired],
+        first: bool,
+    ) -> Result<Passed, Error> {
         let policy = self.engine.policy();
-        targets::check(wanted, policy.config().history_length)?;
+        targets::check(
+            wanted,
+            policy.config().history_length,
+            &object::records(view),
+            object::conditions(view),
+        )?;
         let steered: Vec<_> = wanted
             .iter()
             .map(|desired| self.annotations.applied_to(desired, &**view))
             .collect();
         let unmanaged = steered.iter().all(|(d, _)| d.mode == Mode::Unmanaged);
         let unmanaged = unmanaged && !steered.is_empty();
-        let handle = self.handle(view);
         if !finalizer::is_there(view, &self.finalizer) {
             if view.metadata.deletion_timestamp.is_some() {
                 // Nothing was ever started for it, it was let go, or somebody has taken it off by hand.
-                let stolen = events::of_theft(&object::records(view));
+                let stolen = events::of_theft(&object::records(view), object::conditions(view));
                 self.tell(view, stolen).await;
                 return Ok(Passed::Gone);
             }
@@ -64,12 +83,12 @@ impl<K> Provisioner<K> {
                 return Ok(Passed::Rest(None));
             }
             let added = async {
-                self.number(&handle).await?;
-                finalizer::add(&handle, &self.finalizer).await
+                self.number(handle).await?;
+                finalizer::add(handle, &self.finalizer).await
             };
             match added.await {
                 Ok(()) => {}
-                Err(StoreError::Conflict) => return self.again(&handle).await,
+                Err(StoreError::Conflict) => return self.again(handle).await,
                 Err(StoreError::Gone) => return Ok(Passed::Gone),
                 Err(error) => return Err(of_write("add the finalizer", &error)),
             }
@@ -89,7 +108,8 @@ impl<K> Provisioner<K> {
         let mut wake: Option<Duration> = None;
         for (desired, note) in &steered {
             let reads = handle.refreshes();
-            let mut store = ObjectStore::new(&handle, &basis, desired, &self.jobs, &*self.clock);
+            let mut store =
+                ObjectStore::new(handle, &basis, desired, wanted, &self.jobs, &*self.clock);
             store.note = note.as_deref();
             store.may_leave_last = may_leave_last;
             let step = self.step(&store, alone).await?;
@@ -106,11 +126,11 @@ impl<K> Provisioner<K> {
         if !strays.is_empty() {
             wake = [wake, Some(LOOK_AGAIN)].into_iter().flatten().min();
         }
-        if let Some(ended) = self.report(&strays, &handle, &basis).await? {
+        if let Some(ended) = self.report(&strays, wanted, handle, &basis).await? {
             return Ok(ended);
         }
         if strays.is_empty() && released.len() == steered.len() && basis.is_deleting() {
-            return self.release(&handle, &released).await;
+            return self.release(handle, &released).await;
         }
         Ok(Passed::Rest(wake))
     }
@@ -176,6 +196,7 @@ impl<K> Provisioner<K> {
     async fn report(
         &self,
         strays: &[String],
+        wanted: &[Desired],
         handle: &Handle<'_>,
         basis: &Resource,
     ) -> Result<Option<Passed>, Error> {
@@ -187,7 +208,8 @@ impl<K> Provisioner<K> {
         let condition = conditions::strays(strays, basis);
         let is_news = known != Some(condition.reason.as_str());
         let present = object::conditions(&view);
-        let merged = conditions::merged(present, vec![condition.clone()], self.clock.now());
+        let left = conditions::without_former(present, &targets::names(wanted));
+        let merged = conditions::merged(&left, vec![condition.clone()], self.clock.now());
         if merged == present {
             return Ok(None);
         }
@@ -200,7 +222,8 @@ impl<K> Provisioner<K> {
             Err(error) => return Err(of_write("write the conditions", &error)),
         }
         if is_news && !strays.is_empty() {
-            self.tell(&view, vec![events::of_strays(&condition)]).await;
+            self.tell(&view, vec![events::of_obstacle(&condition)])
+                .await;
         }
         Ok(None)
     }
@@ -210,7 +233,6 @@ impl<K> Provisioner<K> {
         match finalizer::remove(handle, &self.finalizer).await {
             Ok(()) => {
                 for outcome in released {
-                    self.jobs.forget(&outcome.records);
                     self.tell(&handle.view(), events::of_release(outcome)).await;
                 }
                 Ok(Passed::Gone)
@@ -247,7 +269,40 @@ impl<K> Provisioner<K> {
         }
     }
 
-    async fn tell(&self, object: &DynamicObject, told: Vec<Told>) {
+    /// Says on the object itself that it cannot be written, where that can be: without a status
+    /// subresource, the status is a part of the object like any other. An event says the same.
+    async fn show_unwritable(&self, handle: &Handle<'_>, found: &DynamicObject, error: &Error) {
+        let key = self.key_of(found);
+        if !self.retries.may_show(&key, self.clock.now()) {
+            return;
+        }
+        let generation = found.metadata.generation;
+        let message = error.to_string();
+        let condition = conditions::obstacle(STATUS_WRITABLE, "Refused", &message, generation);
+        let present = object::conditions(found);
+        let merged = conditions::merged(present, vec![condition.clone()], self.clock.now());
+        if merged != present {
+            let version = found.resource_version().unwrap_or_default();
+            let body = json!({"status": {"conditions": merged}});
+            if let Err(error) = handle.patch(body, &version, false).await {
+                tracing::debug!(object = %key, "the condition was not written either: {error}");
+            }
+        }
+        self.tell(found, vec![events::of_obstacle(&condition)])
+            .await;
+    }
+
+    /// The identity of an object, as the engine knows it.
+    pub(crate) fn key_of(&self, object: &impl ResourceExt) -> ObjectKey {
+        ObjectKey {
+            kind: self.kind().to_owned(),
+            namespace: object.namespace().filter(|name| !name.is_empty()),
+            name: object.name_any(),
+            uid: object.uid().unwrap_or_default(),
+        }
+    }
+
+    pub(crate) async fn tell(&self, object: &DynamicObject, told: Vec<Told>) {
         if let Some(events) = &self.events
             && !told.is_empty()
         {

@@ -1,5 +1,6 @@
 //! The one thing that a reconcile function calls.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::Arc;
@@ -16,12 +17,13 @@ use kube::{Client, ResourceExt};
 use provider_core::lifecycle::{
     Desired, Entropy, Lifecycle, ProviderRegistry, StoreError, SystemEntropy,
 };
-use provider_core::{Clock, JobRef, SystemClock, text};
+use provider_core::{Clock, JobRef, ObjectKey, SystemClock, text};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::events::Events;
 use crate::handle::{Handle, Requests};
+use crate::kept::Kept;
 use crate::pass::Passed;
 use crate::retries::{FIRST, Retries};
 use crate::seen::{Seen, View};
@@ -86,7 +88,8 @@ pub struct Provisioner<K> {
     pub(crate) seen: Seen,
     pub(crate) jobs: Jobs,
     pub(crate) requests: Requests,
-    retries: Retries,
+    pub(crate) retries: Retries,
+    kept: Kept,
     kind: PhantomData<fn() -> K>,
 }
 
@@ -134,6 +137,7 @@ where
             jobs: Jobs::default(),
             requests: Requests::default(),
             retries: Retries::default(),
+            kept: Kept::default(),
             kind: PhantomData,
         }
     }
@@ -192,8 +196,11 @@ where
     where
         F: Fn(&K) -> Vec<Desired> + Send + Sync,
     {
+        let key = self.key_of(object);
+        let idle = self.kept.used(key.clone(), self.clock.now());
+        self.forget_all(idle);
         let action = self.work(object, &desired).await?;
-        self.retries.forget(&name_of(object));
+        self.retries.forget(&key);
         Ok(action)
     }
 
@@ -229,15 +236,37 @@ where
 
     /// Nothing is to be done for this object any more.
     fn gone(&self, object: &K) -> Action {
-        if let Some(uid) = object.uid() {
-            self.seen.forget(&uid);
-        }
+        let key = self.key_of(object);
+        self.kept.forget(&key);
+        self.forget_all(vec![key]);
         Action::await_change()
+    }
+
+    /// Forgets all that is remembered of these objects.
+    fn forget_all(&self, objects: Vec<ObjectKey>) {
+        if objects.is_empty() {
+            return;
+        }
+        for key in &objects {
+            self.seen.forget(&key.uid);
+            self.retries.forget(key);
+            self.engine.forget(key);
+        }
+        let objects: HashSet<ObjectKey> = objects.into_iter().collect();
+        self.jobs.forget(&objects);
+    }
+
+    /// How many things are remembered about objects: versions, jobs, paces, errors. It does not grow
+    /// with objects that are gone: those that nobody has asked for within two hours are forgotten.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        let ours = self.seen.len() + self.jobs.len() + self.retries.len() + self.kept.len();
+        ours + self.engine.remembered()
     }
 
     /// Long waits are spread, so that objects which came together do not come back together. Short
     /// ones the engine has spread already.
-    fn spread(&self, wait: Duration) -> Duration {
+    pub(crate) fn spread(&self, wait: Duration) -> Duration {
         if wait < Duration::from_secs(60) {
             wait
         } else {
@@ -251,14 +280,23 @@ where
         wait + wait.mul_f64(f64::from(u32::try_from(tenth).unwrap_or(0)) / 10_000.0)
     }
 
-    /// For `Controller::run`: when to try again after an error; later each time in a row.
+    /// For `Controller::run`: when to try again after an error; later each time in a row. An error that
+    /// stays the same is logged once an hour.
     pub fn error_policy(&self, object: &K, error: &Error) -> Action {
-        tracing::warn!(
-            object = object.name_any(),
-            namespace = object.namespace(),
-            "{error}"
-        );
-        Action::requeue(self.varied(self.retries.failed(name_of(object))))
+        self.failed(object, error)
+    }
+
+    pub(crate) fn failed(&self, object: &impl ResourceExt, error: &Error) -> Action {
+        let key = self.key_of(object);
+        let said = error.to_string();
+        #[cfg(feature = "metrics")]
+        metrics::counter!("provider_kube_reconcile_errors_total").increment(1);
+        if self.retries.is_news(&key, &said, self.clock.now()) {
+            tracing::warn!(object = key.name, namespace = key.namespace, "{said}");
+        } else {
+            tracing::debug!(object = key.name, namespace = key.namespace, "{said}");
+        }
+        Action::requeue(self.varied(self.retries.failed(key)))
     }
 
     /// Objects to reconcile at once, for `Controller::reconcile_on`: those whose jobs have ended, as
@@ -326,7 +364,8 @@ where
         let desired = desired(&object::typed(&fresh)?);
         let (desired, _) = self.annotations.applied_to(&desired, &*fresh);
         let resource = object::resource(&fresh)?;
-        let store = ObjectStore::new(&handle, &resource, &desired, &self.jobs, &*self.clock);
+        let all = std::slice::from_ref(&desired);
+        let store = ObjectStore::new(&handle, &resource, &desired, all, &self.jobs, &*self.clock);
         self.engine
             .explain(&self.registry, &store, &resource, &desired, &*self.clock)
             .await
@@ -335,6 +374,15 @@ where
 }
 
 impl<K> Provisioner<K> {
+    pub(crate) fn api_resource(&self) -> ApiResource {
+        self.resource.clone()
+    }
+
+    /// The kind of all its objects.
+    pub(crate) fn kind(&self) -> &str {
+        &self.resource.kind
+    }
+
     /// An object for one pass.
     pub(crate) fn handle(&self, view: &Arc<DynamicObject>) -> Handle<'_> {
         let api = match view.namespace().as_deref() {
@@ -343,14 +391,6 @@ impl<K> Provisioner<K> {
         };
         Handle::new(api, view, &self.seen, &self.requests)
     }
-}
-
-fn name_of(object: &impl ResourceExt) -> String {
-    format!(
-        "{}/{}",
-        object.namespace().unwrap_or_default(),
-        object.name_any()
-    )
 }
 
 pub(crate) fn of_write(action: &'static str, error: &StoreError) -> Error {

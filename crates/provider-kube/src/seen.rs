@@ -47,6 +47,11 @@ impl Seen {
         self.lock().remove(uid);
     }
 
+    /// How many objects are known.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
+    }
+
     /// The newer of the cached object and what is known here.
     pub(crate) fn newest(&self, cached: Arc<DynamicObject>) -> View {
         let (Some(uid), Some(version)) = (cached.uid(), cached.resource_version()) else {

@@ -75,7 +75,7 @@ impl AsRef<ProvisioningStatus> for ProvisioningStatus {
 
 /// More than any policy keeps; bounds what the API server has to check.
 pub(crate) const MAX_JOBS: u32 = 100;
-const MAX_CONDITIONS: u32 = 32;
+pub(crate) const MAX_CONDITIONS: u32 = 32;
 
 fn jobs(generator: &mut SchemaGenerator) -> Schema {
     let mut item = JobRecord::json_schema(generator).to_value();

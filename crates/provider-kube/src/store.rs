@@ -8,15 +8,15 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use provider_core::lifecycle::{
-    Desired, Freshness, Snapshot, Standing, StatusStore, StoreError, StoreVersion,
+    Desired, Freshness, Snapshot, Standing, StatusStore, StoreError, StoreVersion, Written,
 };
 use provider_core::{Clock, ConfigVersion, JobRecord, JobState, JobType, ObjectKey, Resource};
 use serde_json::{Value, json};
 
 use crate::conditions::{self, DEPROVISIONED, Findings, OVERDUE};
 use crate::handle::Handle;
-use crate::object;
 use crate::wake::Jobs;
+use crate::{object, targets};
 
 /// The status of one object as a [`StatusStore`], for one target and one pass over it.
 ///
@@ -26,6 +26,8 @@ pub(crate) struct ObjectStore<'a> {
     /// The object that `desired` was made from. Nothing is said about any other.
     pub(crate) basis: &'a Resource,
     pub(crate) desired: &'a Desired,
+    /// All that is wanted of the object, this one too.
+    pub(crate) all: &'a [Desired],
     pub(crate) note: Option<&'a str>,
     pub(crate) jobs: &'a Jobs,
     pub(crate) clock: &'a dyn Clock,
@@ -40,6 +42,7 @@ impl<'a> ObjectStore<'a> {
         handle: &'a Handle<'a>,
         basis: &'a Resource,
         desired: &'a Desired,
+        all: &'a [Desired],
         jobs: &'a Jobs,
         clock: &'a dyn Clock,
     ) -> Self {
@@ -47,6 +50,7 @@ impl<'a> ObjectStore<'a> {
             handle,
             basis,
             desired,
+            all,
             note: None,
             jobs,
             clock,
@@ -134,10 +138,16 @@ impl<'a> ObjectStore<'a> {
                 "reconciledConfigVersion".to_owned(),
                 json!(reconciled(records, self.desired)),
             );
+        } else if self.all.iter().all(|desired| desired.target.is_some()) {
+            // From the time when the object had one target: of several, no version is the object's.
+            for name in ["desiredConfigVersion", "reconciledConfigVersion"] {
+                members.insert(name.to_owned(), Value::Null);
+            }
         }
         if let Some(ours) = ours {
-            let merged =
-                conditions::merged(object::conditions(object), ours.into(), self.clock.now());
+            let named = targets::names(self.all);
+            let present = conditions::without_former(object::conditions(object), &named);
+            let merged = conditions::merged(&present, ours.into(), self.clock.now());
             members.insert("conditions".to_owned(), json!(merged));
         }
         status
@@ -178,7 +188,7 @@ impl StatusStore for ObjectStore<'_> {
         _: &ObjectKey,
         version: &StoreVersion,
         records: &[JobRecord],
-    ) -> Result<StoreVersion, StoreError> {
+    ) -> Result<Written, StoreError> {
         let object = self.handle.view();
         let resource = object::resource(&object);
         let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
@@ -194,7 +204,7 @@ impl StatusStore for ObjectStore<'_> {
                 // The finalizer goes next, under the precondition of this same version: a write in
                 // between would only cost. After a crash the job is asked about once more.
                 self.left_last.store(true, Ordering::Relaxed);
-                return Ok(version.clone());
+                return Ok(Written::new(version.clone()));
             }
             let ours = standing.and_then(|standing| {
                 let name = conditions::name(self.desired, DEPROVISIONED);
@@ -212,12 +222,15 @@ impl StatusStore for ObjectStore<'_> {
             && readable
         {
             // Beside a record that cannot be read nothing changes, and it stays as it is.
-            members.insert("jobs".to_owned(), json!(records));
+            let kept = targets::without_former(records, self.all);
+            members.insert("jobs".to_owned(), json!(kept));
         }
         let body = json!({ "status": status });
         let written = self.handle.patch(body, version.as_str(), true).await;
-        Ok(StoreVersion::new(
-            self.noted(written)?.resource_version().unwrap_or_default(),
-        ))
+        let written = self.noted(written)?;
+        let version = StoreVersion::new(written.resource_version().unwrap_or_default());
+        let resource = object::resource(&written);
+        let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
+        Ok(Written::new(version).with_resource(resource))
     }
 }

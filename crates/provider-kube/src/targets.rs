@@ -6,12 +6,27 @@ use provider_core::JobRecord;
 use provider_core::JobType;
 use provider_core::lifecycle::Desired;
 
-use crate::Error;
-use crate::status::MAX_JOBS;
+use serde_json::Value;
 
-/// Whether the status has room for these targets, each with a history of this length.
-pub(crate) fn check(all: &[Desired], history_length: usize) -> Result<(), Error> {
-    let mut names = BTreeSet::new();
+use crate::status::{MAX_CONDITIONS, MAX_JOBS};
+use crate::{Error, conditions};
+
+/// The names of targets.
+pub(crate) fn names(all: &[Desired]) -> Vec<Option<&str>> {
+    all.iter()
+        .map(|desired| desired.target.as_deref())
+        .collect()
+}
+
+/// Whether the status has room for these targets, each with a history of this length, beside what is in
+/// it of others.
+pub(crate) fn check(
+    all: &[Desired],
+    history_length: usize,
+    records: &[JobRecord],
+    present: &[Value],
+) -> Result<(), Error> {
+    let mut known = BTreeSet::new();
     for desired in all {
         let name = desired.target.as_deref();
         if name.is_some_and(|name| !is_prefix(name)) {
@@ -20,7 +35,7 @@ pub(crate) fn check(all: &[Desired], history_length: usize) -> Result<(), Error>
                 name = name.unwrap_or_default()
             )));
         }
-        if !names.insert(name) {
+        if !known.insert(name) {
             return Err(Error::Targets(format!(
                 "{name:.80?} is named twice",
                 name = name.unwrap_or_default()
@@ -42,14 +57,42 @@ pub(crate) fn check(all: &[Desired], history_length: usize) -> Result<(), Error>
         .saturating_add(2)
         .saturating_mul(2)
         .saturating_mul(all.len());
-    if most > MAX_JOBS as usize {
+    let owned = |record: &JobRecord| all.iter().any(|desired| desired.owns(record));
+    let left = without_former(records, all);
+    let former = left.iter().filter(|record| !owned(record)).count();
+    if most.saturating_add(former) > MAX_JOBS as usize {
         return Err(Error::Targets(format!(
-            "{} targets with a historyLength of {history_length} need up to {most} records, and there \
-             is room for {MAX_JOBS}; shorten historyLength",
+            "{} targets with a historyLength of {history_length} need up to {most} records, beside \
+             {former} of former targets, and there is room for {MAX_JOBS}; shorten historyLength",
+            all.len()
+        )));
+    }
+    let ours = conditions::WORDS.len().saturating_mul(all.len());
+    // Whether all of these are known is one more.
+    let others = conditions::of_others(present, &names(all));
+    let more = others.saturating_add(usize::from(all.len() > 1 || former > 0));
+    if ours.saturating_add(more) > MAX_CONDITIONS as usize {
+        return Err(Error::Targets(format!(
+            "{} targets need {ours} conditions, beside {more} others, and there is room for \
+             {MAX_CONDITIONS}; name fewer targets",
             all.len()
         )));
     }
     Ok(())
+}
+
+/// The records without those of targets which nobody names and which have nothing left: nobody would
+/// ever shorten their history. The newest record stays, because numbers go on from it.
+pub(crate) fn without_former(records: &[JobRecord], all: &[Desired]) -> Vec<JobRecord> {
+    let newest = records.iter().map(|record| record.attempt).max();
+    let strays = stray_names(records, all);
+    let kept = |record: &&JobRecord| {
+        all.is_empty()
+            || all.iter().any(|desired| desired.owns(record))
+            || strays.contains(&record.target)
+            || Some(record.attempt) == newest
+    };
+    records.iter().filter(kept).cloned().collect()
 }
 
 /// Whether it may stand before the slash of a condition's type.
@@ -66,6 +109,14 @@ fn is_prefix(name: &str) -> bool {
 
 /// The targets that have records by which something may be there, and that nobody names.
 pub(crate) fn strays(records: &[JobRecord], all: &[Desired]) -> Vec<String> {
+    let told = |name: Option<String>| match name {
+        Some(name) => format!("target \"{name}\""),
+        None => "no target".to_owned(),
+    };
+    stray_names(records, all).into_iter().map(told).collect()
+}
+
+fn stray_names(records: &[JobRecord], all: &[Desired]) -> BTreeSet<Option<String>> {
     let stray = |record: &&JobRecord| !all.iter().any(|desired| desired.owns(record));
     let strays: Vec<&JobRecord> = records.iter().filter(stray).collect();
     let names: BTreeSet<_> = strays.iter().map(|record| &record.target).collect();
@@ -78,11 +129,7 @@ pub(crate) fn strays(records: &[JobRecord], all: &[Desired]) -> Vec<String> {
         });
         !gone || of_it().any(|record| record.may_be_live())
     };
-    let told = |name: &Option<String>| match name {
-        Some(name) => format!("target \"{name}\""),
-        None => "no target".to_owned(),
-    };
-    names.into_iter().filter(something).map(told).collect()
+    names.into_iter().filter(something).cloned().collect()
 }
 
 #[cfg(test)]
@@ -98,7 +145,7 @@ mod tests {
     fn names_and_room_are_checked_before_anything_is_started() {
         let names = |names: &[&str]| -> Vec<Desired> { names.iter().map(|n| desired(n)).collect() };
         for good in [&["a"][..], &["a-1.b", "c"], &[]] {
-            assert_eq!(check(&names(good), 10), Ok(()), "{good:?}");
+            assert_eq!(check(&names(good), 10, &[], &[]), Ok(()), "{good:?}");
         }
         let long = "a".repeat(254);
         for bad in [
@@ -110,14 +157,48 @@ mod tests {
             &[&long],
             &["a", "a"],
         ] {
-            assert!(check(&names(bad), 10).is_err(), "{bad:?}");
+            assert!(check(&names(bad), 10, &[], &[]).is_err(), "{bad:?}");
         }
-        assert_eq!(check(&names(&["a"]), 48), Ok(()));
-        assert!(check(&names(&["a"]), 49).is_err());
-        assert!(check(&names(&["a", "b"]), 24).is_err());
+        assert_eq!(check(&names(&["a"]), 48, &[], &[]), Ok(()));
+        assert!(check(&names(&["a"]), 49, &[], &[]).is_err());
+        assert!(check(&names(&["a", "b"]), 24, &[], &[]).is_err());
         let mut two = names(&["a", "b"]);
         two.iter_mut().for_each(|one| one.absorbs_untagged = true);
-        assert!(check(&two, 10).is_err());
+        assert!(check(&two, 10, &[], &[]).is_err());
+    }
+
+    #[test]
+    fn twelve_targets_are_refused_where_they_are_named() {
+        let names =
+            |n: usize| -> Vec<Desired> { (0..n).map(|n| desired(&format!("t{n}"))).collect() };
+        let condition = |type_: &str| serde_json::json!({"type": type_, "status": "True"});
+        assert_eq!(check(&names(10), 2, &[], &[]), Ok(()));
+        let said = check(&names(12), 2, &[], &[]).unwrap_err().to_string();
+        assert!(said.contains("need 36 conditions"), "{said}");
+        // What is in the status already has its place: ours once, that of others for itself.
+        let mut present: Vec<_> = (0..10)
+            .flat_map(|n| conditions::WORDS.map(|word| condition(&format!("t{n}/{word}"))))
+            .collect();
+        present.push(condition("example.com/Other"));
+        assert_eq!(check(&names(10), 2, &[], &present), Ok(()));
+        present.push(condition("example.com/More"));
+        assert!(check(&names(10), 2, &[], &present).is_err());
+        // Former targets make room, and what they have left does not.
+        assert_eq!(
+            check(&[desired("x"), desired("y")], 2, &[], &present),
+            Ok(())
+        );
+        let strays: Vec<JobRecord> = (1..=90)
+            .map(|n| {
+                let mut record = JobRecord::new(n, JobType::Provision);
+                record.target = Some("old".to_owned());
+                record.job_id = Some(n.to_string());
+                record.state = JobState::Succeeded;
+                record
+            })
+            .collect();
+        assert_eq!(check(&[desired("x")], 2, &strays, &[]), Ok(()));
+        assert!(check(&[desired("x")], 4, &strays, &[]).is_err());
     }
 
     #[test]

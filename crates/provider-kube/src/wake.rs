@@ -1,6 +1,6 @@
 //! Wake-ups: objects whose job has moved, as soon as a backend can tell.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use kube::runtime::reflector::ObjectRef;
@@ -27,12 +27,14 @@ impl Jobs {
         }
     }
 
-    /// Forgets all jobs of an object that is let go.
-    pub(crate) fn forget(&self, records: &[JobRecord]) {
-        let mut all = self.lock();
-        for job in records.iter().filter_map(JobRecord::job_ref) {
-            all.remove(&(job.provider, job.id));
-        }
+    /// Forgets all jobs of these objects.
+    pub(crate) fn forget(&self, objects: &HashSet<ObjectKey>) {
+        self.lock().retain(|_, object| !objects.contains(object));
+    }
+
+    /// How many jobs are known.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().len()
     }
 
     /// The object of a job.

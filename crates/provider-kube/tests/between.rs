@@ -152,10 +152,12 @@ async fn events_are_told_although_the_pass_fails_afterwards() {
     // Gone in the middle of it.
     let s = setup();
     s.server.pass_writing(3);
-    s.server.trouble_writing(Trouble::Refused(404), 1);
-    s.reconcile().await;
-    s.pass(60);
-    s.reconcile().await;
+    s.server.trouble_writing(Trouble::Gone, 1);
+    let cached = s.server.cached("m");
+    for _ in 0..2 {
+        s.with(&cached).await.unwrap();
+        s.pass(60);
+    }
     assert_eq!(s.server.events(), ["Started"]);
 }
 

@@ -9,11 +9,12 @@
 
 mod common;
 
-use common::{Machine, desired, setup};
+use common::{Machine, Trouble, desired, process, seconds, setup, setup_with};
+use kube::runtime::controller::Action;
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
-use provider_kube::{DEPROVISIONED, PROGRESSING, PROVISIONED};
+use provider_kube::{DEPROVISIONED, PROGRESSING, PROVISIONED, READABLE, STATUS_WRITABLE};
 use provider_testkit::{Function, Trouble as Failing};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn count(events: &[String], reason: &str) -> usize {
     events.iter().filter(|event| *event == reason).count()
@@ -121,4 +122,318 @@ async fn a_deletion_that_takes_too_long_is_told_and_shown_until_its_end() {
     }
     assert!(!s.server.exists("m"));
     assert_eq!(count(&s.server.events(), "DeletionOverdue"), 1);
+}
+
+/// A definition without a status subresource, a proxy, a namespace that was removed by force.
+#[tokio::test]
+async fn a_404_to_a_write_of_an_object_that_is_there_is_told_and_tried_again() {
+    let s = setup();
+    s.server.pass_writing(1);
+    s.server.trouble_writing(Trouble::Refused(404), 1);
+    let machine = s.server.cached("m");
+    let error = s.with(&machine).await.unwrap_err();
+    assert!(
+        error.to_string().contains("no status subresource"),
+        "{error}"
+    );
+    let action = s.provisioner.error_policy(&machine, &error);
+    assert_ne!(action, Action::await_change());
+    assert!(s.fake.jobs().is_empty());
+    assert_eq!(s.server.events(), ["Refused"]);
+    // One that was passing leaves nothing behind.
+    s.until(PROVISIONED, "Applied").await;
+    assert_eq!(s.server.condition("m", STATUS_WRITABLE).0, "");
+    assert_eq!(s.fake.jobs().len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_that_can_never_be_written_is_tried_seldom_and_told_once_an_hour() {
+    let s = setup();
+    s.server.trouble_writing(Trouble::Refused(404), 10_000);
+    let machine = s.server.cached("m");
+    let began = provider_core::Clock::now(&*s.clock);
+    let mut tries = 0;
+    while provider_core::Clock::now(&*s.clock)
+        .duration_since(began)
+        .as_secs()
+        < 4 * 3_600
+    {
+        let error = s.with(&machine).await.unwrap_err();
+        let wait = seconds(&s.provisioner.error_policy(&machine, &error));
+        assert!((5.0..100.0).contains(&wait), "{wait}");
+        s.clock.advance(std::time::Duration::from_secs_f64(wait));
+        tries += 1;
+        assert!(tries < 400, "a hot loop");
+    }
+    let told = s.server.events();
+    assert!((1..=5).contains(&told.len()), "{told:?}");
+    assert!(s.fake.jobs().is_empty());
+}
+
+/// Only the API server's own word that there is no such object ends the work on it.
+#[tokio::test]
+async fn a_404_of_somebody_else_to_a_read_is_no_end() {
+    let s = setup();
+    s.reconcile().await;
+    s.server.trouble_reading(Trouble::Refused(404), 1);
+    s.server.trouble_writing(Trouble::Refused(409), 1);
+    s.pass(60);
+    let machine = s.server.cached("m");
+    let mut failed = false;
+    for _ in 0..3 {
+        failed |= s.with(&machine).await.is_err();
+        s.pass(60);
+    }
+    assert!(failed, "it was taken for gone");
+    s.until(PROVISIONED, "Applied").await;
+}
+
+/// Whatever the Rust type knows of the object.
+#[tokio::test]
+async fn every_launch_is_sent_the_object_as_the_server_has_it() {
+    let s = setup();
+    let spec = |cores: u32| json!({"cores": cores, "disk": 10, "zone": {"name": "by default"}});
+    s.server.change("m", |object| object["spec"] = spec(2));
+    s.until(PROVISIONED, "Applied").await;
+    s.server.change("m", |object| {
+        object["spec"] = spec(8);
+        object["metadata"]["generation"] = json!(2);
+    });
+    s.until(PROVISIONED, "JobPending").await;
+    s.until(PROVISIONED, "Applied").await;
+    // After a restart.
+    let second = process(&s.server, &s.fake, &s.clock);
+    s.server.change("m", |object| {
+        object["spec"] = spec(9);
+        object["metadata"]["generation"] = json!(3);
+    });
+    second
+        .reconcile(&s.server.cached("m"), desired)
+        .await
+        .unwrap();
+    s.until(PROVISIONED, "Applied").await;
+    s.delete();
+    s.until_gone().await;
+    let sent: Vec<Value> = s
+        .fake
+        .jobs()
+        .iter()
+        .map(|job| job.sent.spec().clone())
+        .collect();
+    assert_eq!(sent, [spec(2), spec(8), spec(9), spec(9)]);
+}
+
+#[tokio::test]
+async fn what_was_said_of_a_single_target_goes_when_there_are_several() {
+    let s = setup();
+    s.until(PROVISIONED, "Applied").await;
+    let targets = |names: &'static [&'static str]| {
+        move |machine: &Machine| -> Vec<_> {
+            let of = |(n, name): (usize, &&str)| desired(machine).for_target(*name, n == 0);
+            names.iter().enumerate().map(of).collect()
+        }
+    };
+    for names in [&["a", "b"][..], &["a", "c"]] {
+        for _ in 0..6 {
+            let action = s
+                .provisioner
+                .reconcile_targets(&s.server.cached("m"), targets(names))
+                .await;
+            action.unwrap();
+            s.pass(60);
+        }
+        let status = &s.server.value("m")["status"];
+        assert_eq!(status["reconciledConfigVersion"], Value::Null);
+        assert_eq!(status["desiredConfigVersion"], Value::Null);
+        assert_eq!(s.server.condition("m", PROVISIONED).0, "");
+        for name in names {
+            assert_eq!(
+                s.server.condition("m", &format!("{name}/Provisioned")).0,
+                "True"
+            );
+        }
+    }
+    assert_eq!(
+        s.server.condition("m", "b/Provisioned").0,
+        "",
+        "it is not named any more"
+    );
+    assert_eq!(
+        s.server.condition("m", "TargetsKnown").0,
+        "False",
+        "and something is left"
+    );
+}
+
+#[tokio::test]
+async fn targets_may_change_for_ever_without_filling_the_status() {
+    let s = setup();
+    for round in 0..30 {
+        let name = format!("t{round}");
+        let targets = |machine: &Machine| vec![desired(machine).for_target(name.clone(), false)];
+        // Nothing of it ever reaches the backend.
+        let refusal = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no");
+        s.fake
+            .trouble(Function::TriggerProvision, Failing::Fails(refusal));
+        s.provisioner
+            .reconcile_targets(&s.server.cached("m"), targets)
+            .await
+            .unwrap();
+        s.pass(60);
+    }
+    let status = s.server.value("m")["status"].clone();
+    assert_eq!(
+        status["conditions"].as_array().unwrap().len(),
+        3,
+        "{status:#}"
+    );
+    assert!(status["jobs"].as_array().unwrap().len() <= 2, "{status:#}");
+}
+
+#[tokio::test]
+async fn too_many_targets_are_refused_before_anything_is_written() {
+    let s = setup();
+    let twelve = |machine: &Machine| -> Vec<_> {
+        let named = |n| desired(machine).for_target(format!("t{n}"), false);
+        (0..12).map(named).collect()
+    };
+    let machine = s.server.cached("m");
+    let result = s.provisioner.reconcile_targets(&machine, twelve);
+    let error = result.await.unwrap_err();
+    assert!(matches!(error, provider_kube::Error::Targets(_)), "{error}");
+    assert_eq!(s.server.requests(), Vec::<String>::new());
+}
+
+/// The one that did not take the finalizer off is never told that the object is gone.
+#[tokio::test]
+async fn no_replica_remembers_objects_that_are_gone() {
+    let s = setup();
+    let second = process(&s.server, &s.fake, &s.clock);
+    s.reconcile().await;
+    second
+        .reconcile(&s.server.cached("m"), desired)
+        .await
+        .unwrap();
+    s.pass(60);
+    second
+        .reconcile(&s.server.cached("m"), desired)
+        .await
+        .unwrap();
+    assert!(s.provisioner.remembered() > 0 && second.remembered() > 0);
+    s.until(PROVISIONED, "Applied").await;
+    let last = s.server.cached("m");
+    s.delete();
+    s.until_gone().await;
+    assert_eq!(s.provisioner.remembered(), 0, "by the one that let it go");
+    s.pass(3 * 3_600);
+    // Another object is worked on, and goes.
+    let mut other = last;
+    other.metadata.uid = Some("uid-of-another".to_owned());
+    other.metadata.resource_version = Some("1".to_owned());
+    second.reconcile(&other, desired).await.unwrap();
+    s.pass(60);
+    let _ = second.reconcile(&other, desired).await;
+    assert!(second.remembered() <= 2, "{}", second.remembered());
+}
+
+#[tokio::test]
+async fn our_own_release_is_not_told_as_somebody_elses() {
+    let s = setup_with(common::fake().ending_after(1_000));
+    s.reconcile().await;
+    s.server.change("m", |object| {
+        object["metadata"]["annotations"] =
+            json!({"osac.openshift.io/management-state": "unmanaged"});
+        object["metadata"]["finalizers"] = json!(["example.com/provisioning", "other"]);
+    });
+    s.delete();
+    for _ in 0..4 {
+        s.reconcile().await;
+        s.pass(60);
+    }
+    assert_eq!(
+        s.server.value("m")["metadata"]["finalizers"],
+        json!(["other"])
+    );
+    let orphaned = count(&s.server.events(), "Orphaned");
+    assert_eq!(orphaned, 1, "{:?}", s.server.events());
+}
+
+/// However often somebody is in the way of the removal, it is tried again.
+#[tokio::test]
+async fn a_conflict_at_the_removal_of_the_finalizer_is_tried_again() {
+    for others in [&["other"][..], &[]] {
+        for conflicts in [1, 3, 40] {
+            let s = setup();
+            s.until(PROVISIONED, "Applied").await;
+            s.server.change("m", |object| {
+                let mut all = vec!["example.com/provisioning"];
+                all.extend(others);
+                object["metadata"]["finalizers"] = json!(all);
+            });
+            s.delete();
+            s.until(PROGRESSING, "JobPending").await;
+            s.server.trouble_writing(Trouble::Refused(409), conflicts);
+            let ours = || {
+                s.server.value("m")["metadata"]["finalizers"]
+                    .to_string()
+                    .contains("provisioning")
+            };
+            for _ in 0..100 {
+                if !s.server.exists("m") || !ours() {
+                    break;
+                }
+                let action = s.reconcile().await;
+                if s.server.exists("m") && ours() {
+                    assert_ne!(action, Action::await_change(), "nobody comes back");
+                    s.clock
+                        .advance(std::time::Duration::from_secs_f64(seconds(&action) + 0.001));
+                }
+            }
+            assert!(!s.server.exists("m") || !ours(), "{conflicts} conflicts");
+            assert_eq!(s.fake.count(Function::TriggerDeprovision), 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_that_does_not_fit_its_type_is_told_so_and_the_others_go_on() {
+    let s = setup();
+    s.server.change("m", |object| {
+        object["spec"] = json!({"secret": "s3cret"});
+    });
+    let guarded = |value: Value| -> kube::core::DeserializeGuard<Machine> {
+        serde_json::from_value(value).unwrap()
+    };
+    for _ in 0..2 {
+        let object = guarded(s.server.value("m"));
+        let action = s.provisioner.reconcile_guarded(&object, desired).await;
+        assert!(seconds(&action.unwrap()) > 60.0);
+    }
+    let (status, reason, message) = s.server.condition("m", READABLE);
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "DoesNotFit"));
+    assert!(
+        message.to_lowercase().contains("missing field"),
+        "{message}"
+    );
+    assert_eq!(s.server.events(), ["DoesNotFit"]);
+    assert!(s.fake.jobs().is_empty());
+    // A value of a wrong type does not show.
+    s.server
+        .change("m", |object| object["spec"] = json!({"cores": "s3cret"}));
+    let object = guarded(s.server.value("m"));
+    s.provisioner
+        .reconcile_guarded(&object, desired)
+        .await
+        .unwrap();
+    assert!(!s.server.value("m")["status"].to_string().contains("s3cret"));
+    // Mended, it is like any other.
+    s.server
+        .change("m", |object| object["spec"] = json!({"cores": 2}));
+    let object = guarded(s.server.value("m"));
+    s.provisioner
+        .reconcile_guarded(&object, desired)
+        .await
+        .unwrap();
+    assert_eq!(s.server.condition("m", READABLE).0, "");
+    s.until(PROVISIONED, "Applied").await;
 }

@@ -71,6 +71,8 @@ pub struct FakeJob {
     pub token: OperationToken,
     /// The version that it was launched with.
     pub config_version: Option<ConfigVersion>,
+    /// The object as the launch had it.
+    pub sent: Resource,
     /// Its state.
     pub state: JobState,
     /// What it says of itself.
@@ -441,6 +443,7 @@ impl FakeProvider {
             object,
             token: request.token.clone(),
             config_version: request.config_version.clone(),
+            sent: request.resource.clone(),
             state: JobState::Running,
             message: String::new(),
             extra_vars: request.extra_vars.clone(),

@@ -162,3 +162,70 @@ async fn a_provider_that_panics_or_hangs_is_broken_and_the_suite_goes_on() {
         assert!(report.to_string().contains(word), "{report}");
     }
 }
+
+#[tokio::test]
+async fn each_promise_of_a_store_is_missed_when_it_is_broken() {
+    use provider_testkit::conformance::store;
+    use wrong::store::{Flaw, Harness};
+    assert_eq!(store::check(&Harness::new(Flaw::None)).await, []);
+    let all = [
+        (Flaw::StartsWithARecord, "a_new_object_has_no_records"),
+        (Flaw::KeepsToItself, "what_was_written_is_read_by_others"),
+        (Flaw::DropsMessages, "records_come_back_as_they_were"),
+        (
+            Flaw::IgnoresVersions,
+            "an_old_version_is_a_conflict_and_changes_nothing",
+        ),
+        (
+            Flaw::AnswersTheOldVersion,
+            "the_answer_to_a_swap_is_the_version_for_the_next",
+        ),
+        (
+            Flaw::RefusesTheSame,
+            "a_swap_of_the_same_records_is_a_write_too",
+        ),
+        (Flaw::LosesRaces, "of_many_at_once_one_wins"),
+        (Flaw::NeverEmpties, "a_list_can_be_emptied"),
+        (Flaw::IgnoresUids, "another_life_of_a_name_has_no_records"),
+        (
+            Flaw::WritesToWhoeverIsThere,
+            "a_former_life_cannot_be_written_to",
+        ),
+        (Flaw::MergesNames, "names_that_differ_share_nothing"),
+        (Flaw::RefusesLongNames, "long_names_are_kept"),
+        (Flaw::ShowsOneSide, "an_object_is_as_its_store_has_it"),
+    ];
+    for (flaw, behaviour) in all {
+        let broken = store::check(&Harness::new(flaw)).await;
+        let found = broken.iter().any(|(name, _)| *name == behaviour);
+        assert!(found, "{flaw:?}: {broken:?}");
+    }
+    let missed = |one: &&store::StoreBehaviour| !all.iter().any(|(_, name)| *name == one.name);
+    assert!(store::all().iter().find(missed).is_none());
+}
+
+/// A harness of a store that one process shares.
+struct Shared<F>(F);
+
+#[async_trait::async_trait]
+impl<F> provider_testkit::conformance::store::StoreHarness for Shared<F>
+where
+    F: Fn() -> Arc<dyn provider_core::lifecycle::StatusStore> + Sync,
+{
+    async fn open(
+        &self,
+        _: &provider_core::ObjectKey,
+    ) -> Arc<dyn provider_core::lifecycle::StatusStore> {
+        (self.0)()
+    }
+}
+
+#[tokio::test]
+async fn the_stores_of_memory_and_of_files_keep_the_contract() {
+    use provider_testkit::conformance::store::check;
+    let memory = Arc::new(provider_core::lifecycle::MemoryStore::new());
+    assert_eq!(check(&Shared(|| memory.clone() as _)).await, []);
+    let directory = tempfile::tempdir().unwrap();
+    let open = || Arc::new(provider_testkit::FileStore::open(directory.path()).unwrap()) as _;
+    assert_eq!(check(&Shared(open)).await, []);
+}

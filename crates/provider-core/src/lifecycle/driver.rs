@@ -88,7 +88,7 @@ impl Lifecycle {
             engine: self,
             registry,
             store,
-            resource,
+            resource: resource.clone(),
             desired,
             clock,
             seed: (u128::from(self.entropy.next()) << 64) | u128::from(self.entropy.next()),
@@ -161,6 +161,18 @@ impl Lifecycle {
     pub fn nudge(&self, key: &ObjectKey) {
         self.pacing.nudge(key);
     }
+
+    /// Forgets what is remembered of an object between passes, because it is gone or has not been
+    /// worked on for long. Should it come again, its jobs are asked about as after a restart.
+    pub fn forget(&self, key: &ObjectKey) {
+        self.pacing.forget(key);
+    }
+
+    /// Of how many objects something is remembered between passes.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.pacing.len()
+    }
 }
 
 /// How a pass ended.
@@ -184,7 +196,8 @@ struct Run<'a> {
     engine: &'a Lifecycle,
     registry: &'a ProviderRegistry,
     store: &'a dyn StatusStore,
-    resource: &'a Resource,
+    /// The caller's, until the store has shown its own.
+    resource: Resource,
     desired: &'a Desired,
     clock: &'a dyn Clock,
     seed: u128,
@@ -292,7 +305,7 @@ impl Run<'_> {
         self.pass.absent = None;
         self.pass.relaunch_looks.clear();
         self.pass.current = false;
-        Ok(resource.is_none_or(|newer| newer.asks_the_same(self.resource)))
+        Ok(resource.is_none_or(|newer| newer.asks_the_same(&self.resource)))
     }
 
     /// Writes changed records, if nobody has written since they were read.
@@ -316,9 +329,17 @@ impl Run<'_> {
             .swap(self.resource.key(), &version, &records)
             .await
         {
-            Ok(version) => {
+            Ok(written) => {
                 self.records = Arc::new(records);
-                self.version = Some(version);
+                self.version = Some(written.version);
+                // What is launched next is sent the object as the store has it. One that asks for
+                // something else is another pass' affair.
+                if let Some(whole) = written
+                    .resource
+                    .filter(|whole| whole.asks_the_same(&self.resource))
+                {
+                    self.resource = whole;
+                }
                 self.pass.current = true;
                 // Told when it is on record: a write that fails is made again, or by another process.
                 for (event, record) in events {
@@ -488,12 +509,12 @@ impl Run<'_> {
             Call::Status(_) => {
                 let job = asked.tracked()?;
                 Observation::Status(match asked.job_type {
-                    JobType::Provision => provider.provision_status(self.resource, &job).await,
-                    JobType::Deprovision => provider.deprovision_status(self.resource, &job).await,
+                    JobType::Provision => provider.provision_status(&self.resource, &job).await,
+                    JobType::Deprovision => provider.deprovision_status(&self.resource, &job).await,
                 })
             }
             Call::Cancel(_) => {
-                Observation::Canceled(provider.cancel(self.resource, &asked.tracked()?).await)
+                Observation::Canceled(provider.cancel(&self.resource, &asked.tracked()?).await)
             }
             Call::Find(_) => {
                 let mut query =

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion};
+use super::store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion, Written};
 use crate::{JobRecord, ObjectKey};
 
 /// Records in memory. They survive the engine, not the process.
@@ -136,7 +136,7 @@ impl StatusStore for MemoryStore {
         key: &ObjectKey,
         version: &StoreVersion,
         records: &[JobRecord],
-    ) -> Result<StoreVersion, StoreError> {
+    ) -> Result<Written, StoreError> {
         let mut state = self.lock();
         let fault = state.take(&[
             StoreFault::Conflict,
@@ -163,6 +163,7 @@ impl StatusStore for MemoryStore {
         if fault == Some(StoreFault::LoseSwapAnswer) {
             return Err(StoreError::unavailable("injected loss of a swap's answer"));
         }
-        Ok(StoreVersion::new((present + 1).to_string()))
+        let version = StoreVersion::new((present + 1).to_string());
+        Ok(Written::new(version))
     }
 }

@@ -75,7 +75,7 @@ pub use policy::{
 };
 pub use registry::{DuplicateProvider, ProviderRegistry};
 pub use relaunch::RelaunchLook;
-pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion};
+pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion, Written};
 
 use crate::{ConfigVersion, ExtraVars, JobRecord};
 

@@ -246,6 +246,16 @@ impl Pacing {
         state.nudges = state.nudges.wrapping_add(1);
     }
 
+    /// Forgets an object.
+    pub(super) fn forget(&self, key: &ObjectKey) {
+        self.lock().paces.remove(&hash(key));
+    }
+
+    /// How many objects have paces.
+    pub(super) fn len(&self) -> usize {
+        self.lock().paces.len()
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -36,7 +36,7 @@ pub trait StatusStore: Send + Sync {
         key: &ObjectKey,
         version: &StoreVersion,
         records: &[JobRecord],
-    ) -> Result<StoreVersion, StoreError>;
+    ) -> Result<Written, StoreError>;
 }
 
 /// How new a load must be.
@@ -58,6 +58,35 @@ pub struct Snapshot {
     /// The object as it was read with the records, where the store keeps both. The engine breaks
     /// off when the caller's object is older than this one.
     pub resource: Option<Resource>,
+}
+
+/// What a swap has left.
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct Written {
+    /// What the next swap must name.
+    pub version: StoreVersion,
+    /// The whole object as the store has it now, where the store keeps it. This is what backends are
+    /// sent from then on: the caller's object may have come through a type that knows less.
+    pub resource: Option<Resource>,
+}
+
+impl Written {
+    /// A write by a store that keeps records alone.
+    #[must_use]
+    pub fn new(version: StoreVersion) -> Self {
+        Self {
+            version,
+            resource: None,
+        }
+    }
+
+    /// The same by a store that keeps the whole object.
+    #[must_use]
+    pub fn with_resource(mut self, resource: Resource) -> Self {
+        self.resource = Some(resource);
+        self
+    }
 }
 
 /// The version of an object's records; opaque.

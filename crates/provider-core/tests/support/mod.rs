@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::lifecycle::{
     Desired, Freshness, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig, ProviderRegistry,
-    SeededEntropy, Snapshot, Standing, StatusStore, StoreError, StoreVersion,
+    SeededEntropy, Snapshot, Standing, StatusStore, StoreError, StoreVersion, Written,
 };
 use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Resource};
 use provider_testkit::FakeProvider;
@@ -62,7 +62,7 @@ impl StatusStore for ScriptedStore {
         key: &ObjectKey,
         version: &StoreVersion,
         records: &[JobRecord],
-    ) -> Result<StoreVersion, StoreError> {
+    ) -> Result<Written, StoreError> {
         let next = self.swaps.lock().unwrap().pop_front().flatten();
         match next {
             Some(error) => Err(error),

@@ -21,6 +21,7 @@ mod parts;
 mod proxy;
 mod rights;
 mod trials;
+mod unfit;
 mod world;
 
 use std::time::Instant;
@@ -57,6 +58,9 @@ async fn main() {
         more::judged,
         more::events_of_edges,
         more::eda,
+        unfit::object,
+        unfit::unlisted,
+        unfit::whole,
         parts::wake_ups,
         parts::foreign_finalizer,
         parts::spec_edit,

@@ -188,17 +188,8 @@ pub(crate) async fn events_of_edges(world: &World) -> String {
         .unwrap();
     world.delete("edge").await;
     operator.signal("-CONT");
-    for _ in 0..50 {
-        if world.proxy.log.events("edge", "Orphaned") > 0 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert!(world.proxy.log.events("edge", "Started") >= 1);
-    assert!(
-        world.proxy.log.events("edge", "Orphaned") >= 1,
-        "nobody was told"
-    );
+    world.until_told("edge", "Started", 1).await;
+    world.until_told("edge", "Orphaned", 1).await;
     merge(world, "edge", finalizers(Value::Null)).await.unwrap();
     world.until_gone("edge", 10).await;
     operator.stop().await;
@@ -220,10 +211,7 @@ pub(crate) async fn eda(world: &World) -> String {
     world.delete_all("event").await;
     world.until_gone("event", 60).await;
     for reason in ["Started", "Released"] {
-        assert!(
-            world.proxy.log.events("event", reason) >= OBJECTS,
-            "{reason}"
-        );
+        world.until_told("event", reason, OBJECTS).await;
     }
     operator.stop().await;
     format!("{OBJECTS} lives by EDA: marks of playbooks on real objects")

@@ -252,8 +252,8 @@ pub(crate) async fn foreign_finalizer(world: &World) -> String {
     world.delete("order").await;
     let ours =
         |object: &kube::api::DynamicObject| object.finalizers().contains(&FINALIZER.to_owned());
-    let mut held = 0;
-    let released = loop {
+    let mut released = None;
+    for _ in 0..1_500 {
         let object = world.api().get("order").await.unwrap();
         let deprovisioned = aap
             .journal()
@@ -261,12 +261,13 @@ pub(crate) async fn foreign_finalizer(world: &World) -> String {
             .any(|r| r.template.contains("delete") && r.succeeded);
         if !ours(&object) {
             assert!(deprovisioned, "let go before its deprovision");
-            break object;
+            released = Some(object);
+            break;
         }
-        held += 1;
         tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert!(held > 0 && is(&released, "Deprovisioned", "True"));
+    }
+    let released = released.expect("it is not let go");
+    assert!(is(&released, "Deprovisioned", "True"));
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(aap.journal().len(), 2, "nothing more is launched for it");
     assert!(!ours(&world.api().get("order").await.unwrap()));
@@ -341,7 +342,9 @@ pub(crate) async fn deletion_in_mid_provision(world: &World) -> String {
 
 /// Paused, an unknown word, and a retry after a person's cancel.
 pub(crate) async fn annotations(world: &World) -> String {
-    let aap = jobs(1_000, 300).await;
+    let aap = jobs(300, 300).await;
+    // It runs until it is cancelled, so that nobody has to be quick to see it.
+    aap.plan_next("osac-create-compute-instance", RunPlan::endless());
     let mode = |word: Value| json!({"metadata": {"annotations": {"osac.openshift.io/management-state": word}}});
     let object = world.create("person").await;
     merge(world, &object.name_any(), mode(json!("pased")))

@@ -117,9 +117,13 @@ pub(crate) async fn restart(world: &World) -> String {
     let aap = jobs(2_000, 1_500).await;
     let operator = world.operate(&aap).await;
     world.create_all("restart", OBJECTS).await;
-    while aap.journal().len() < OBJECTS / 2 {
+    for _ in 0..1_200 {
+        if aap.journal().len() >= OBJECTS / 2 {
+            break;
+        }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    assert!(aap.journal().len() >= OBJECTS / 2, "hardly anything starts");
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.server("stop-api").await;

@@ -279,6 +279,20 @@ impl World {
         self.until(prefix, seconds, "applied", holds).await;
     }
 
+    /// Waits until so many objects of this prefix were told of for this reason. What happens is told
+    /// after it has happened, so that whoever has seen it may still be early.
+    pub(crate) async fn until_told(&self, prefix: &str, reason: &str, count: usize) {
+        let mut told = 0;
+        for _ in 0..300 {
+            told = self.proxy.log.events(prefix, reason);
+            if told >= count {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        panic!("{prefix}: {reason} was told {told} times and not {count}");
+    }
+
     pub(crate) async fn until_gone(&self, prefix: &str, seconds: u64) {
         self.until(prefix, seconds, "gone", <[DynamicObject]>::is_empty)
             .await;

@@ -39,6 +39,8 @@ pub enum Trouble {
     Refused(u16),
     /// It is carried out, and answered with 500.
     Lost,
+    /// The object goes for good right before it.
+    Gone,
 }
 
 type Change = Box<dyn FnOnce(&mut Value) + Send>;
@@ -122,6 +124,9 @@ impl Server {
         };
         if let Some(Trouble::Refused(code)) = trouble {
             return status(code, "as the script says");
+        }
+        if trouble == Some(Trouble::Gone) {
+            state.objects.remove(name);
         }
         if *method != Method::GET
             && let Some(Some(change)) = state.meanwhile.pop_front()
@@ -343,8 +348,10 @@ pub fn desired(machine: &Machine) -> Desired {
 /// How long an action waits.
 pub fn seconds(action: &kube::runtime::controller::Action) -> f64 {
     let text = format!("{action:?}");
-    let number = text.split("Some(").nth(1).unwrap();
-    number.trim_end_matches("s) }").parse().unwrap()
+    let text = text.split("Some(").nth(1).unwrap().trim_end_matches(") }");
+    let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
+    let (unit, size) = units.iter().find(|(unit, _)| text.ends_with(unit)).unwrap();
+    text.trim_end_matches(unit).parse::<f64>().unwrap() * size
 }
 
 impl Setup {
@@ -373,27 +380,44 @@ impl Setup {
         });
     }
 
-    /// Reconciles with fresh objects until the condition has this reason.
+    /// Lets a controller run until the condition has this reason.
     pub async fn until(&self, condition: &str, reason: &str) {
-        for _ in 0..50 {
-            self.reconcile().await;
-            if self.server.condition("m", condition).1 == reason {
-                return;
-            }
-            self.pass(30);
-        }
-        panic!("never {reason}: {:#}", self.server.value("m"));
+        let is = || self.server.condition("m", condition).1 == reason;
+        self.run(reason, is).await;
     }
 
-    /// Reconciles with fresh objects until there is none.
+    /// Lets a controller run until there is no object.
     pub async fn until_gone(&self) {
-        for _ in 0..50 {
-            if !self.server.exists("m") {
+        self.run("gone", || !self.server.exists("m")).await;
+    }
+
+    /// As a controller calls us: once at the beginning, and then when the last action said so. What we
+    /// write ourselves wakes nobody, so an action that says "never" before the end is a lost wake-up.
+    async fn run(&self, what: &str, done: impl Fn() -> bool) {
+        for n in 0..200 {
+            if n > 0 && done() {
                 return;
             }
-            self.reconcile().await;
-            self.pass(30);
+            if !self.server.exists("m") {
+                break;
+            }
+            let machine = self.server.cached("m");
+            let action = match self.with(&machine).await {
+                Ok(action) => action,
+                Err(error) => self.provisioner.error_policy(&machine, &error),
+            };
+            if done() {
+                return;
+            }
+            assert_ne!(
+                action,
+                kube::runtime::controller::Action::await_change(),
+                "nobody comes back before it is {what}"
+            );
+            let wait = std::time::Duration::from_secs_f64(seconds(&action));
+            self.clock
+                .advance(wait.max(std::time::Duration::from_millis(1)));
         }
-        panic!("never gone: {:#}", self.server.value("m"));
+        assert!(done(), "never {what}");
     }
 }

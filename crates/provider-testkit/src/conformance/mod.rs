@@ -30,6 +30,7 @@ pub mod behaviours;
 mod case;
 mod harness;
 mod report;
+pub mod store;
 mod suite;
 
 pub use case::{Case, SECRET};

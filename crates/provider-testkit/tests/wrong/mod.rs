@@ -3,5 +3,6 @@
 pub mod harness;
 mod memory;
 mod provider;
+pub mod store;
 
 pub use provider::Wrong;
