@@ -87,6 +87,8 @@ impl StatusStore for StallingStore {
         records: &[JobRecord],
     ) -> Result<Written, StoreError> {
         self.disturb();
+        let notes = provider_core::history::check(records);
+        assert!(notes.is_empty(), "{notes:?} in {records:#?}");
         let swapped = self.inner.swap(key, version, records).await;
         if self.storm() && self.dice.below(1_000) < 5 {
             self.clock

@@ -1,5 +1,8 @@
 //! Questions about an object's records, and the one way to shorten them.
 
+mod check;
+
+pub use check::{Note, Rule, check};
 use jiff::Timestamp;
 
 use crate::{JobRecord, JobType, Reason};

@@ -517,6 +517,11 @@ impl Protocol {
             history::put(&mut records, record.clone());
         }
         history::trim(&mut records, self.policy.config().history_length);
+        if !history::check(&records).is_empty() {
+            world
+                .wrong
+                .get_or_insert("a history that can never be right");
+        }
         if !self.is(Mutant::OrderByTimestamp) {
             // Moments that no decision rests on within the bounds; without them, states merge.
             for record in &mut records {

@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::decide::{Pass, Situation, decide};
 use super::decision::{Action, Block, Call, Ground, Hold, Right, Standing};
+use crate::history::{self, Note};
 use crate::{JobRecord, JobState, JobType, ObjectKey};
 
 /// The engine's next step for an object, and what it rests on. `Display` gives it as text.
@@ -28,6 +29,9 @@ pub struct Explanation {
     pub escalated: bool,
     /// The attempts, newest first: the evidence.
     pub attempts: Vec<Evidence>,
+    /// What is in the records of any target and can never be in a right history.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 /// What one record says.
@@ -75,6 +79,7 @@ pub fn explain(key: &ObjectKey, situation: &Situation<'_>, pass: &Pass) -> Expla
         wake_at,
         escalated,
         attempts: mine.into_iter().map(evidence).collect(),
+        notes: history::check(situation.records),
     }
 }
 
@@ -260,6 +265,9 @@ impl fmt::Display for Explanation {
                 write!(f, ": {}", evidence.message)?;
             }
             writeln!(f)?;
+        }
+        for note in &self.notes {
+            writeln!(f, "  wrong in the records: {note}")?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use provider_core::lifecycle::{
     Desired, Freshness, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig, ProviderRegistry,
     SeededEntropy, Snapshot, Standing, StatusStore, StoreError, StoreVersion, Written,
 };
-use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Resource};
+use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Resource, history};
 use provider_testkit::FakeProvider;
 use serde_json::json;
 
@@ -66,8 +66,28 @@ impl StatusStore for ScriptedStore {
         let next = self.swaps.lock().unwrap().pop_front().flatten();
         match next {
             Some(error) => Err(error),
-            None => self.inner.swap(key, version, records).await,
+            None => {
+                let before = self.inner.records(key);
+                let swapped = self.inner.swap(key, version, records).await;
+                if swapped.is_ok() {
+                    nothing_new_is_wrong(&before, records);
+                }
+                swapped
+            }
         }
+    }
+}
+
+/// What the engine writes is a right history; what a test has put there itself is no matter.
+fn nothing_new_is_wrong(before: &[JobRecord], after: &[JobRecord]) {
+    let known = history::check(before);
+    let wrong = history::check(after);
+    for note in &wrong {
+        let of = |notes: &[history::Note]| notes.iter().filter(|n| n.rule == note.rule).count();
+        assert!(
+            of(&wrong) <= of(&known),
+            "{note} in {after:#?}, after {before:#?}"
+        );
     }
 }
 
