@@ -21,7 +21,7 @@ rm -f Cargo.lock
 cargo +nightly generate-lockfile -Z direct-minimal-versions >resolve.log 2>&1 \
     || die "the lower bounds contradict those of a dependency: $(cat resolve.log)"
 
-crates=(provider-core provider-aap provider-eda provider-kube provider-testkit)
+crates=(provider-core provider-http provider-aap provider-eda provider-kube provider-testkit)
 check=(check --quiet --locked --lib --all-features --features k8s-openapi/v1_33)
 for crate in "${crates[@]}"; do check+=(-p "$crate"); done
 cargo "${check[@]}" || die "a lower bound in Cargo.toml is too low: see above"

@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 die() { echo "check-publish: $*" >&2; exit 1; }
 
-crates=(provider-core provider-aap provider-eda provider-kube provider-testkit)
+crates=(provider-core provider-http provider-aap provider-eda provider-kube provider-testkit)
 if [ "${1:-}" != "--bless" ]; then
     packages=()
     for crate in "${crates[@]}"; do

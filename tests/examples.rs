@@ -706,6 +706,35 @@ fn scale_watches_all_jobs_to_their_ends() {
 }
 
 /// The same with half of the lists failing, and with hints that are lost.
+/// Which bars are met is for the reader; that each object gets its one job, and knows it, is a must.
+#[test]
+fn scale_tells_how_a_slow_controller_fares() {
+    let output = run("scale", &["--trouble", "slow", "--jobs", "20", "--json"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    let lines: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let [cell, bars @ ..] = &lines[..] else {
+        panic!("nothing is told");
+    };
+    assert_eq!(
+        (&cell["jobs"], &cell["trouble"]),
+        (&20.into(), &"slow".into())
+    );
+    // Twenty launches of five seconds by five workers.
+    assert_eq!(cell["launches_alone_s"], 20.0);
+    assert!(cell["all_known_s"].as_f64().unwrap() >= 20.0, "{cell}");
+    assert_eq!(bars.len(), 4, "{text}");
+    assert!(bars.iter().all(|bar| bar["met"].is_boolean()));
+    assert_eq!(bars[0]["met"], true, "{text}");
+}
+
 #[test]
 fn scale_misses_no_end_in_trouble() {
     for (trouble, ways) in [

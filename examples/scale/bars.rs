@@ -18,8 +18,13 @@ pub(crate) struct Bar {
 
 impl Bar {
     fn at_most(cell: &Cell, what: &'static str, is: f64, bar: f64) -> Self {
+        Self::of(of(cell), what, is, bar)
+    }
+
+    /// Whatever it is about: at most so much.
+    pub(crate) fn of(of: String, what: &'static str, is: f64, bar: f64) -> Self {
         Self {
-            of: of(cell),
+            of,
             what,
             is,
             must_be: "at most",

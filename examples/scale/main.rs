@@ -18,14 +18,23 @@
 //! busiest second since then, against the busiest before, when jobs already ended: whoever was kept from
 //! asking must not ask for everything at once afterwards. An end that is missed, or told otherwise than it
 //! was, fails the run.
+//!
+//!     cargo run --release --example scale -- --jobs 70,1000 --trouble slow
+//!
+//! With `--trouble slow` nothing is watched: so many objects are created at once on a controller with five
+//! workers that needs five seconds for a launch, on simulated time, and what is shown is whether each has got
+//! its one job, how soon it knew it, and what that cost the controller.
 
 mod bars;
 mod load;
 mod measure;
 mod plot;
+mod slow;
 mod trouble;
 mod watch;
 
+#[path = "../support/lives.rs"]
+mod lives;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -224,7 +233,37 @@ impl Flags {
         Ok(cell)
     }
 
+    /// Launches instead of ends.
+    async fn slow(&self) -> Result<(), Failure> {
+        tokio::time::pause();
+        let usual: &[u64] = &[70, 1_000];
+        let jobs = if self.jobs.is_empty() {
+            usual
+        } else {
+            &self.jobs
+        };
+        for jobs in jobs {
+            let slow = slow::run(*jobs).await?;
+            if self.json {
+                support::print(&serde_json::to_string(&slow)?);
+            } else {
+                support::print(&format!("{slow:#?}"));
+            }
+            for bar in slow.bars() {
+                if self.json {
+                    support::print(&serde_json::to_string(&bar)?);
+                } else {
+                    support::print(&bar.line());
+                }
+            }
+        }
+        Ok(())
+    }
+
     async fn run(&self) -> Result<(), Failure> {
+        if self.trouble == Some(Trouble::Slow) {
+            return self.slow().await;
+        }
         let bar = ProgressBar::new(1);
         if self.json {
             bar.set_draw_target(indicatif::ProgressDrawTarget::hidden());

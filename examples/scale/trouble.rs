@@ -16,6 +16,9 @@ pub(crate) enum Trouble {
     Quiet,
     /// Half of the websocket's events are lost, to the end.
     LostHints,
+    /// The controller has five workers, and everything is launched at once; on simulated time, and about
+    /// launches instead of ends.
+    Slow,
 }
 
 impl Trouble {
@@ -25,6 +28,7 @@ impl Trouble {
             Self::Down => "down",
             Self::Quiet => "quiet",
             Self::LostHints => "lost-hints",
+            Self::Slow => "slow",
         }
     }
 
@@ -51,6 +55,8 @@ impl Trouble {
                 });
                 return;
             }
+            // It has a course of its own.
+            Self::Slow => return,
             Self::LostHints => {
                 sim.weather(Some(Weather {
                     lost_events: 50,

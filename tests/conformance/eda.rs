@@ -20,7 +20,7 @@ use provider_testkit::eda::{
 };
 use serde_json::{Value, json};
 
-use super::{ABOUT_CANCEL, ABOUT_FIND};
+use super::{ABOUT_CANCEL, ABOUT_FIND, ABOUT_RELAUNCH};
 
 pub(crate) const TOKEN: &str = "token-of-the-service";
 const FINALIZER: &str = "osac.openshift.io/computeinstance-aap";
@@ -271,7 +271,7 @@ const NO_SIGNS: [&str; 9] = [
 async fn eda_passes_by_webhook() {
     super::passes(
         &EdaHarness::Webhook,
-        &[&NO_SIGNS, &ABOUT_CANCEL, &ABOUT_FIND],
+        &[&NO_SIGNS, &ABOUT_CANCEL, &ABOUT_FIND, &ABOUT_RELAUNCH],
     )
     .await;
 }
@@ -281,7 +281,13 @@ async fn eda_passes_by_event_stream() {
     let unseen = ["a_preflight_sees_refused_credentials"];
     super::passes(
         &EdaHarness::Stream,
-        &[&NO_SIGNS, &ABOUT_CANCEL, &ABOUT_FIND, &unseen],
+        &[
+            &NO_SIGNS,
+            &ABOUT_CANCEL,
+            &ABOUT_FIND,
+            &ABOUT_RELAUNCH,
+            &unseen,
+        ],
     )
     .await;
 }

@@ -29,11 +29,8 @@ fn seeds() -> Vec<u64> {
     }
 }
 
-/// What a provider that declares everything is not asked.
-const UNDECLARED: [&str; 2] = [
-    "the_undeclared_is_unsupported",
-    "an_assumed_job_is_answered_for",
-];
+/// What a provider that can look launches up is not asked.
+const ASSUMED: &str = "an_assumed_job_is_answered_for";
 
 /// What a provider that cannot cancel is not asked.
 const ABOUT_CANCEL: [&str; 10] = [
@@ -60,6 +57,15 @@ const ABOUT_FIND: [&str; 9] = [
     "a_copy_is_not_found",
     "a_failed_search_proves_nothing",
     "a_deprovision_is_found_by_its_token",
+];
+
+/// What a provider that cannot find copies of jobs is not asked.
+const ABOUT_RELAUNCH: [&str; 5] = [
+    "a_relaunch_is_found",
+    "a_relaunch_that_has_ended_is_found_too",
+    "a_search_for_relaunches_finds_no_originals",
+    "a_search_for_relaunches_finds_its_own_tokens_alone",
+    "a_failed_search_for_relaunches_proves_nothing",
 ];
 
 /// Nothing is broken, and nothing is left out but what is known to be.

@@ -236,13 +236,26 @@ const UNSEEN: [&str; 3] = [
 
 #[tokio::test]
 async fn eda_passes_with_its_jobs_in_sight() {
-    super::passes(&BY_WEBHOOK, &[&UNSEEN, &super::ABOUT_FIND]).await;
+    super::passes(
+        &BY_WEBHOOK,
+        &[&UNSEEN, &super::ABOUT_FIND, &super::ABOUT_RELAUNCH],
+    )
+    .await;
 }
 
 #[tokio::test]
 async fn eda_passes_by_event_stream_with_its_jobs_in_sight() {
     let beforehand = ["a_preflight_sees_refused_credentials"];
-    super::passes(&BY_STREAM, &[&UNSEEN, &beforehand, &super::ABOUT_FIND]).await;
+    super::passes(
+        &BY_STREAM,
+        &[
+            &UNSEEN,
+            &beforehand,
+            &super::ABOUT_FIND,
+            &super::ABOUT_RELAUNCH,
+        ],
+    )
+    .await;
 }
 
 /// Seen when it is over, and not before: neither asked about nor cancelled.
@@ -253,7 +266,13 @@ async fn eda_passes_with_its_jobs_in_the_audit() {
         "a_failed_question_is_no_verdict",
         "a_failed_question_is_forgotten",
     ];
-    let left_out: [&[&str]; 4] = [&UNSEEN, &unseen, &super::ABOUT_CANCEL, &super::ABOUT_FIND];
+    let left_out: [&[&str]; 5] = [
+        &UNSEEN,
+        &unseen,
+        &super::ABOUT_CANCEL,
+        &super::ABOUT_FIND,
+        &super::ABOUT_RELAUNCH,
+    ];
     super::passes(&IN_AUDIT, &left_out).await;
 }
 

@@ -1,14 +1,15 @@
 //! From an HTTP answer, or the lack of one, to a value or an error that says what happened.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use provider_core::{Effect, ErrorKind, ProviderError, text};
-use reqwest::header::{HeaderMap, HeaderName};
+use provider_http::{Cause, date, retry_after};
+use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::json;
 
 /// The largest body that is read: a page of 200 jobs with large variables stays far below.
 const MAX_BODY: usize = 32 << 20;
@@ -50,14 +51,7 @@ pub(crate) struct Answer {
 impl Answer {
     /// The body as JSON.
     pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ProviderError> {
-        // Every answer that we read is an object; a list would fill a struct by position.
-        let is_object = self.body.trim_ascii_start().first() == Some(&b'{');
-        let read = is_object.then(|| match str::from_utf8(&self.body) {
-            // Looked at once, and not again at each of its texts.
-            Ok(text) => serde_json::from_str(text).ok(),
-            Err(_) => serde_json::from_slice(&self.body).ok(),
-        });
-        read.flatten().ok_or_else(|| {
+        json::read(&self.body).ok_or_else(|| {
             ProviderError::new(
                 self.intent.doubt(),
                 ErrorKind::Protocol,
@@ -68,25 +62,62 @@ impl Answer {
     }
 }
 
+/// An answer that is none, and what else is to be known of it.
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub error: ProviderError,
+    pub status: u16,
+    /// Where a redirect leads.
+    pub location: Option<String>,
+    /// A 404 in the controller's own words, but without what it marks its answers with: it counts as the
+    /// controller's where the controller answers under the same URL at the same moment.
+    pub is_in_its_words: bool,
+}
+
+impl From<ProviderError> for Refused {
+    fn from(error: ProviderError) -> Self {
+        Self {
+            error,
+            status: 0,
+            location: None,
+            is_in_its_words: false,
+        }
+    }
+}
+
 /// No answer came.
-pub(crate) fn transport(error: &reqwest::Error, intent: Intent, what: &str) -> ProviderError {
-    let cause = root_cause(error);
+pub(crate) fn transport(
+    error: &reqwest::Error,
+    cause: &Cause,
+    intent: Intent,
+    what: &str,
+) -> ProviderError {
+    let text = &cause.text;
     if error.is_builder() {
         return ProviderError::new(
             Effect::NotSent,
             ErrorKind::Invalid,
-            format!("{what} cannot be asked: {cause}"),
+            format!("{what} cannot be asked: {text}"),
         );
+    }
+    if cause.refused_certificate {
+        // Without an accepted certificate nothing that we send is ever read.
+        return ProviderError::new(
+            Effect::NotSent,
+            ErrorKind::Unauthorized,
+            format!("our certificate was not accepted: {text}"),
+        )
+        .with_advice(cause.advice.unwrap_or_default());
     }
     if error.is_connect() {
         return ProviderError::new(
             Effect::NotSent,
             ErrorKind::Unavailable,
-            format!("no connection to the controller: {cause}"),
+            format!("no connection to the controller: {text}"),
         )
-        .with_advice(
+        .with_advice(cause.advice.unwrap_or(
             "check the URL, the network, the proxy settings and, for certificate errors, the CA file",
-        );
+        ));
     }
     if error.is_timeout() {
         return ProviderError::new(
@@ -99,17 +130,27 @@ pub(crate) fn transport(error: &reqwest::Error, intent: Intent, what: &str) -> P
     ProviderError::new(
         intent.doubt(),
         ErrorKind::Unavailable,
-        format!("the connection broke before the answer to {what}: {cause}"),
+        format!("the connection broke before the answer to {what}: {text}"),
     )
 }
 
-/// The innermost cause; the outer texts of the HTTP client repeat the URL.
-fn root_cause(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    text::bounded(&cause.to_string(), 200)
+/// Whether the media type says that the body is JSON. Where it does not, the body itself tells.
+fn is_named_json(headers: &HeaderMap) -> bool {
+    let given = headers.get(header::CONTENT_TYPE);
+    let given = given
+        .and_then(|given| given.to_str().ok())
+        .unwrap_or_default();
+    let media = given.split(';').next().unwrap_or_default().trim();
+    let media = media.to_ascii_lowercase();
+    matches!(media.as_str(), "application/json" | "text/json")
+        || (media.starts_with("application/") && media.ends_with("+json"))
+}
+
+/// How the body is packed, although we ask for it as it is.
+fn packed(headers: &HeaderMap) -> Option<String> {
+    let given = headers.get(header::CONTENT_ENCODING)?.to_str().ok()?;
+    let given = given.trim().to_ascii_lowercase();
+    (!given.is_empty() && given != "identity").then(|| text::bounded(&given, 40))
 }
 
 /// Reads an answer to its end, within bounds.
@@ -118,42 +159,80 @@ pub(crate) async fn read(
     intent: Intent,
     what: &str,
     redact: impl Fn(&str) -> String,
-) -> Result<Answer, ProviderError> {
+) -> Result<Answer, Refused> {
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
-    let is_json = headers
-        .get(header::CONTENT_TYPE)
-        .and_then(|value| value.to_str().ok())
-        .is_some_and(|value| value.starts_with("application/json"));
-    // A body that is not JSON is not read at all: it is a page for people, of any size.
     let length = response.content_length();
-    let body = if is_json {
-        read_body(&mut response, intent, what).await?
-    } else {
-        Vec::new()
+    let packed = packed(&headers);
+    let body = match &packed {
+        Some(_) => None,
+        None => read_body(&mut response, is_named_json(&headers), intent, what).await?,
     };
-    if status.is_success() && (is_json || status == StatusCode::ACCEPTED || length == Some(0)) {
+    let is_empty = status == StatusCode::ACCEPTED || length == Some(0);
+    if status.is_success() && (is_empty || body.is_some()) {
         return Ok(Answer {
             date: date(&headers, &header::DATE),
-            body,
+            body: body.unwrap_or_default(),
             intent,
         });
     }
-    Err(refusal(
-        status,
-        &headers,
-        is_json.then_some(&body),
-        intent,
-        what,
-        redact,
-    ))
+    if let (true, Some(packed)) = (status.is_success(), packed) {
+        let error = ProviderError::new(
+            intent.doubt(),
+            ErrorKind::Protocol,
+            format!("the answer to {what} is compressed ({packed}), which nobody asked for"),
+        );
+        let advice = "let what is in front of the controller obey Accept-Encoding, or switch its compression off";
+        return Err(error.with_advice(advice).into());
+    }
+    let location = headers.get(header::LOCATION);
+    let location = location.and_then(|to| to.to_str().ok()).map(str::to_owned);
+    let said = body.as_deref().and_then(json::leniently);
+    let is_marked = headers.contains_key(OWN);
+    let is_in_its_words = status == StatusCode::NOT_FOUND
+        && !is_marked
+        && said.as_ref().is_some_and(is_said_by_a_controller);
+    let is_own = is_marked || is_in_its_words;
+    Err(Refused {
+        error: refusal(status, &headers, said, is_own, intent, what, redact),
+        status: status.as_u16(),
+        location,
+        is_in_its_words,
+    })
 }
 
+/// What a controller puts on every answer of its own, and a gateway on none (AWX 24.6.1).
+const OWN: &str = "x-api-product-name";
+
+/// The whole body of a 404 of a controller, about something that it does not have.
+fn is_said_by_a_controller(body: &Value) -> bool {
+    let members = body.as_object().filter(|members| members.len() == 1);
+    let detail = members.and_then(|members| members.get("detail")?.as_str());
+    detail.is_some_and(|detail| {
+        matches!(detail, "Not found." | "Invalid page.")
+            || (detail.starts_with("No ") && detail.ends_with(" matches the given query."))
+    })
+}
+
+/// A 404 about something that only the controller can know, by somebody else.
+pub(crate) fn not_by_the_controller(what: &str) -> ProviderError {
+    ProviderError::new(
+        Effect::Rejected,
+        ErrorKind::Unavailable,
+        format!("{what} was answered with 404 by something that is not the controller"),
+    )
+    .with_advice(
+        "check the URL, and the route of the gateway or web server in front of the controller",
+    )
+}
+
+/// None for a page for people, which is not read to its end: it may have any size.
 async fn read_body(
     response: &mut reqwest::Response,
+    is_named_json: bool,
     intent: Intent,
     what: &str,
-) -> Result<Vec<u8>, ProviderError> {
+) -> Result<Option<Vec<u8>>, ProviderError> {
     let expected = response.content_length().unwrap_or(0);
     let too_large = || {
         ProviderError::new(
@@ -162,48 +241,46 @@ async fn read_body(
             format!("the answer to {what} is larger than {} MiB", MAX_BODY >> 20),
         )
     };
-    if expected > MAX_BODY as u64 {
+    let is_too_large = expected > MAX_BODY as u64;
+    if is_named_json && is_too_large {
         return Err(too_large());
     }
-    let mut body = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
+    // A header may promise what never comes.
+    let room = if is_named_json { expected } else { 0 };
+    let mut body = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
     loop {
-        match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => return Err(too_large()),
-            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
-            Ok(None) => return Ok(body),
-            Err(error) => return Err(transport(&error, intent, what)),
+        let chunk = response.chunk().await;
+        match chunk.map_err(|error| transport(&error, &Cause::of(&error), intent, what))? {
+            Some(chunk) if body.len().saturating_add(chunk.len()) > MAX_BODY => {
+                return Err(too_large());
+            }
+            Some(chunk) => body.extend_from_slice(&chunk),
+            None => break,
+        }
+        if !is_named_json && json::begins(&body) == Some(false) {
+            return Ok(None);
         }
     }
+    let is_json = is_named_json || json::begins(&body) == Some(true);
+    Ok(is_json.then_some(body))
 }
 
-pub(crate) fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
-    let text = headers.get(name)?.to_str().ok()?;
-    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
-}
-
-/// The seconds of `Retry-After`, in either of its forms, at most an hour.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?;
-    let wait = match text.trim().parse::<u64>() {
-        Ok(seconds) => Duration::from_secs(seconds),
-        Err(_) => provider_core::clock::since(
-            date(headers, &header::RETRY_AFTER)?,
-            date(headers, &header::DATE)?,
-        ),
-    };
-    Some(wait.min(Duration::from_secs(3_600)))
-}
+/// Said by the controller before it does anything, or by a proxy before it passes a request on. Whatever
+/// else a code between 400 and 499 means is known to whoever gave it: 460 is a load balancer whose client
+/// went away.
+const NOT_CARRIED_OUT: [u16; 15] = [
+    400, 401, 403, 404, 405, 407, 411, 413, 414, 415, 421, 425, 429, 431, 451,
+];
 
 fn refusal(
     status: StatusCode,
     headers: &HeaderMap,
-    body: Option<&Vec<u8>>,
+    said: Option<Value>,
+    is_own: bool,
     intent: Intent,
     what: &str,
     redact: impl Fn(&str) -> String,
 ) -> ProviderError {
-    let said = body.and_then(|body| serde_json::from_slice::<Value>(body).ok());
-    let by_controller = said.is_some();
     let words = said.map(|said| explain(&said, &redact)).unwrap_or_default();
     let words = text::bounded(&words, 400);
     let said = if words.is_empty() {
@@ -211,39 +288,31 @@ fn refusal(
     } else {
         format!(": {words}")
     };
-    let error = |effect, kind, text: String| ProviderError::new(effect, kind, text);
-    match status.as_u16() {
-        200..=299 => error(
+    let code = status.as_u16();
+    let effect = if NOT_CARRIED_OUT.contains(&code) || (code < 500 && intent == Intent::Reads) {
+        Effect::Rejected
+    } else {
+        intent.doubt()
+    };
+    let error = |kind, text: String| ProviderError::new(effect, kind, text);
+    let later = |error: ProviderError| match retry_after(headers) {
+        Some(wait) => error.with_retry_after(wait),
+        None => error,
+    };
+    match code {
+        200..=299 => ProviderError::new(
             intent.doubt(),
             ErrorKind::Protocol,
             format!("{what} was answered with a page instead of JSON"),
         )
         .with_advice("check that the URL is that of the controller, not of a login page or proxy"),
-        300..=399 => {
-            let to = headers
-                .get(header::LOCATION)
-                .and_then(|to| to.to_str().ok())
-                .unwrap_or_default();
-            let maintenance = to.contains("migrations_notran");
-            let text = if maintenance {
-                format!("{what} found the controller in the middle of an upgrade")
-            } else {
-                format!("{what} was redirected to {}", target(to))
-            };
-            let advice = if maintenance {
-                "wait until the upgrade is over"
-            } else {
-                "redirects are not followed; set the URL to the place it redirects to"
-            };
-            error(intent.doubt(), ErrorKind::Unavailable, text).with_advice(advice)
-        }
+        300..=399 => redirected(headers, intent, what),
         400 | 415 | 422 => error(
-            Effect::Rejected,
             ErrorKind::Invalid,
             format!("the controller refused {what}{said}"),
-        ),
+        )
+        .with_advice("correct what it names: the template, the object, or the configuration"),
         401 => error(
-            Effect::Rejected,
             ErrorKind::Unauthorized,
             format!("the controller does not accept our credentials for {what}"),
         )
@@ -251,67 +320,113 @@ fn refusal(
             "check that the token exists there, is not expired and belongs to this controller",
         ),
         403 => error(
-            Effect::Rejected,
             ErrorKind::Forbidden,
             format!("the controller does not allow {what}{said}"),
         )
-        .with_advice(
-            "grant this user the role Execute on the template, and use a token of scope write",
-        ),
-        404 if by_controller => error(
-            Effect::Rejected,
+        .with_advice(of_forbidden(&words, intent)),
+        404 if is_own => error(
             ErrorKind::NotFound,
             format!("the controller does not know {what}{said}"),
         ),
-        404 => error(
-            Effect::Rejected,
-            ErrorKind::Unavailable,
-            format!("{what} was answered with 404 by something that is not the controller"),
-        )
-        .with_advice("check the URL and the web server in front of the controller"),
+        404 => not_by_the_controller(what),
         405 | 409 => error(
-            Effect::Rejected,
             ErrorKind::Conflict,
             format!("{what} is not possible now{said}"),
         ),
-        429 => {
-            let limited = error(
-                Effect::Rejected,
-                ErrorKind::RateLimited,
-                format!("{what} was put off by a rate limit"),
-            );
-            match retry_after(headers) {
-                Some(wait) => limited.with_retry_after(wait),
-                None => limited,
-            }
-        }
+        407 => error(
+            ErrorKind::Unavailable,
+            format!("the proxy wants to know who we are before it passes {what} on"),
+        )
+        .with_advice(
+            "put user and password into the proxy's URL, or except the controller by NO_PROXY",
+        ),
+        413 => error(
+            ErrorKind::Invalid,
+            format!("{what} is too large for the controller or for what is in front of it{said}"),
+        )
+        .with_advice("exclude large members in the projection, or raise the limit there"),
+        429 => later(error(
+            ErrorKind::RateLimited,
+            format!("{what} was put off by a rate limit"),
+        )),
         // Said by what is in front of the controller, possibly after it has passed the request on.
-        code @ (408 | 499) => error(
+        408 | 460 | 499 => ProviderError::new(
             intent.doubt(),
             ErrorKind::Timeout,
             format!("{what} was given up with {code} before the controller's answer{said}"),
         )
         .with_advice("check the time-outs of what is in front of the controller"),
-        code @ 400..=499 => error(
-            Effect::Rejected,
+        411 | 414 | 431 | 451 => error(
             ErrorKind::Invalid,
             format!("{what} was answered with {code}{said}"),
         ),
-        code => {
-            let unavailable = error(
+        400..=499 => later(
+            error(
+                ErrorKind::Unavailable,
+                format!("{what} was answered with {code}, which no controller says{said}"),
+            )
+            .with_advice("look at what is in front of the controller"),
+        ),
+        code => later(
+            ProviderError::new(
                 intent.doubt(),
                 ErrorKind::Unavailable,
                 format!(
                     "the controller, or what is in front of it, failed at {what} with {code}{said}"
                 ),
             )
-            .with_advice("look at the controller's own state and logs");
-            match retry_after(headers) {
-                Some(wait) => unavailable.with_retry_after(wait),
-                None => unavailable,
-            }
-        }
+            .with_advice("look at the controller's own state and logs"),
+        ),
     }
+}
+
+/// What helps against a 403, by what it says: not every one is about a right.
+fn of_forbidden(words: &str, intent: Intent) -> &'static str {
+    let words = words.to_ascii_lowercase();
+    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
+    if says(&["licen", "subscription"]) {
+        "renew the controller's subscription, or add one; no right of a user helps"
+    } else if says(&["csrf"]) {
+        "something on the way adds a session cookie to our requests: take cookies off there; no right of a \
+         user helps"
+    } else if words.is_empty() {
+        "it gives no reason, as a controller does: check what is in front of it; else grant this user the role \
+         Execute on the template, and use a token of scope write"
+    } else if intent == Intent::Reads {
+        "let this user see it: the role Execute or Read on the template, or System Auditor"
+    } else {
+        "grant this user the role Execute on the template, and use a token of scope write"
+    }
+}
+
+/// What a place is called that asks people who they are.
+const LOGINS: [&str; 7] = [
+    "login", "signin", "sign_in", "sso", "oauth", "saml", "/auth",
+];
+
+fn redirected(headers: &HeaderMap, intent: Intent, what: &str) -> ProviderError {
+    let to = headers.get(header::LOCATION);
+    let to = to.and_then(|to| to.to_str().ok()).unwrap_or_default();
+    let shown = target(to);
+    let path = shown.to_ascii_lowercase();
+    let (text, advice) = if to.contains("migrations_notran") {
+        (
+            format!("{what} found the controller in the middle of an upgrade"),
+            "wait until the upgrade is over",
+        )
+    } else if LOGINS.iter().any(|login| path.contains(login)) {
+        (
+            format!("{what} was redirected to a login page ({shown})"),
+            "what is there asks people to log in: let requests to the API through with their tokens, or set \
+             the URL to the controller behind it",
+        )
+    } else {
+        (
+            format!("{what} was redirected to {shown}"),
+            "redirects are not followed; set the URL to the place it redirects to",
+        )
+    };
+    ProviderError::new(intent.doubt(), ErrorKind::Unavailable, text).with_advice(advice)
 }
 
 /// Scheme, host and path of a redirect; the rest may hold secrets.

@@ -1,29 +1,53 @@
 //! What the controller says about a job, as far as it means something to us.
 
+use std::borrow::Cow;
+use std::fmt;
+
 use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::identity::Carried;
 use crate::words::{Kind, Status};
 
 /// A job. Ten thousand of them are kept, so what live ones seldom have is apart.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(from = "Members")]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct JobBody {
     pub(crate) created: Option<Timestamp>,
     pub(crate) started: Option<Timestamp>,
+    /// In seconds; neither negative nor longer than anything lasts.
     pub(crate) elapsed: Option<f64>,
     /// Its template.
     pub(crate) template: Option<u64>,
     pub(crate) id: Option<u64>,
     pub(crate) status: Status,
     pub(crate) kind: Option<Kind>,
+    /// Whose launch it is, as its variables tell.
+    pub(crate) carried: Carried,
     /// Whether a node has taken it up.
     pub(crate) was_at_work: bool,
     /// Whether the controller has counted all that it printed.
     pub(crate) is_counted: bool,
+    /// Whether it says that at all.
+    pub(crate) counts_events: bool,
+    cancel: Cancel,
     more: Option<Box<More>>,
+}
+
+/// What is said of a request to stop.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Cancel {
+    /// Nothing, or nothing that can be read.
+    #[default]
+    Untold,
+    /// That there was none.
+    Never,
+    /// That there was one.
+    Requested,
 }
 
 /// What live jobs seldom have.
@@ -32,11 +56,19 @@ struct More {
     explanation: String,
     traceback: String,
     finished: Option<Timestamp>,
-    canceled_on: Option<Timestamp>,
     artifacts: Map<String, Value>,
 }
 
 impl JobBody {
+    /// A job as it is written, with the token that it carries in this variable.
+    pub(crate) fn read(text: &RawValue, variable: &str) -> Self {
+        let mut members: Members<'_> = serde_json::from_str(text.get()).unwrap_or_default();
+        let variables = members.extra_vars.take();
+        let mut body = Self::from(members);
+        body.carried = variables.map_or(Carried::Untold, |text| Carried::read(text, variable));
+        body
+    }
+
     fn more<'body, T>(&'body self, member: impl FnOnce(&'body More) -> T) -> Option<T> {
         self.more.as_deref().map(member)
     }
@@ -55,9 +87,19 @@ impl JobBody {
         self.more(|more| more.finished)?
     }
 
-    /// When somebody has asked it to stop.
-    pub(crate) fn canceled_on(&self) -> Option<Timestamp> {
-        self.more(|more| more.canceled_on)?
+    /// Whether somebody has asked it to stop.
+    pub(crate) fn is_cancelling(&self) -> bool {
+        self.cancel == Cancel::Requested
+    }
+
+    /// Whether it is said that nobody has.
+    pub(crate) fn was_never_cancelled(&self) -> bool {
+        self.cancel == Cancel::Never
+    }
+
+    /// Whether it is `canceled`, and not told by whom.
+    pub(crate) fn hides_who_cancelled(&self) -> bool {
+        &*self.status == "canceled" && self.cancel == Cancel::Untold
     }
 
     pub(crate) fn artifacts(&self) -> Map<String, Value> {
@@ -65,47 +107,94 @@ impl JobBody {
     }
 }
 
-/// The members of a job as the controller writes them; everything may be missing, null or nonsense.
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Members {
-    #[serde(deserialize_with = "lenient")]
-    id: Option<u64>,
-    #[serde(rename = "type", deserialize_with = "lenient")]
-    kind: Option<Kind>,
-    #[serde(deserialize_with = "lenient")]
-    status: Status,
-    #[serde(deserialize_with = "lenient")]
-    job_explanation: String,
-    #[serde(deserialize_with = "lenient")]
-    result_traceback: String,
-    #[serde(deserialize_with = "lenient")]
-    created: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    started: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    finished: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    canceled_on: Option<Timestamp>,
-    #[serde(deserialize_with = "lenient")]
-    elapsed: Option<f64>,
-    #[serde(deserialize_with = "lenient")]
-    artifacts: Map<String, Value>,
-    #[serde(deserialize_with = "is_text")]
-    work_unit_id: bool,
-    #[serde(deserialize_with = "lenient")]
-    event_processing_finished: bool,
-    #[serde(deserialize_with = "lenient")]
-    unified_job_template: Option<u64>,
+impl<'de> Deserialize<'de> for JobBody {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        Members::deserialize(from).map(Self::from)
+    }
 }
 
-impl From<Members> for JobBody {
-    fn from(members: Members) -> Self {
+/// The members of a job as the controller writes them; everything may be missing, null or nonsense.
+#[derive(Default)]
+struct Members<'de> {
+    id: Option<u64>,
+    kind: Option<Kind>,
+    status: Status,
+    job_explanation: String,
+    result_traceback: String,
+    created: Option<Timestamp>,
+    started: Option<Timestamp>,
+    finished: Option<Timestamp>,
+    canceled_on: Cancel,
+    elapsed: Option<f64>,
+    artifacts: Map<String, Value>,
+    work_unit_id: bool,
+    event_processing_finished: Option<bool>,
+    unified_job_template: Option<u64>,
+    extra_vars: Option<&'de RawValue>,
+}
+
+impl<'de> Members<'de> {
+    /// Of a member that comes twice, the last one counts.
+    fn take(&mut self, name: &str, text: &'de RawValue) {
+        match name {
+            "id" => self.id = value(text),
+            "type" => self.kind = value(text),
+            "status" => self.status = value(text),
+            "job_explanation" => self.job_explanation = value(text),
+            "result_traceback" => self.result_traceback = value(text),
+            "created" => self.created = time_of(text),
+            "started" => self.started = time_of(text),
+            "finished" => self.finished = time_of(text),
+            "canceled_on" => {
+                self.canceled_on = match text.get() {
+                    "null" => Cancel::Never,
+                    _ if value::<String>(text).trim().is_empty() => Cancel::Untold,
+                    _ => Cancel::Requested,
+                };
+            }
+            "elapsed" => self.elapsed = seconds(value(text)),
+            "artifacts" => self.artifacts = value(text),
+            "work_unit_id" => self.work_unit_id = text.get().starts_with('"'),
+            "event_processing_finished" => self.event_processing_finished = value(text),
+            "unified_job_template" => self.unified_job_template = value(text),
+            "extra_vars" => self.extra_vars = Some(text),
+            _ => {}
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Each;
+        impl<'de> Visitor<'de> for Each {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a job")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Members::default();
+                while let Some(name) = map.next_key::<Name<'de>>()? {
+                    members.take(&name.0, map.next_value()?);
+                }
+                Ok(members)
+            }
+        }
+        from.deserialize_map(Each)
+    }
+}
+
+/// Without a copy, where it can be.
+#[derive(Deserialize)]
+struct Name<'row>(#[serde(borrow)] Cow<'row, str>);
+
+impl From<Members<'_>> for JobBody {
+    fn from(members: Members<'_>) -> Self {
         let more = More {
             explanation: members.job_explanation,
             traceback: members.result_traceback,
             finished: members.finished,
-            canceled_on: members.canceled_on,
             artifacts: members.artifacts,
         };
         Self {
@@ -116,11 +205,59 @@ impl From<Members> for JobBody {
             id: members.id,
             status: members.status,
             kind: members.kind,
+            carried: Carried::Untold,
             was_at_work: members.work_unit_id,
-            is_counted: members.event_processing_finished,
+            is_counted: members.event_processing_finished == Some(true),
+            counts_events: members.event_processing_finished.is_some(),
+            cancel: members.canceled_on,
             more: (more != More::default()).then(|| Box::new(more)),
         }
     }
+}
+
+fn value<'de, T: Deserialize<'de> + Default>(text: &'de RawValue) -> T {
+    serde_json::from_str(text.get()).unwrap_or_default()
+}
+
+fn time_of(text: &RawValue) -> Option<Timestamp> {
+    time(&value::<String>(text))
+}
+
+/// A moment, however it is written: a zone may be missing, and a fraction may have any length.
+pub(crate) fn time(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    if text.len() > MAX_TIME {
+        return None;
+    }
+    let text = &*short_fraction(text);
+    // Without a zone it is UTC, as all the others are.
+    text.parse().ok().or_else(|| {
+        let local: DateTime = text.parse().ok()?;
+        Some(local.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    })
+}
+
+/// Longer texts are no times.
+const MAX_TIME: usize = 100;
+
+/// With as many digits as a clock has.
+fn short_fraction(text: &str) -> Cow<'_, str> {
+    let Some((before, fraction)) = text.split_once('.') else {
+        return Cow::Borrowed(text);
+    };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    match (fraction.get(..digits.min(9)), fraction.get(digits..)) {
+        (Some(""), Some(rest)) => Cow::Owned(format!("{before}{rest}")),
+        (Some(kept), Some(rest)) if digits > 9 => Cow::Owned(format!("{before}.{kept}{rest}")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
+/// Longer than anything lasts, and still no trouble to reckon with: ten years.
+const LONGEST: f64 = 315_360_000.0;
+
+fn seconds(told: Option<f64>) -> Option<f64> {
+    told.filter(|seconds| (0.0..=LONGEST).contains(seconds))
 }
 
 /// A value of another type counts as absent: one odd member must not hide the status.
@@ -130,9 +267,4 @@ pub(crate) fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
     // Two looks at the text are cheaper than a copy of the value in between.
     let raw = <&RawValue>::deserialize(from)?;
     Ok(serde_json::from_str(raw.get()).unwrap_or_default())
-}
-
-fn is_text<'de, D: Deserializer<'de>>(from: D) -> Result<bool, D::Error> {
-    let raw = <&RawValue>::deserialize(from)?;
-    Ok(raw.get().starts_with('"'))
 }

@@ -1,74 +1,110 @@
-//! One connection pool to one controller, with its base path discovered once.
+//! One connection pool to one controller, with its base path discovered once, and again when it moves.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use provider_core::{Clock, Effect, ErrorKind, ExtraVars, ProviderError, text};
+use provider_core::settings::ConfigError;
+use provider_core::{Clock, Effect, ErrorKind, ExtraVars, ProviderError, SecretString};
+pub(crate) use provider_http::std_duration;
+use provider_http::{Manner, Pool, date};
 use reqwest::header::{HeaderMap, HeaderValue};
-use reqwest::{Method, header};
+use reqwest::{Method, RequestBuilder, header};
 use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::answer::{self, Answer, Intent};
+use crate::answer::{self, Answer, Intent, Refused};
 use crate::config::{AapConfig, Auth, secret};
+use crate::place::{GATEWAY, Place, is_same_or_safer, origin_of};
 use crate::shared::Shared;
 use crate::skew::Skew;
-use crate::{ConfigError, HttpConfig};
 
 /// Sends requests; knows nothing of jobs.
 pub(crate) struct Client {
-    http: reqwest::Client,
+    pool: Pool,
     auth: Auth,
-    /// Scheme, host, and what comes before `/api/`, with a slash at the end.
-    origin: Url,
-    /// API roots to try, most likely first, relative to the origin.
-    candidates: Vec<&'static str>,
-    base: Shared<Url>,
+    place: Place,
+    /// Where the API was found. Another one, when it is not there any more.
+    base: Mutex<Arc<Shared<Url>>>,
     /// How far the controller's clock is from ours.
     pub(crate) skew: Skew,
     clock: Arc<dyn Clock>,
     cancel_timeout: Duration,
     /// Connections that become something else than HTTP; those begin as HTTP/1.1.
     #[cfg(feature = "push")]
-    upgrading: reqwest::Client,
+    upgrading: Pool,
 }
 
 impl std::fmt::Debug for Client {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Client")
-            .field("origin", &self.origin.as_str())
-            .field("base", &self.base.get().map(Url::as_str))
+            .field("origin", &self.place.origin.as_str())
+            .field("base", &self.shared().get().map(Url::as_str))
             .finish_non_exhaustive()
     }
 }
 
-const CONTROLLER: &str = "api/v2/";
-const GATEWAY: &str = "api/controller/v2/";
-
 /// The longest URL of a job that is kept; the records' schema has the same bound.
 const MAX_URL: usize = 2_000;
 
-/// A length that validation has proved not to be negative.
-pub(crate) fn std_duration(duration: SignedDuration) -> Duration {
-    Duration::try_from(duration).unwrap_or_default()
+/// How often a redirect is followed, of the ping alone.
+const MAX_REDIRECTS: u8 = 3;
+
+/// A request, apart from where it goes.
+struct Sent<'a> {
+    method: Method,
+    body: Option<&'a Value>,
+    timeout: Option<Duration>,
+    what: &'a str,
+    secrets: &'a ExtraVars,
+}
+
+impl<'a> Sent<'a> {
+    const fn get(what: &'a str, secrets: &'a ExtraVars) -> Self {
+        Self {
+            method: Method::GET,
+            body: None,
+            timeout: None,
+            what,
+            secrets,
+        }
+    }
+
+    fn intent(&self) -> Intent {
+        if self.method == Method::GET {
+            Intent::Reads
+        } else {
+            Intent::Writes
+        }
+    }
+}
+
+const PING: &str = "the controller's ping";
+
+#[derive(Deserialize)]
+struct Ping {
+    version: String,
 }
 
 impl Client {
     pub(crate) fn new(config: &AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        let (origin, candidates) = roots(&config.url)?;
+        let place = Place::of(&config.url)?;
+        let manner = |upgrades| Manner {
+            upgrades,
+            plain: place.origin.scheme() == "http",
+            headers: headers(),
+            user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")),
+        };
         Ok(Self {
-            http: build(http_client(&config.http)?)?,
+            pool: Pool::new(&config.http, manner(false))?,
             #[cfg(feature = "push")]
-            upgrading: build(http_client(&config.http)?.http1_only())?,
+            upgrading: Pool::new(&config.http, manner(true))?,
+            place,
             auth: config.auth.clone(),
-            origin,
-            candidates,
-            base: Shared::new(),
+            base: Mutex::default(),
             skew: Skew::default(),
             clock,
-            cancel_timeout: std_duration(config.http.cancel_timeout),
+            cancel_timeout: std_duration(config.timing.cancel_timeout),
         })
     }
 
@@ -79,12 +115,22 @@ impl Client {
         query: &[(&str, &str)],
         what: &str,
     ) -> Result<Answer, ProviderError> {
-        let mut url = self.url(path).await?;
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
-        }
-        self.send(Method::GET, url, None, None, what, &ExtraVars::new())
+        self.send_below(path, query, Sent::get(what, &ExtraVars::new()))
             .await
+    }
+
+    /// The same with a patience of its own.
+    pub(crate) async fn get_within(
+        &self,
+        patience: Duration,
+        path: &str,
+        query: &[(&str, &str)],
+        what: &str,
+    ) -> Result<Answer, ProviderError> {
+        let none = ExtraVars::new();
+        let mut sent = Sent::get(what, &none);
+        sent.timeout = Some(patience);
+        self.send_below(path, query, sent).await
     }
 
     /// `POST` below the API's root; never repeated, never redirected.
@@ -95,9 +141,14 @@ impl Client {
         what: &str,
         secrets: &ExtraVars,
     ) -> Result<Answer, ProviderError> {
-        let url = self.url(path).await?;
-        self.send(Method::POST, url, Some(body), None, what, secrets)
-            .await
+        let sent = Sent {
+            method: Method::POST,
+            body: Some(body),
+            timeout: None,
+            what,
+            secrets,
+        };
+        self.send_below(path, &[], sent).await
     }
 
     /// `POST` of a cancel, which may take long.
@@ -106,18 +157,14 @@ impl Client {
         path: &str,
         what: &str,
     ) -> Result<Answer, ProviderError> {
-        let url = self.url(path).await?;
-        let body = Value::Object(serde_json::Map::new());
-        let timeout = Some(self.cancel_timeout);
-        self.send(
-            Method::POST,
-            url,
-            Some(&body),
-            timeout,
+        let sent = Sent {
+            method: Method::POST,
+            body: Some(&Value::Object(serde_json::Map::new())),
+            timeout: Some(self.cancel_timeout),
             what,
-            &ExtraVars::new(),
-        )
-        .await
+            secrets: &ExtraVars::new(),
+        };
+        self.send_below(path, &[], sent).await
     }
 
     /// A websocket below the server's root, or below the API's where that has a prefix.
@@ -133,36 +180,30 @@ impl Client {
         let at = if root.path().ends_with(GATEWAY) {
             root
         } else {
-            &self.origin
+            origin_of(&root)
         };
-        let url = at.join(path).map_err(|_| {
-            ProviderError::new(
-                Effect::NotSent,
-                ErrorKind::Invalid,
-                "the path cannot be used in a URL",
-            )
-        })?;
-        let request = self
-            .upgrading
-            .get(url)
-            .header(header::CONNECTION, "Upgrade")
-            .header(header::UPGRADE, "websocket")
-            .header(header::SEC_WEBSOCKET_VERSION, "13")
-            .header(header::SEC_WEBSOCKET_KEY, key)
-            .header(header::COOKIE, format!("csrftoken={csrf}"));
-        let request = match &self.auth {
-            Auth::Token(token) => request.bearer_auth(secret(token)),
-            Auth::Basic { username, password } => {
-                request.basic_auth(username, Some(secret(password)))
-            }
+        let url = at.join(path).map_err(|_| no_path())?;
+        let credential = self.credential()?;
+        let make = |http: &reqwest::Client| {
+            let request = http
+                .get(url)
+                .header(header::CONNECTION, "Upgrade")
+                .header(header::UPGRADE, "websocket")
+                .header(header::SEC_WEBSOCKET_VERSION, "13")
+                .header(header::SEC_WEBSOCKET_KEY, key)
+                .header(header::COOKIE, format!("csrftoken={csrf}"));
+            self.authorized(request, &credential)
         };
-        let unread = |error: reqwest::Error| answer::transport(&error, Intent::Reads, what);
-        let response = request.send().await.map_err(unread)?;
+        let unread = |error: reqwest::Error| {
+            answer::transport(&error, &self.upgrading.cause(&error), Intent::Reads, what)
+        };
+        let response = self.upgrading.send(make).await.map_err(unread)?;
         let status = response.status().as_u16();
         if status == 101 {
             return response.upgrade().await.map_err(unread);
         }
         let kind = if matches!(status, 401 | 403) {
+            self.auth.secret().doubt();
             ErrorKind::Unauthorized
         } else {
             ErrorKind::Unavailable
@@ -172,9 +213,22 @@ impl Client {
             .with_advice("let websockets through to the controller; without them, jobs are polled"))
     }
 
+    fn shared(&self) -> Arc<Shared<Url>> {
+        Arc::clone(&self.base.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// The API's root, discovered at the first use.
-    pub(crate) async fn base(&self) -> Result<&Url, ProviderError> {
-        self.base.get_or_make(|| self.discover()).await
+    pub(crate) async fn base(&self) -> Result<Url, ProviderError> {
+        let base = self.shared();
+        base.get_or_make(|| self.discover()).await.cloned()
+    }
+
+    /// The API is not where it was, it seems: it is looked for at the next use.
+    fn forget(&self, base: &Url) {
+        let mut shared = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+        if shared.get() == Some(base) {
+            *shared = Arc::default();
+        }
     }
 
     /// A path that the server gave us, on the server's origin.
@@ -182,60 +236,110 @@ impl Client {
         if path.len() > MAX_URL || !path.starts_with('/') {
             return None;
         }
+        let shared = self.shared();
+        let origin = shared.get().unwrap_or(&self.place.origin);
         // What looks like a path can lead elsewhere ("//host", "/\\host"), and our token with it.
-        let url = self.origin.join(path).ok()?;
-        (url.origin() == self.origin.origin()).then_some(url)
+        let url = origin.join(path).ok()?;
+        (url.origin() == origin.origin()).then_some(url)
     }
 
-    async fn url(&self, path: &str) -> Result<Url, ProviderError> {
-        self.base().await?.join(path).map_err(|_| {
-            ProviderError::new(
-                Effect::NotSent,
-                ErrorKind::Invalid,
-                "the path cannot be used in a URL",
-            )
-        })
-    }
-
-    async fn send(
+    async fn send_below(
         &self,
-        method: Method,
-        url: Url,
-        body: Option<&Value>,
-        timeout: Option<Duration>,
-        what: &str,
-        secrets: &ExtraVars,
+        path: &str,
+        query: &[(&str, &str)],
+        sent: Sent<'_>,
     ) -> Result<Answer, ProviderError> {
-        let intent = if method == Method::GET {
-            Intent::Reads
-        } else {
-            Intent::Writes
+        let base = self.base().await?;
+        let mut url = base.join(path).map_err(|_| no_path())?;
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        let refused = match self.send(url, &sent).await {
+            Ok(answer) => return Ok(answer),
+            Err(refused) => refused,
         };
-        let mut request = self.http.request(method, url);
-        request = match &self.auth {
-            Auth::Token(token) => request.bearer_auth(secret(token)),
-            Auth::Basic { username, password } => {
-                request.basic_auth(username, Some(secret(password)))
+        if refused.is_in_its_words && !self.is_there(&base).await {
+            self.forget(&base);
+            return Err(answer::not_by_the_controller(sent.what));
+        }
+        let is_away = refused.error.kind() == ErrorKind::Unavailable
+            && matches!(refused.status, 404 | 301 | 302 | 303 | 307 | 308);
+        if is_away {
+            self.forget(&base);
+        }
+        Err(refused.error)
+    }
+
+    async fn send(&self, url: Url, sent: &Sent<'_>) -> Result<Answer, Refused> {
+        let credential = self.credential()?;
+        let first = self.send_as(&credential, url.clone(), sent).await;
+        let Err(refused) = &first else {
+            return first;
+        };
+        if refused.status != 401 {
+            return first;
+        }
+        // It may have been rotated since.
+        self.auth.secret().doubt();
+        let now = self.credential()?;
+        if secret(&now) == secret(&credential) || sent.intent() == Intent::Writes {
+            return first;
+        }
+        self.send_as(&now, url, sent).await
+    }
+
+    async fn send_as(
+        &self,
+        credential: &SecretString,
+        url: Url,
+        sent: &Sent<'_>,
+    ) -> Result<Answer, Refused> {
+        let (intent, what) = (sent.intent(), sent.what);
+        let make = |http: &reqwest::Client| {
+            let request = http.request(sent.method.clone(), url);
+            let mut request = self.authorized(request, credential);
+            if let Some(body) = sent.body {
+                request = request.json(body);
             }
+            if let Some(timeout) = sent.timeout {
+                request = request.timeout(timeout);
+            }
+            request
         };
-        if let Some(body) = body {
-            request = request.json(body);
-        }
-        if let Some(timeout) = timeout {
-            request = request.timeout(timeout);
-        }
         let asked = self.clock.now();
-        let response = request
-            .send()
-            .await
-            .map_err(|error| answer::transport(&error, intent, what))?;
-        if let Some(theirs) = answer::date(response.headers(), &header::DATE) {
+        let response = self.pool.send(make).await.map_err(|error| {
+            let cause = self.pool.cause(&error);
+            let said = answer::transport(&error, &cause, intent, what);
+            if self.place.is_assumed && cause.tls {
+                let advice = format!(
+                    "the URL names no scheme, so https:// was assumed; {}",
+                    said.advice()
+                );
+                return said.with_advice(advice);
+            }
+            said
+        })?;
+        if let Some(theirs) = date(response.headers(), &header::DATE) {
             self.skew.note(asked, theirs, self.clock.now());
         }
         answer::read(response, intent, what, |text| {
-            self.redact(&secrets.redact(text))
+            self.redact(&sent.secrets.redact(text))
         })
         .await
+    }
+
+    fn credential(&self) -> Result<SecretString, ProviderError> {
+        self.auth.credential().map_err(|error| {
+            let (kind, text) = (ErrorKind::Unauthorized, error.to_string());
+            ProviderError::new(Effect::NotSent, kind, text)
+        })
+    }
+
+    fn authorized(&self, request: RequestBuilder, credential: &SecretString) -> RequestBuilder {
+        match &self.auth {
+            Auth::Token(_) => request.bearer_auth(secret(credential)),
+            Auth::Basic { username, .. } => request.basic_auth(username, Some(secret(credential))),
+        }
     }
 
     /// Without our own credentials, should a server repeat them.
@@ -243,36 +347,24 @@ impl Client {
         if text.is_empty() {
             return String::new();
         }
-        let (Auth::Token(own) | Auth::Basic { password: own, .. }) = &self.auth;
-        text::redacted(text, [secret(own)])
+        self.auth.secret().redact(text)
+    }
+
+    /// Whether the controller answers under this root at this moment.
+    async fn is_there(&self, base: &Url) -> bool {
+        let Ok(ping) = base.join("ping/") else {
+            return false;
+        };
+        let answer = self.send(ping, &Sent::get(PING, &ExtraVars::new())).await;
+        answer.is_ok_and(|answer| answer.json::<Ping>().is_ok())
     }
 
     /// The first candidate whose ping answers like a controller.
     async fn discover(&self) -> Result<Url, ProviderError> {
-        #[derive(Deserialize)]
-        struct Ping {
-            version: String,
-        }
         let mut first = None;
-        for candidate in &self.candidates {
-            let (Ok(base), what) = (self.origin.join(candidate), "the controller's ping") else {
-                continue;
-            };
-            let Ok(ping) = base.join("ping/") else {
-                continue;
-            };
-            let answer = self
-                .send(Method::GET, ping, None, None, what, &ExtraVars::new())
-                .await;
-            match answer.and_then(|answer| answer.json::<Ping>()) {
-                Ok(ping) => {
-                    tracing::debug!(
-                        base = base.as_str(),
-                        version = ping.version,
-                        "found the controller"
-                    );
-                    return Ok(base);
-                }
+        for candidate in &self.place.candidates {
+            match self.ping(candidate.clone()).await {
+                Ok(base) => return Ok(base),
                 // Only "there is no such path" is a reason to try the next one.
                 Err(error) if is_elsewhere(&error) => {
                     first.get_or_insert(error);
@@ -280,20 +372,75 @@ impl Client {
                 Err(error) => return Err(not_sent(&error)),
             }
         }
-        let tried = self.candidates.join(" or ");
-        let why = first
-            .map(|error| error.message().to_owned())
-            .unwrap_or_default();
+        let mut tried: Vec<&str> = self.place.candidates.iter().map(Url::path).collect();
+        tried.dedup();
+        let (why, advice) = match &first {
+            Some(error) if error.message().contains("redirected") => {
+                (error.message(), error.advice())
+            }
+            Some(error) => (error.message(), ""),
+            None => ("", ""),
+        };
+        let advice = if advice.is_empty() {
+            "set the URL to the address of the AAP or AWX controller, or of its gateway: https://HOST, or \
+             https://HOST/PREFIX where the API is at https://HOST/PREFIX/api/v2/"
+        } else {
+            advice
+        };
         Err(ProviderError::new(
             Effect::NotSent,
             ErrorKind::Unavailable,
             format!(
-                "no controller answers at {} under {tried} ({why})",
-                self.origin
+                "no controller answers at {} under {} ({why})",
+                self.place.origin,
+                tried.join(" or ")
             ),
         )
-        .with_advice("set the URL to the address of the AAP or AWX controller, or of its gateway"))
+        .with_advice(advice))
     }
+
+    /// Where the ping of this root leads to a controller: there, or to another root of the same host.
+    async fn ping(&self, mut base: Url) -> Result<Url, ProviderError> {
+        for _ in 0..=MAX_REDIRECTS {
+            let ping = base.join("ping/").map_err(|_| no_path())?;
+            let answer = self
+                .send(ping.clone(), &Sent::get(PING, &ExtraVars::new()))
+                .await;
+            let refused = match answer {
+                Ok(answer) => {
+                    let version = answer.json::<Ping>()?.version;
+                    tracing::debug!(base = base.as_str(), version, "found the controller");
+                    return Ok(base);
+                }
+                Err(refused) => refused,
+            };
+            let to = refused.location.as_deref();
+            let to = to.and_then(|to| ping.join(to).ok());
+            let to = to.filter(|to| is_same_or_safer(&ping, to) && to.path().ends_with("/ping/"));
+            let Some(moved) = to.and_then(|to| to.join("../").ok()) else {
+                return Err(refused.error);
+            };
+            tracing::warn!(
+                from = base.as_str(),
+                to = moved.as_str(),
+                "the controller's API redirects: set the URL to the place that it redirects to"
+            );
+            base = moved;
+        }
+        Err(ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::Unavailable,
+            format!("{PING} is redirected again and again"),
+        ))
+    }
+}
+
+fn no_path() -> ProviderError {
+    ProviderError::new(
+        Effect::NotSent,
+        ErrorKind::Invalid,
+        "the path cannot be used in a URL",
+    )
 }
 
 fn is_elsewhere(error: &ProviderError) -> bool {
@@ -312,130 +459,17 @@ pub(crate) fn not_sent(error: &ProviderError) -> ProviderError {
     same
 }
 
-/// Takes the user's URL apart: the origin, and the API roots to try.
-fn roots(given: &str) -> Result<(Url, Vec<&'static str>), ConfigError> {
-    let refuse = |what: &str| ConfigError::new("url", what);
-    let given = given.trim();
-    let with_scheme = if given.contains("://") {
-        given.to_owned()
-    } else {
-        format!("https://{given}")
-    };
-    let mut url = Url::parse(&with_scheme)
-        .map_err(|error| refuse(&format!("it is not a URL ({error}); expected https://host")))?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(refuse("expected http:// or https:// and a host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse(
-            "it holds a user name or password; set them as credentials instead",
-        ));
-    }
-    url.set_query(None);
-    url.set_fragment(None);
-    let path = url.path().trim_end_matches('/').to_owned();
-    let (before, candidates) = [
-        ("/api/controller/v2", vec![GATEWAY, CONTROLLER]),
-        ("/api/controller", vec![GATEWAY, CONTROLLER]),
-        ("/api/v2", vec![CONTROLLER, GATEWAY]),
-        ("/api", vec![CONTROLLER, GATEWAY]),
-    ]
-    .into_iter()
-    .find_map(|(end, candidates)| Some((path.strip_suffix(end)?.to_owned(), candidates)))
-    .unwrap_or((path.clone(), vec![CONTROLLER, GATEWAY]));
-    url.set_path(&format!("{before}/"));
-    Ok((url, candidates))
-}
-
-fn http_client(config: &HttpConfig) -> Result<reqwest::ClientBuilder, ConfigError> {
-    // TLS needs a provider of cryptography for the process; an application that has chosen one
-    // keeps it.
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let agent = config.user_agent.clone().unwrap_or_else(|| {
-        concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned()
-    });
-    let agent = HeaderValue::from_str(&agent)
-        .map_err(|_| ConfigError::new("http.userAgent", "expected printable ASCII"))?;
+fn headers() -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(header::ACCEPT, HeaderValue::from_static("application/json"));
     // The controller translates its explanations.
     headers.insert(header::ACCEPT_LANGUAGE, HeaderValue::from_static("en"));
-    let mut builder = reqwest::Client::builder()
-        .user_agent(agent)
-        .default_headers(headers)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        .connect_timeout(std_duration(config.connect_timeout))
-        .timeout(std_duration(config.request_timeout))
-        .tls_danger_accept_invalid_certs(config.insecure);
-    if !config.proxy_from_environment {
-        builder = builder.no_proxy();
-    }
-    if let Some(file) = &config.ca_file {
-        let field = "http.caFile";
-        let shown = file.display();
-        let pem = std::fs::read(file)
-            .map_err(|error| ConfigError::new(field, &format!("cannot read {shown}: {error}")))?;
-        let certificates = reqwest::Certificate::from_pem_bundle(&pem)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| ConfigError::new(field, &format!("{shown} holds no PEM certificate")))?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    Ok(builder)
-}
-
-fn build(builder: reqwest::ClientBuilder) -> Result<reqwest::Client, ConfigError> {
-    builder
-        .build()
-        .map_err(|error| ConfigError::new("http", &format!("no connections can be made: {error}")))
+    headers
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_form_of_url_names_one_origin() {
-        for (given, origin, first) in [
-            ("aap.example.com", "https://aap.example.com/", CONTROLLER),
-            (
-                "https://aap.example.com/",
-                "https://aap.example.com/",
-                CONTROLLER,
-            ),
-            ("http://h:8052/api", "http://h:8052/", CONTROLLER),
-            ("https://h/api/", "https://h/", CONTROLLER),
-            ("https://h/api/v2", "https://h/", CONTROLLER),
-            ("https://h/api/v2/", "https://h/", CONTROLLER),
-            ("https://h/api/controller", "https://h/", GATEWAY),
-            ("https://h/api/controller/v2/", "https://h/", GATEWAY),
-            ("https://h/awx/api/v2/", "https://h/awx/", CONTROLLER),
-            (" https://h?x=1#y ", "https://h/", CONTROLLER),
-        ] {
-            let (url, candidates) = roots(given).unwrap();
-            assert_eq!((url.as_str(), candidates[0]), (origin, first), "{given}");
-        }
-    }
-
-    #[test]
-    fn a_url_that_cannot_work_is_refused_with_the_reason() {
-        for (given, part) in [
-            ("", "not a URL"),
-            ("ftp://h", "expected http"),
-            ("https://user:pass@h", "set them as credentials"),
-            ("https://h:notaport", "not a URL"),
-        ] {
-            let error = roots(given).unwrap_err().to_string();
-            assert!(
-                error.contains(part) && !error.contains("pass@"),
-                "{given}: {error}"
-            );
-        }
-    }
 
     fn client() -> Client {
         let config = AapConfig::new("https://h/api", Auth::token("abcd"));

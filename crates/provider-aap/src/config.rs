@@ -1,11 +1,12 @@
 //! Where the controller is, who we are there, and which templates do the work.
 
 use std::fmt;
-use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use provider_core::settings::{as_token, line, tidied, without_line_end};
 use provider_core::text::MASK;
-use provider_core::{JobType, Projection, SecretString};
+use provider_core::{JobType, Projection, Secret, SecretString};
+use provider_http::HttpConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -27,14 +28,14 @@ use crate::{ConfigError, Envelope, MonitorConfig, TemplateName, Templates};
 /// assert!(!config.to_string().contains("s3cret"));
 /// ```
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct AapConfig {
     /// The name of this provider in records and logs: at most 63 characters, and never changed
     /// while records exist.
     #[serde(default = "default_name")]
     pub name: String,
-    /// The controller's URL: a bare host, or with `/api`, `/api/v2`, `/api/controller`,
-    /// `/api/controller/v2`, with or without a slash at the end.
+    /// The controller's URL: a bare host (`https` is assumed), or with the path of its API, of one place in
+    /// it, or of the web interface, with or without a slash at the end.
     pub url: String,
     /// Who we are.
     pub auth: Auth,
@@ -69,6 +70,10 @@ pub struct AapConfig {
     /// Times; all have defaults that suit a controller of usual size.
     #[serde(default)]
     pub timing: Timing,
+    /// How many launches are on their way at once; others wait for their turn. A controller has a handful
+    /// of web workers, and a launch that waits for one of them too long is a launch in doubt.
+    #[serde(default = "default_max_launches")]
+    pub max_launches: u32,
     /// How many jobs are watched together.
     #[serde(default)]
     pub monitor: MonitorConfig,
@@ -87,36 +92,98 @@ fn default_token_variable() -> String {
     "provider_operation_token".to_owned()
 }
 
+const fn default_max_launches() -> u32 {
+    8
+}
+
 /// Who we are at the controller.
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 #[non_exhaustive]
 pub enum Auth {
     /// A personal access token (AAP 2.5 and later: a token of the gateway), scope `write`.
-    Token(SecretString),
+    Token(Secret),
     /// A user with password, where the controller allows basic authentication.
     Basic {
         /// Login name.
         username: String,
         /// Password.
-        password: SecretString,
+        password: Secret,
     },
 }
 
 impl Auth {
     /// A bearer token.
     #[must_use]
-    pub fn token(token: impl Into<SecretString>) -> Self {
+    pub fn token(token: impl Into<Secret>) -> Self {
         Self::Token(token.into())
     }
 
     /// A user with password.
     #[must_use]
-    pub fn basic(username: impl Into<String>, password: impl Into<SecretString>) -> Self {
+    pub fn basic(username: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self::Basic {
             username: username.into(),
             password: password.into(),
         }
+    }
+}
+
+provider_core::guarded_settings!(AapConfig, Auth, Timing);
+
+impl Auth {
+    /// What proves who we are, as it is now and as it is sent.
+    pub(crate) fn credential(&self) -> Result<SecretString, ConfigError> {
+        let (field, given) = match self {
+            Self::Token(token) => ("auth.token", token),
+            Self::Basic { password, .. } => ("auth.basic.password", password),
+        };
+        let text = given.read();
+        let text = text.map_err(|error| ConfigError::new(field, &error.to_string()))?;
+        let text = secret(&text);
+        Ok(match self {
+            Self::Token(_) => as_token(field, text)?.0.into(),
+            Self::Basic { .. } => without_line_end(text).into(),
+        })
+    }
+
+    pub(crate) const fn secret(&self) -> &Secret {
+        let (Self::Token(secret)
+        | Self::Basic {
+            password: secret, ..
+        }) = self;
+        secret
+    }
+
+    fn tidy(&mut self) -> Result<(), ConfigError> {
+        self.credential()?;
+        match self {
+            Self::Token(token) => {
+                let now = token.read();
+                let now =
+                    now.map_err(|error| ConfigError::new("auth.token", &error.to_string()))?;
+                if as_token("auth.token", secret(&now))?.1 {
+                    tracing::warn!(
+                        setting = "auth.token",
+                        "quotes or the word Bearer around the token were taken off"
+                    );
+                }
+            }
+            Self::Basic { username, .. } => {
+                let field = "auth.basic.username";
+                *username = tidied(field, username).to_owned();
+                line(field, username)?;
+                if username.is_empty() || username.contains(':') {
+                    let what = "the user name is empty or holds a colon";
+                    return Err(ConfigError::new(field, what));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -129,47 +196,20 @@ impl fmt::Debug for Auth {
     }
 }
 
-/// How connections are made.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct HttpConfig {
-    /// A PEM file with certificates to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Trust any certificate. Everything sent can then be read and changed by others on the way.
-    pub insecure: bool,
-    /// Use the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
-    pub proxy_from_environment: bool,
-    /// How long a connection may take.
-    pub connect_timeout: SignedDuration,
-    /// How long a request may take.
-    pub request_timeout: SignedDuration,
-    /// How long a cancel may take: a controller whose dispatcher does not answer takes 10 s and
-    /// more (AWX 24.6.1), so at least 30 s.
-    pub cancel_timeout: SignedDuration,
-    /// The `User-Agent`; the name and version of this library where absent.
-    pub user_agent: Option<String>,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            ca_file: None,
-            insecure: false,
-            proxy_from_environment: true,
-            connect_timeout: SignedDuration::from_secs(10),
-            request_timeout: SignedDuration::from_secs(30),
-            cancel_timeout: SignedDuration::from_secs(45),
-            user_agent: None,
-        }
-    }
-}
-
 /// Times of the provider.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct Timing {
     /// Proposed time between two polls of a job.
     pub poll_interval: SignedDuration,
+    /// How long a cancel may take: a controller whose dispatcher does not answer takes 10 s and
+    /// more (AWX 24.6.1), so at least 30 s.
+    pub cancel_timeout: SignedDuration,
     /// How long a found template is remembered.
     pub template_cache: SignedDuration,
     /// How long after an unanswered launch its job may still turn up: the read time-out of the
@@ -186,6 +226,7 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             poll_interval: SignedDuration::from_secs(15),
+            cancel_timeout: SignedDuration::from_secs(45),
             template_cache: SignedDuration::from_mins(5),
             visibility_window: SignedDuration::from_mins(3),
             confirm_window: SignedDuration::from_mins(1),
@@ -211,6 +252,7 @@ impl AapConfig {
             extra_vars: Map::new(),
             diagnose: false,
             timing: Timing::default(),
+            max_launches: default_max_launches(),
             monitor: MonitorConfig::default(),
             #[cfg(feature = "push")]
             push: false,
@@ -281,6 +323,13 @@ impl AapConfig {
         self
     }
 
+    /// Another number of launches at once.
+    #[must_use]
+    pub fn with_max_launches(mut self, launches: u32) -> Self {
+        self.max_launches = launches;
+        self
+    }
+
     /// Another way of watching many jobs.
     #[must_use]
     pub fn with_monitor(mut self, monitor: MonitorConfig) -> Self {
@@ -296,8 +345,10 @@ impl AapConfig {
         self
     }
 
-    /// Refuses what cannot work, before the first request.
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    /// As it is meant: without what surrounds texts that come from files and Secrets. Refuses what cannot
+    /// work, before the first request.
+    pub(crate) fn checked(mut self) -> Result<Self, ConfigError> {
+        self.tidy()?;
         let refuse = |field: &'static str, what: &str| Err(ConfigError::new(field, what));
         if self.name.is_empty() || self.name.len() > 63 {
             return refuse("name", "expected 1 to 63 characters");
@@ -312,10 +363,8 @@ impl AapConfig {
             );
         }
         for (field, value, least) in [
-            ("http.connectTimeout", self.http.connect_timeout, 1),
-            ("http.requestTimeout", self.http.request_timeout, 1),
-            ("http.cancelTimeout", self.http.cancel_timeout, 1),
             ("timing.pollInterval", self.timing.poll_interval, 1),
+            ("timing.cancelTimeout", self.timing.cancel_timeout, 1),
             ("timing.templateCache", self.timing.template_cache, 0),
             ("timing.visibilityWindow", self.timing.visibility_window, 0),
             ("timing.confirmWindow", self.timing.confirm_window, 0),
@@ -328,15 +377,52 @@ impl AapConfig {
                 );
             }
         }
-        let empty = |auth: &Auth| match auth {
-            Auth::Token(token) => secret(token).is_empty(),
-            Auth::Basic { username, .. } => username.is_empty(),
-        };
-        if empty(&self.auth) {
-            return refuse("auth", "the token or user name is empty");
+        if self.max_launches == 0 {
+            return refuse("maxLaunches", "expected 1 or more");
         }
-        Ok(())
+        Ok(self)
     }
+
+    fn tidy(&mut self) -> Result<(), ConfigError> {
+        self.auth.tidy()?;
+        self.http.tidy()?;
+        let of_template = |name: &mut TemplateName| {
+            let TemplateName {
+                name, organization, ..
+            } = name;
+            tidy_text("templates", name)?;
+            organization
+                .as_mut()
+                .map_or(Ok(()), |of| tidy_text("templates", of))
+        };
+        let templates = &mut self.templates;
+        let kinds = templates.kinds.values_mut();
+        let kinds = kinds.flat_map(|kind| [&mut kind.create, &mut kind.delete]);
+        [&mut templates.create, &mut templates.delete]
+            .into_iter()
+            .chain(kinds)
+            .flatten()
+            .try_for_each(of_template)?;
+        for (field, text) in [
+            ("name", &mut self.name),
+            ("url", &mut self.url),
+            ("templates.prefix", &mut templates.prefix),
+            ("tokenVariable", &mut self.token_variable),
+        ] {
+            tidy_text(field, text)?;
+        }
+        self.organization
+            .as_mut()
+            .map_or(Ok(()), |of| tidy_text("organization", of))
+    }
+}
+
+fn tidy_text(field: &str, text: &mut String) -> Result<(), ConfigError> {
+    let tidy = tidied(field, text);
+    if tidy.len() != text.len() {
+        *text = tidy.to_owned();
+    }
+    line(field, text)
 }
 
 pub(crate) fn secret(secret: &SecretString) -> &str {
@@ -469,22 +555,22 @@ mod tests {
     #[test]
     fn nonsense_is_refused_by_name() {
         let base = || AapConfig::new("https://x", Auth::token("abcd"));
-        assert!(base().validate().is_ok());
+        assert!(base().checked().is_ok());
         let mut config = base();
         config.http.request_timeout = SignedDuration::from_secs(-1);
         assert!(
             config
-                .validate()
+                .checked()
                 .unwrap_err()
                 .to_string()
                 .starts_with("http.requestTimeout: ")
         );
         let mut config = base();
         config.token_variable = "ansible_eda".to_owned();
-        assert!(config.validate().is_err());
+        assert!(config.checked().is_err());
         assert!(
             AapConfig::new("https://x", Auth::token(""))
-                .validate()
+                .checked()
                 .is_err()
         );
         let error =

@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use provider_core::Secret;
 
-use crate::{AapConfig, Auth, ConfigError, TemplateName};
+use crate::{AapConfig, Auth, ClientIdentity, ConfigError, TemplateName};
 
 impl AapConfig {
     /// Reads the environment of the process; see [`from_vars`](Self::from_vars) for the names.
@@ -20,18 +21,25 @@ impl AapConfig {
     /// | variable | meaning |
     /// |---|---|
     /// | `AAP_URL` | the controller (required) |
-    /// | `AAP_TOKEN`, or `AAP_TOKEN_FILE` | bearer token, or a file that holds it |
-    /// | `AAP_USERNAME`, `AAP_PASSWORD` | instead of a token |
+    /// | `AAP_TOKEN`, or `AAP_TOKEN_FILE` | bearer token, or a file that holds it, which is read again when it changes |
+    /// | `AAP_USERNAME`, `AAP_PASSWORD` (or `AAP_PASSWORD_FILE`) | instead of a token |
     /// | `AAP_NAME` | name of the provider in records (default `aap`) |
     /// | `AAP_ORGANIZATION` | organization of the templates |
     /// | `AAP_TEMPLATE_PREFIX` | templates are `PREFIX-create-KIND`, `PREFIX-delete-KIND` |
     /// | `AAP_CREATE_TEMPLATE`, `AAP_DELETE_TEMPLATE` | one template for all kinds |
+    /// | `AAP_KIND_TEMPLATES` | templates of single kinds, as JSON: `{"Tenant": {"create": NAME, "delete": NAME}}` |
     /// | `AAP_ENVELOPE` | `ansible_eda` (default), `osac_job_vars`, or a dotted path |
     /// | `AAP_CA_FILE` | PEM file to trust beside the system's certificates |
+    /// | `AAP_CLIENT_CERT_FILE`, `AAP_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
     /// | `AAP_INSECURE` | `true` trusts any certificate |
     /// | `AAP_DIAGNOSE` | `true` looks into failed jobs |
     /// | `AAP_PUSH` | `true` listens to the controller's websocket (feature `push`) |
-    /// | `AAP_REQUEST_TIMEOUT`, `AAP_POLL_INTERVAL`, `AAP_VISIBILITY_WINDOW`, `AAP_CONFIRM_WINDOW`, `AAP_CONFIRM_LIMIT` | durations such as `45s` or `2m` |
+    /// | `AAP_MAX_LAUNCHES` | how many launches are on their way at once (default 8) |
+    /// | `AAP_BATCH_FROM`, `AAP_MAX_IN_FLIGHT` | from so many jobs on they are watched in pages, so many at once |
+    /// | `AAP_BREAKER_FAILURES`, `AAP_BREAKER_PAUSE` | after how many failures nothing is asked, and how long |
+    /// | `AAP_CONNECT_TIMEOUT`, `AAP_REQUEST_TIMEOUT`, `AAP_CANCEL_TIMEOUT`, `AAP_POLL_INTERVAL`, `AAP_TEMPLATE_CACHE`, `AAP_VISIBILITY_WINDOW`, `AAP_CONFIRM_WINDOW`, `AAP_CONFIRM_LIMIT` | durations such as `45s` or `2m` |
+    ///
+    /// Blanks, line ends and quotes around a value are taken off.
     ///
     /// # Errors
     /// When a required variable is missing or one cannot be read; the error names it.
@@ -44,18 +52,20 @@ impl AapConfig {
                 "set it to the URL of the controller, such as https://aap.example.com",
             )
         })?;
-        let token = match (get("AAP_TOKEN"), get("AAP_TOKEN_FILE")) {
-            (Some(token), _) => Some(token),
+        let secret = |name: &str, of_file: &'static str| match (get(name), get(of_file)) {
+            (Some(text), _) => Ok(Some(Secret::from(text))),
             (None, Some(file)) => {
-                let text = std::fs::read_to_string(&file).map_err(|error| {
-                    ConfigError::new("AAP_TOKEN_FILE", &format!("cannot read {file}: {error}"))
-                })?;
-                Some(text)
+                let file = Secret::of_file(provider_core::settings::tidied(of_file, &file));
+                let read = file.read();
+                read.map_err(|error| ConfigError::new(of_file, &error.to_string()))?;
+                Ok(Some(file))
             }
-            (None, None) => None,
+            (None, None) => Ok(None),
         };
-        let auth = match (token, get("AAP_USERNAME"), get("AAP_PASSWORD")) {
-            (Some(token), ..) => Auth::token(token.trim().to_owned()),
+        let token = secret("AAP_TOKEN", "AAP_TOKEN_FILE")?;
+        let password = secret("AAP_PASSWORD", "AAP_PASSWORD_FILE")?;
+        let auth = match (token, get("AAP_USERNAME"), password) {
+            (Some(token), ..) => Auth::token(token),
             (None, Some(username), Some(password)) => Auth::basic(username, password),
             _ => {
                 return Err(missing(
@@ -77,6 +87,13 @@ impl AapConfig {
                 .parse()
                 .map_err(|_| ConfigError::new(name, "expected a duration such as 45s or 2m")),
         };
+        let count = |name: &'static str, otherwise: u32| match get(name) {
+            None => Ok(otherwise),
+            Some(text) => text
+                .trim()
+                .parse()
+                .map_err(|_| ConfigError::new(name, "expected a whole number")),
+        };
         let mut config = Self::new(url, auth);
         if let Some(name) = get("AAP_NAME") {
             config.name = name;
@@ -85,6 +102,13 @@ impl AapConfig {
         config.templates.prefix = get("AAP_TEMPLATE_PREFIX").unwrap_or_default();
         config.templates.create = get("AAP_CREATE_TEMPLATE").map(TemplateName::new);
         config.templates.delete = get("AAP_DELETE_TEMPLATE").map(TemplateName::new);
+        if let Some(kinds) = get("AAP_KIND_TEMPLATES") {
+            config.templates.kinds = serde_json::from_str(&kinds).map_err(|_| {
+                let what =
+                    "expected JSON such as {\"Tenant\": {\"create\": NAME, \"delete\": NAME}}";
+                ConfigError::new("AAP_KIND_TEMPLATES", what)
+            })?;
+        }
         if let Some(envelope) = get("AAP_ENVELOPE") {
             config.envelope = envelope.parse().map_err(|_| {
                 ConfigError::new(
@@ -94,6 +118,13 @@ impl AapConfig {
             })?;
         }
         config.http.ca_file = get("AAP_CA_FILE").map(PathBuf::from);
+        config.http.client_identity = get("AAP_CLIENT_CERT_FILE").map(|certificate| {
+            let key = get("AAP_CLIENT_KEY_FILE");
+            ClientIdentity::Files {
+                key: PathBuf::from(key.unwrap_or_else(|| certificate.clone())),
+                certificate: PathBuf::from(certificate),
+            }
+        });
         config.http.insecure = flag("AAP_INSECURE")?;
         config.diagnose = flag("AAP_DIAGNOSE")?;
         let push = flag("AAP_PUSH")?;
@@ -106,8 +137,27 @@ impl AapConfig {
             let what = "this program was built without the feature push of provider-aap";
             return Err(ConfigError::new("AAP_PUSH", what));
         }
-        config.http.request_timeout = duration("AAP_REQUEST_TIMEOUT", config.http.request_timeout)?;
+        let http = &mut config.http;
+        http.connect_timeout = duration("AAP_CONNECT_TIMEOUT", http.connect_timeout)?;
+        http.request_timeout = duration("AAP_REQUEST_TIMEOUT", http.request_timeout)?;
+        let monitor = &mut config.monitor;
+        monitor.batch_from = count("AAP_BATCH_FROM", monitor.batch_from)?;
+        monitor.max_in_flight = count("AAP_MAX_IN_FLIGHT", monitor.max_in_flight)?;
+        monitor.breaker_failures = count("AAP_BREAKER_FAILURES", monitor.breaker_failures)?;
+        monitor.breaker_pause = duration("AAP_BREAKER_PAUSE", monitor.breaker_pause)?;
+        if let Some(launches) = get("AAP_MAX_LAUNCHES") {
+            let launches = launches
+                .trim()
+                .parse()
+                .ok()
+                .filter(|launches| *launches > 0);
+            let field = "AAP_MAX_LAUNCHES";
+            config.max_launches =
+                launches.ok_or_else(|| ConfigError::new(field, "expected a number above 0"))?;
+        }
         let timing = &mut config.timing;
+        timing.cancel_timeout = duration("AAP_CANCEL_TIMEOUT", timing.cancel_timeout)?;
+        timing.template_cache = duration("AAP_TEMPLATE_CACHE", timing.template_cache)?;
         timing.poll_interval = duration("AAP_POLL_INTERVAL", timing.poll_interval)?;
         timing.visibility_window = duration("AAP_VISIBILITY_WINDOW", timing.visibility_window)?;
         timing.confirm_window = duration("AAP_CONFIRM_WINDOW", timing.confirm_window)?;
@@ -152,5 +202,54 @@ mod tests {
         .unwrap();
         assert_eq!(config.http.request_timeout, SignedDuration::from_secs(45));
         assert_eq!(config.envelope.path(), ["a", "b"]);
+    }
+
+    #[test]
+    fn every_setting_of_a_deployment_has_a_variable() {
+        let config = vars(&[
+            ("AAP_URL", "https://x"),
+            ("AAP_TOKEN", "abcd"),
+            (
+                "AAP_KIND_TEMPLATES",
+                r#"{"Tenant": {"create": "t", "delete": {"name": "u", "organization": "o"}}}"#,
+            ),
+            ("AAP_BATCH_FROM", "100"),
+            ("AAP_MAX_IN_FLIGHT", "2"),
+            ("AAP_BREAKER_FAILURES", "9"),
+            ("AAP_BREAKER_PAUSE", "1m"),
+            ("AAP_CLIENT_CERT_FILE", "/tls/both.pem"),
+            ("AAP_CANCEL_TIMEOUT", "50s"),
+        ])
+        .unwrap();
+        let tenant = &config.templates.kinds["Tenant"];
+        assert_eq!(tenant.create, Some(TemplateName::new("t")));
+        assert_eq!(
+            tenant.delete.as_ref().unwrap().organization.as_deref(),
+            Some("o")
+        );
+        let monitor = &config.monitor;
+        assert_eq!(
+            (
+                monitor.batch_from,
+                monitor.max_in_flight,
+                monitor.breaker_failures
+            ),
+            (100, 2, 9)
+        );
+        assert_eq!(monitor.breaker_pause, SignedDuration::from_mins(1));
+        assert_eq!(config.timing.cancel_timeout, SignedDuration::from_secs(50));
+        assert!(
+            matches!(&config.http.client_identity, Some(ClientIdentity::Files { certificate, key })
+            if certificate == key)
+        );
+        let error = vars(&[
+            ("AAP_URL", "x"),
+            ("AAP_TOKEN", "t"),
+            ("AAP_KIND_TEMPLATES", "s3cret"),
+        ]);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("AAP_KIND_TEMPLATES: expected JSON") && !error.contains("s3cret")
+        );
     }
 }

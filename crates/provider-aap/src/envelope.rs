@@ -32,7 +32,7 @@ impl std::str::FromStr for Envelope {
     type Err = ConfigError;
 
     fn from_str(text: &str) -> Result<Self, ConfigError> {
-        match text {
+        match text.trim() {
             "ansible_eda" => Ok(Self::AnsibleEda),
             "osac_job_vars" => Ok(Self::OsacJobVars),
             path => {

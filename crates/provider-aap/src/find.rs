@@ -1,91 +1,96 @@
 //! Jobs by the operation token that they were launched with, or by a label.
-//!
-//! The controller refuses to filter by `extra_vars` (AWX 24.6.1: 403, or 400 on the unified list),
-//! so the jobs launched since are listed and compared here.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{Effect, ErrorKind, FindRequest, JobRef, JobStatus, ProviderError, clock};
-use serde::Deserialize;
-use serde_json::Value;
-use serde_json::value::RawValue;
+use provider_core::{
+    ExtraVars, FindRequest, JobRef, JobStatus, JobType, ProviderError, RelaunchQuery, Relaunched,
+    Resource, clock,
+};
 
 use crate::AapProvider;
-use crate::answer::List;
-use crate::body::{JobBody, lenient};
+use crate::scan::{self, NoObject};
+use crate::search::{Answer, Launched, SLACK, Search, Want, Window};
+use crate::walk::{Range, Step, Walk, no_row};
 
-/// How far the controller's clock may be from that of whoever launched: launches are refused when they
-/// are further apart than a minute less.
-const SLACK: Duration = Duration::from_secs(600);
-/// The largest page that the controller gives.
-const PAGE: usize = 200;
-/// A bound on the work of one search: 20,000 jobs.
-const MAX_PAGES: usize = 100;
-
-/// A job, and how it came about; polls have no use for the latter.
-struct Row {
-    body: JobBody,
-    launched: Launched,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default)]
-struct Launched {
-    #[serde(deserialize_with = "lenient")]
-    url: Option<String>,
-    #[serde(deserialize_with = "lenient")]
-    launch_type: String,
-    #[serde(deserialize_with = "lenient")]
-    extra_vars: String,
-}
-
-impl Row {
-    fn read(text: &RawValue) -> Result<Self, ProviderError> {
-        let rows = (
-            serde_json::from_str(text.get()),
-            serde_json::from_str(text.get()),
-        );
-        match rows {
-            (Ok(body), Ok(launched)) => Ok(Self { body, launched }),
-            // It may be the one that is looked for.
-            _ => Err(no_row()),
-        }
-    }
-}
-
-fn no_row() -> ProviderError {
-    ProviderError::new(
-        Effect::Unreadable,
-        ErrorKind::Protocol,
-        "a row of the controller's list of jobs is none",
-    )
-}
+/// How long after its intent a launch may leave, as the engine has it.
+const LEASE: Duration = Duration::from_secs(30);
 
 impl AapProvider {
     pub(crate) async fn find(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
-        let text = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
-        let earliest = query
-            .not_before
-            .map(|at| at.checked_sub(SLACK).unwrap_or(at));
-        let latest = query.not_after.map(|at| clock::add(at, SLACK));
-        let bounds = [
-            ("created__gte", earliest.map(text)),
-            ("created__lte", latest.map(text)),
-        ];
-        let narrow: Vec<(&str, &str)> = bounds
-            .iter()
-            .filter_map(|(name, at)| Some((*name, at.as_deref()?)))
-            .collect();
-        self.search(&narrow, |row| self.carries(row, query.token.as_str()))
-            .await
+        let token = query.token.as_str();
+        let name = self.template_name(query.job_type, query.resource.kind());
+        let want = Want {
+            tokens: vec![token.to_owned()],
+            window: Window {
+                from: query.not_before.map(earlier),
+                to: query.not_after.map(|at| clock::add(at, SLACK)),
+            },
+            sent_by: query.not_after,
+            templates: vec![name],
+        };
+        let found = Self::look(&self.launches, want).await?;
+        let mut all = Vec::with_capacity(found.len());
+        for (_, id, row) in found {
+            let mut status = self.row_status(id, &row).await?;
+            status.stray = !self.carries(&row, &query.resource, &query.extra_vars);
+            all.push(status);
+        }
+        Ok(all)
+    }
+
+    /// Copies of our launches that people started.
+    pub(crate) async fn relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        if query.tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let kind = query.resource.kind();
+        let mut templates = vec![self.template_name(JobType::Provision, kind)];
+        if query.resource.is_deleting() {
+            // Before that nothing was launched from it for this object.
+            templates.push(self.template_name(JobType::Deprovision, kind));
+            templates.dedup();
+        }
+        let tokens = query.tokens.iter();
+        let want = Want {
+            tokens: tokens
+                .clone()
+                .map(|token| token.as_str().to_owned())
+                .collect(),
+            window: Window {
+                from: query.not_before.map(earlier),
+                to: None,
+            },
+            sent_by: None,
+            templates,
+        };
+        let found = Self::look(&self.relaunches, want).await?;
+        let mut all = Vec::new();
+        for (token, id, row) in found {
+            match self.is_for(&row, &query.resource) {
+                Ok(true) => {}
+                // Somebody else's object was given our token.
+                Ok(false) => continue,
+                Err(NoObject) => return Err(no_row()),
+            }
+            let status = self.row_status(id, &row).await?;
+            if let Some(token) = tokens.clone().find(|known| known.as_str() == token) {
+                all.push(Relaunched::new(token.clone(), status));
+            }
+        }
+        Ok(all)
     }
 
     /// All jobs with this label, in the order of their launch, in whatever state: how jobs are
     /// found that something else launched on our behalf, a rulebook for one.
     ///
     /// With `holding`, only those whose variables hold this text. Jobs that a person relaunched carry
-    /// the labels of the first job and are not listed. Reads only; may be repeated.
+    /// the labels of the first job and are [listed apart](Self::find_relaunched_labelled). Reads only; may
+    /// be repeated.
     ///
     /// # Errors
     /// When the controller's list cannot be read to its end.
@@ -94,97 +99,151 @@ impl AapProvider {
         label: &str,
         holding: Option<&str>,
     ) -> Result<Vec<JobStatus>, ProviderError> {
-        let holds = |row: &Launched| {
-            row.launch_type == "manual" && holding.is_none_or(|text| row.extra_vars.contains(text))
-        };
-        self.search(&[("labels__name", label)], holds).await
+        self.labelled("manual", label, holding).await
     }
 
-    /// The jobs of the unified list that are meant, narrowed down by filters there.
-    async fn search(
+    /// The same for jobs that people started as copies of those.
+    ///
+    /// # Errors
+    /// When the controller's list cannot be read to its end.
+    pub async fn find_relaunched_labelled(
         &self,
-        narrow: &[(&str, &str)],
-        is_meant: impl Fn(&Launched) -> bool,
+        label: &str,
+        holding: Option<&str>,
     ) -> Result<Vec<JobStatus>, ProviderError> {
+        self.labelled("relaunch", label, holding).await
+    }
+
+    async fn labelled(
+        &self,
+        launch_type: &str,
+        label: &str,
+        holding: Option<&str>,
+    ) -> Result<Vec<JobStatus>, ProviderError> {
+        let _turn = self.monitor.turn().await;
+        let admission = self.monitor.admit()?;
+        let filter = [
+            ("type", "job,workflow_job"),
+            ("launch_type", launch_type),
+            ("labels__name", label),
+        ];
+        let what = "the list of jobs";
+        let mut walk = Walk::new(
+            &self.client,
+            &self.page_pace,
+            what,
+            &filter,
+            Range::default(),
+        );
         let mut found = Vec::new();
-        let mut last = 0_u64;
-        let page_size = PAGE.to_string();
-        for _ in 0..MAX_PAGES {
-            // Pages by id: jobs that are launched or purged meanwhile shift nothing.
-            let after = last.to_string();
-            let mut filter = vec![
-                ("type", "job,workflow_job"),
-                // A relaunch by a person carries the token of another job.
-                ("launch_type", "manual"),
-                ("order_by", "id"),
-                ("page_size", page_size.as_str()),
-                ("count_disabled", "1"),
-                ("id__gt", after.as_str()),
-            ];
-            filter.extend_from_slice(narrow);
-            let answer = self
-                .client
-                .get("unified_jobs/", &filter, "the list of jobs")
-                .await?;
-            let now = answer.date.unwrap_or_else(|| self.clock.now());
-            let rows = answer.json::<List<Box<RawValue>>>()?.results;
-            let full = rows.len() >= PAGE;
-            let rows = rows.iter().map(|text| Row::read(text));
-            let rows = rows.collect::<Result<Vec<Row>, _>>()?;
-            let newest = rows.iter().filter_map(|row| row.body.id).max();
-            for row in rows {
-                if is_meant(&row.launched) {
-                    found.push(self.row_status(&row, now).await?);
+        let mut trouble = None;
+        loop {
+            match walk.next().await {
+                Ok(Step::End) => break,
+                Ok(Step::Unshown(id)) => trouble = Some(crate::search::unshown(id)),
+                Ok(Step::Rows(rows)) => {
+                    let now = walk.date.unwrap_or_else(|| self.clock.now());
+                    found.extend(rows.into_iter().map(|row| (row, now)));
+                }
+                Err(error) => {
+                    trouble = Some(error);
+                    break;
                 }
             }
-            if !full {
-                return Ok(found);
-            }
-            // Rows whose ids cannot be read would end the search before its end.
-            last = newest.filter(|newest| *newest > last).ok_or_else(no_row)?;
         }
-        // An incomplete answer must not be read as "there is none".
-        Err(ProviderError::new(
-            Effect::Unreadable,
-            ErrorKind::Unavailable,
-            format!(
-                "the search for the job went through {} jobs without an end",
-                MAX_PAGES * PAGE
-            ),
-        )
-        .with_advice(
-            "look for the operation token of the attempt in the controller's list of jobs",
-        ))
+        admission.tell(trouble.as_ref().filter(|_| walk.begun.is_none()));
+        let mut all = Vec::new();
+        for (row, now) in found {
+            // It may be the one that is looked for.
+            let launched = Launched::read(&row, now).ok_or_else(no_row)?;
+            let holds = |text| {
+                launched
+                    .variables
+                    .as_deref()
+                    .is_none_or(|vars| vars.contains(text))
+            };
+            if launched.launch_type == launch_type && holding.is_none_or(holds) {
+                let id = row.id.ok_or_else(no_row)?;
+                all.push(self.row_status(id, &launched).await?);
+            }
+        }
+        match trouble {
+            // What was found is there, whatever else is.
+            Some(error) if all.is_empty() => Err(error),
+            _ => Ok(all),
+        }
     }
 
-    fn carries(&self, row: &Launched, token: &str) -> bool {
-        // Most rows do not hold the token at all, and need no parsing.
-        row.launch_type == "manual"
-            && row.extra_vars.contains(token)
-            && serde_json::from_str::<Value>(&row.extra_vars).is_ok_and(|vars| {
-                vars.get(&self.config.token_variable)
-                    .and_then(Value::as_str)
-                    == Some(token)
-            })
+    /// What a search finds. Nothing is found only when there is nothing.
+    async fn look(
+        search: &Search,
+        want: Want,
+    ) -> Result<Vec<(String, u64, Arc<Launched>)>, ProviderError> {
+        let Answer { rows, trouble } = search.ask(want).await;
+        match trouble {
+            Some(error) if rows.is_empty() => Err(error),
+            _ => Ok(rows),
+        }
     }
 
-    async fn row_status(
-        &self,
-        Row { body, launched }: &Row,
-        now: Timestamp,
-    ) -> Result<JobStatus, ProviderError> {
+    async fn row_status(&self, id: u64, row: &Launched) -> Result<JobStatus, ProviderError> {
         // It is one that was looked for; without its name it is not absent.
-        let (Some(id), Some(kind)) = (body.id, body.kind) else {
-            return Err(no_row());
-        };
+        let kind = row.body.kind.ok_or_else(no_row)?;
         let mut job = JobRef::new(&self.config.name, kind.word(), id.to_string());
-        if let Some(url) = launched
+        if let Some(url) = row
             .url
             .as_deref()
             .and_then(|url| self.client.on_origin(url))
         {
             job = job.with_url(url);
         }
-        self.judge(body, job, now).await
+        self.judge(&row.body, job, row.date).await
     }
+
+    /// Whether a job was given what its launch carried: our object in its place, and the caller's
+    /// variables. A template that does not prompt for variables drops those that its survey does not know.
+    fn carries(&self, row: &Launched, resource: &Resource, extra_vars: &ExtraVars) -> bool {
+        // Its token was read, or its row would not be here.
+        let Some(variables) = &row.variables else {
+            return true;
+        };
+        let has = |name: &String| !matches!(scan::member(variables, name), Ok(None));
+        self.is_for(row, resource).unwrap_or(true) && extra_vars.expose().keys().all(has)
+    }
+
+    /// Whether the object in a job's variables is this one.
+    fn is_for(&self, row: &Launched, resource: &Resource) -> Result<bool, NoObject> {
+        let variables = row.variables.as_deref().ok_or(NoObject)?;
+        let path = self.config.envelope.path();
+        let Some(object) = scan::at_path(variables, &path)? else {
+            return Ok(false);
+        };
+        // What is not sent cannot be compared.
+        let sent = resource.projection(&self.config.projection);
+        let sent = |name: &str| sent.get("metadata")?.get(name)?.as_str().map(str::to_owned);
+        let there = |name: &str| -> Result<Option<String>, NoObject> {
+            Ok(scan::at_path(object, &["metadata", name])?.and_then(scan::string))
+        };
+        for name in ["uid", "name", "namespace"] {
+            let Some(ours) = sent(name).filter(|text| !text.is_empty()) else {
+                continue;
+            };
+            if there(name)?.as_deref() != Some(ours.as_str()) {
+                return Ok(false);
+            }
+            if name == "uid" {
+                break;
+            }
+        }
+        Ok(true)
+    }
+}
+
+fn earlier(at: Timestamp) -> Timestamp {
+    at.checked_sub(SLACK).unwrap_or(at)
+}
+
+/// The last moment at which a launch can have been carried out that was sent at this one.
+pub(crate) fn carried_out_by(sent: Timestamp, window: Duration) -> Timestamp {
+    clock::add(sent, window.saturating_add(LEASE))
 }

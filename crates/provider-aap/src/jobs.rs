@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::{Clock, ErrorKind, ProviderError};
-use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 
 use crate::answer::{Answer, List};
 use crate::body::JobBody;
@@ -19,15 +19,18 @@ use crate::words::{Kind, Lasting};
 pub(crate) struct Jobs {
     client: Arc<Client>,
     clock: Arc<dyn Clock>,
+    /// The variable with the token of a launch.
+    variable: String,
     /// Whether it insists on counting what a list could show.
     counts: AtomicBool,
 }
 
 impl Jobs {
-    pub(crate) fn new(client: Arc<Client>, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(client: Arc<Client>, clock: Arc<dyn Clock>, variable: &str) -> Self {
         Self {
             client,
             clock,
+            variable: variable.to_owned(),
             counts: AtomicBool::new(false),
         }
     }
@@ -43,15 +46,6 @@ impl Jobs {
         filter.extend(but.map(|status| ("not__status", status.word())));
         let what = "the list of jobs";
         self.client.get("unified_jobs/", &filter, what).await
-    }
-}
-
-/// A row of a list, where it stays: bodies are large.
-struct Row(Arc<JobBody>);
-
-impl<'de> Deserialize<'de> for Row {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        JobBody::deserialize(from).map(|body| Self(Arc::new(body)))
     }
 }
 
@@ -73,13 +67,15 @@ impl Source for Jobs {
         }
         let answer = answer?;
         let read = Moment::now(answer.date, self.clock.now());
-        let rows = answer.json::<List<Row>>()?.results;
+        let rows = answer.json::<List<Box<RawValue>>>()?.results;
         let mut page = Rows {
             rows: Vec::with_capacity(rows.len()),
             unreadable: 0,
             read,
         };
-        for Row(body) in rows {
+        for text in rows {
+            // Where it stays: bodies are large.
+            let body = Arc::new(JobBody::read(&text, &self.variable));
             match (body.id, body.kind) {
                 (Some(id), Some(_)) => page.rows.push((id, Seen::new(body, &page.read, false))),
                 _ => page.unreadable += 1,
@@ -89,22 +85,47 @@ impl Source for Jobs {
     }
 
     async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
-        let (body, date) = read_job(&self.client, kind, &id.to_string()).await?;
-        let read = Moment::now(date, self.clock.now());
-        Ok(Seen::new(body, &read, true))
+        let read = read_job(&self.client, kind, id, &self.variable).await?;
+        let moment = Moment::now(read.date, self.clock.now());
+        Ok(Seen::new(read.body, &moment, true))
     }
 }
 
-/// Reads one job by itself, and the server's clock.
+/// A job that was read by itself.
+pub(crate) struct Read {
+    pub(crate) body: JobBody,
+    pub(crate) text: Box<RawValue>,
+    /// The server's clock.
+    pub(crate) date: Option<Timestamp>,
+}
+
+/// Reads one job by itself; `variable` is where it carries its token.
 pub(crate) async fn read_job(
     client: &Client,
     kind: Kind,
-    id: &str,
-) -> Result<(JobBody, Option<Timestamp>), ProviderError> {
+    id: u64,
+    variable: &str,
+) -> Result<Read, ProviderError> {
     let path = format!("{}/{id}/", kind.collection());
     let what = format!("{} {id}", kind.word().replace('_', " "));
-    let answer = client.get(&path, &[], &what).await?;
-    let mut body: JobBody = answer.json()?;
+    let answer = client.get(&path, &[], &what).await.map_err(may_not_see)?;
+    let text: Box<RawValue> = answer.json()?;
+    let mut body = JobBody::read(&text, variable);
     body.kind = Some(kind);
-    Ok((body, answer.date))
+    Ok(Read {
+        body,
+        text,
+        date: answer.date,
+    })
+}
+
+/// Whoever may launch a job need not be one who may see it.
+fn may_not_see(error: ProviderError) -> ProviderError {
+    if error.kind() != ErrorKind::Forbidden {
+        return error;
+    }
+    error.with_advice(
+        "let this user see the job: the role Read or Execute on its template, or, where the template is \
+         gone, that of an auditor",
+    )
 }

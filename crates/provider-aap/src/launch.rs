@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::AapProvider;
-use crate::client::not_sent;
+use crate::refusal::promptable;
 use crate::status::map_status;
 use crate::templates::Template;
 use crate::words::Kind;
@@ -41,13 +41,18 @@ impl AapProvider {
     ) -> Result<Started, TriggerError> {
         let name = self.template_name(job_type, request.resource.kind());
         let template = self.template(&name).await?;
+        shallow(request.resource.object())?;
         let vars = self.variables(request);
-        if let Err(error) = promptable(&template, &vars) {
+        shallow(&vars)?;
+        let fits = promptable(&template, &vars).and_then(|()| self.shows_token(&template));
+        if let Err(error) = fits {
             // Whoever corrects the template should not have to wait for the cache.
             self.templates.forget(&name);
             return Err(error.into());
         }
         self.client.skew.allows_launches()?;
+        request.in_time(self.clock.now())?;
+        let passage = self.gate.pass(request, &*self.clock).await?;
         // Whatever waits has been waited for.
         request.in_time(self.clock.now())?;
         let what = format!("the launch of {template}");
@@ -56,6 +61,7 @@ impl AapProvider {
             .client
             .post(&template.launch_path(), &body, &what, &request.extra_vars)
             .await;
+        drop(passage);
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => {
@@ -94,6 +100,23 @@ impl AapProvider {
         })
     }
 
+    /// Whether a launch could be found again by its token.
+    pub(crate) fn shows_token(&self, template: &Template) -> Result<(), ProviderError> {
+        let variable = &self.config.token_variable;
+        if !template.hidden.contains(variable) {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            Effect::NotSent,
+            ErrorKind::Invalid,
+            format!(
+                "the survey of {template} hides the variable {}, by which its jobs are found again",
+                text::bounded(variable, 60)
+            ),
+        )
+        .with_advice("make that question one of the type text, or remove it"))
+    }
+
     /// The variables of a launch: the object in its envelope, the token, and the caller's own.
     pub(crate) fn variables(&self, request: &LaunchRequest) -> Map<String, Value> {
         let object = request.resource.projection(&self.config.projection);
@@ -127,6 +150,33 @@ impl AapProvider {
     }
 }
 
+/// The deepest nesting that is sent. The controller, and what it runs, go through it level by level and
+/// fail somewhere below a thousand, after the launch.
+const MAX_DEPTH: usize = 256;
+
+/// Refuses what is nested deeper, without going deep itself.
+fn shallow(members: &Map<String, Value>) -> Result<(), ProviderError> {
+    let mut open: Vec<(&Value, usize)> = members.values().map(|value| (value, 1)).collect();
+    while let Some((value, depth)) = open.pop() {
+        if depth > MAX_DEPTH {
+            return Err(ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Invalid,
+                format!("the object is nested more than {MAX_DEPTH} levels deep"),
+            )
+            .with_advice("flatten it, or leave the deep part out of what is sent (projection)"));
+        }
+        match value {
+            Value::Array(items) => open.extend(items.iter().map(|item| (item, depth + 1))),
+            Value::Object(members) => {
+                open.extend(members.values().map(|member| (member, depth + 1)));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Adds members; objects that both sides have are joined, so that a caller may add to the envelope.
 fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
     for (name, value) in from {
@@ -137,48 +187,4 @@ fn merge(into: &mut Map<String, Value>, from: Map<String, Value>) {
             }
         }
     }
-}
-
-/// Whether the template takes the variables and needs nothing that we do not have.
-pub(crate) fn promptable(
-    template: &Template,
-    vars: &Map<String, Value>,
-) -> Result<(), ProviderError> {
-    let refuse = |message: String, advice: &str| {
-        Err(not_sent(
-            &ProviderError::new(Effect::NotSent, ErrorKind::Invalid, message).with_advice(advice),
-        ))
-    };
-    let prompts = &template.prompts;
-    if !prompts.ask_variables_on_launch && !prompts.survey_enabled {
-        return refuse(
-            format!("{template} does not take variables at launch"),
-            "enable \"Prompt on launch\" for the variables of the template",
-        );
-    }
-    if let Some(password) = prompts.passwords_needed_to_start.first() {
-        return refuse(
-            format!(
-                "{template} asks for a password ({}) at launch",
-                text::bounded(password, 60)
-            ),
-            "store the password in the template's credential",
-        );
-    }
-    let missing: Vec<String> = prompts
-        .variables_needed_to_start
-        .iter()
-        .filter(|name| !vars.contains_key(*name))
-        .map(|name| text::bounded(name, 60))
-        .collect();
-    if !missing.is_empty() {
-        return refuse(
-            format!(
-                "{template} requires the survey variables {}",
-                missing.join(", ")
-            ),
-            "give them as extra variables, or make them optional in the survey",
-        );
-    }
-    Ok(())
 }

@@ -39,33 +39,46 @@ mod body;
 mod client;
 mod config;
 mod diagnose;
+mod ends;
 mod env;
 mod envelope;
 mod error;
 mod find;
+mod gate;
+#[cfg(test)]
+mod hostile;
+mod identity;
 mod jobs;
+mod json;
 mod launch;
 mod look;
 mod monitor;
 mod names;
+mod nodes;
+mod place;
 mod preflight;
 mod provider;
 #[cfg(feature = "push")]
 mod push;
+mod refusal;
+mod scan;
+mod search;
 mod shared;
 mod skew;
 mod status;
 mod templates;
+mod walk;
 #[cfg(feature = "webhook")]
 mod webhook;
 mod words;
 
-pub use config::{AapConfig, Auth, HttpConfig, Timing};
+pub use config::{AapConfig, Auth, Timing};
 pub use envelope::Envelope;
 pub use error::ConfigError;
 pub use monitor::{JobEvents, MonitorConfig};
 pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
+pub use provider_http::{ClientIdentity, HttpConfig};
 pub use status::map_status;
 
 /// The program in this crate's README compiles.

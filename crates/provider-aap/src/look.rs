@@ -5,34 +5,64 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use provider_core::{
-    Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, ProviderError, TrackedJob, text,
+    Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, ProviderError, Resource, TrackedJob,
+    text,
 };
+use serde_json::value::RawValue;
 
 use crate::AapProvider;
-use crate::answer::List;
 use crate::body::JobBody;
 use crate::client::std_duration;
 use crate::diagnose::{diagnose, variables};
+use crate::identity::Verdict;
 use crate::jobs::read_job;
 use crate::monitor::Seen;
+use crate::nodes::Child;
 use crate::status::{Certainty, Confirmation};
+use crate::walk::{Range, Step, Walk};
 use crate::words::Kind;
 
-/// A bound on the look into one workflow: 20,000 jobs, or 100 workflows within it.
-const MAX_CHILD_PAGES: usize = 100;
+/// A bound on the look into one workflow.
+const MAX_CHILDREN: usize = 20_000;
+
+/// A job that is watched.
+struct Watched {
+    body: Arc<JobBody>,
+    job: JobRef,
+    /// By the server's clock, or ours where it sent none.
+    now: Timestamp,
+    /// Whether it was read by itself.
+    is_detail: bool,
+    /// Whether it should have been: after many failures at once that comes later.
+    lacks_detail: bool,
+}
+
+/// A job that was read just now, by itself.
+pub(crate) struct Found {
+    pub(crate) body: Arc<JobBody>,
+    pub(crate) text: Box<RawValue>,
+    pub(crate) job: JobRef,
+    /// By the server's clock, or ours where it sent none.
+    pub(crate) now: Timestamp,
+}
 
 impl AapProvider {
     /// The status of a job, by its reference alone.
     pub(crate) async fn status(
         &self,
+        resource: &Resource,
         tracked: &TrackedJob,
         job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
         // Most polls are answered by what the last round has seen. What is rarer is kept apart: it needs
         // more room.
         let known = self.known(&tracked.job);
-        match known.as_ref().filter(|seen| !seen.has_failed()) {
-            // What is alive or has succeeded is never in doubt.
+        let is_plain = |seen: &&Seen| {
+            // A job that is waited for or has succeeded is never in doubt, if it is ours.
+            !seen.has_failed()
+                && self.launch_of(tracked).verdict(&seen.body, seen.is_whole()) == Verdict::Ours
+        };
+        match known.as_ref().filter(is_plain) {
             Some(seen) => {
                 let job = self.own(&tracked.job);
                 let mut status = seen.body.to_status(job, |text| self.client.redact(text));
@@ -40,7 +70,7 @@ impl AapProvider {
                 self.note_pace(&mut status);
                 Ok(status)
             }
-            None => Box::pin(self.asked_status(tracked, job_type, known)).await,
+            None => Box::pin(self.asked_status(resource, tracked, job_type, known)).await,
         }
     }
 
@@ -69,13 +99,20 @@ impl AapProvider {
     /// The status of a job that has failed, is asked about, or waited for.
     async fn asked_status(
         &self,
+        resource: &Resource,
         tracked: &TrackedJob,
         job_type: JobType,
         known: Option<Seen>,
     ) -> Result<JobStatus, ProviderError> {
-        let (body, job, now, is_whole) = self.watch(&tracked.job, known).await?;
-        let mut status = self.judge(&body, job, now).await?;
-        if !is_whole {
+        let mut seen = self.watch(&tracked.job, known).await?;
+        self.is_it(resource, tracked, &[job_type], &seen.body, seen.is_detail)
+            .await?;
+        if seen.body.hides_who_cancelled() && !seen.is_detail {
+            let read = self.read(&tracked.job).await?;
+            (seen.body, seen.is_detail, seen.lacks_detail) = (read.body, true, false);
+        }
+        let mut status = self.judge(&seen.body, seen.job, seen.now).await?;
+        if seen.lacks_detail {
             status.settled = false;
             "it has ended; what the controller knows of it is asked in turn"
                 .clone_into(&mut status.message);
@@ -90,51 +127,53 @@ impl AapProvider {
         Ok(status)
     }
 
-    /// A job as the rounds have seen it, or as it is now; and whether with what lists lack where that
-    /// matters: after many failures at once it comes later.
-    async fn watch(
-        &self,
-        job: &JobRef,
-        known: Option<Seen>,
-    ) -> Result<(Arc<JobBody>, JobRef, Timestamp, bool), ProviderError> {
+    /// A job as the rounds have seen it, or as it is now.
+    async fn watch(&self, job: &JobRef, known: Option<Seen>) -> Result<Watched, ProviderError> {
         let (Ok(id), Some(kind)) = (job.id.parse(), Kind::of(&job.kind)) else {
-            let (body, job, now) = self.read(job).await?;
-            return Ok((body, job, now, true));
+            let read = self.read(job).await?;
+            return Ok(Watched {
+                body: read.body,
+                job: read.job,
+                now: read.now,
+                is_detail: true,
+                lacks_detail: false,
+            });
         };
         let seen = match known {
             Some(seen) => seen,
             None => self.monitor.seen(kind, id).await?,
         };
-        let is_whole = !seen.lacks_detail();
-        Ok((
-            Arc::clone(&seen.body),
-            self.own(job),
-            seen.read.server,
-            is_whole,
-        ))
+        Ok(Watched {
+            body: Arc::clone(&seen.body),
+            job: self.own(job),
+            now: seen.read.server,
+            is_detail: seen.is_whole(),
+            lacks_detail: seen.lacks_detail(),
+        })
     }
 
     /// Reads a job; a reference without a kind (written by older operators) is tried as both.
-    pub(crate) async fn read(
-        &self,
-        job: &JobRef,
-    ) -> Result<(Arc<JobBody>, JobRef, Timestamp), ProviderError> {
-        own_id(job)?;
+    pub(crate) async fn read(&self, job: &JobRef) -> Result<Found, ProviderError> {
+        let id = own_id(job)?;
         let kinds: &[Kind] = match job.kind.as_str() {
             "" => &[Kind::Job, Kind::Workflow],
             word => &[Kind::of(word).unwrap_or(Kind::Job)],
         };
         let mut last = None;
         for kind in kinds {
-            match read_job(&self.client, *kind, &job.id).await {
-                Ok((body, date)) => {
-                    let found = JobRef {
+            match read_job(&self.client, *kind, id, &self.config.token_variable).await {
+                Ok(read) => {
+                    let job = JobRef {
                         provider: self.config.name.clone(),
                         kind: kind.word().to_owned(),
                         ..job.clone()
                     };
-                    let now = date.unwrap_or_else(|| self.clock.now());
-                    return Ok((Arc::new(body), found, now));
+                    return Ok(Found {
+                        body: Arc::new(read.body),
+                        text: read.text,
+                        job,
+                        now: read.date.unwrap_or_else(|| self.clock.now()),
+                    });
                 }
                 Err(error) if error.kind() == ErrorKind::NotFound => last = Some(error),
                 Err(error) => return Err(error),
@@ -145,6 +184,24 @@ impl AapProvider {
         }))
     }
 
+    /// When the end of a job is believed.
+    pub(crate) fn confirmation(&self, body: &JobBody, id: u64, now: Timestamp) -> Confirmation {
+        let (own, first) = (body.end(now), self.ends.known(body.kind, id));
+        let ended = match (own, first) {
+            _ if !body.is_suspect() => now,
+            (Some(own), Some(first)) => own.min(first),
+            (Some(own), None) => own,
+            // It does not say when, or nothing that can be.
+            (None, _) => self.ends.first_seen(body.kind, id, now),
+        };
+        Confirmation {
+            window: std_duration(self.config.timing.confirm_window),
+            limit: std_duration(self.config.timing.confirm_limit),
+            ended,
+            now,
+        }
+    }
+
     /// The status of a body, and whether its end is certain.
     pub(crate) async fn judge(
         &self,
@@ -152,11 +209,8 @@ impl AapProvider {
         job: JobRef,
         now: Timestamp,
     ) -> Result<JobStatus, ProviderError> {
-        let confirm = Confirmation {
-            window: std_duration(self.config.timing.confirm_window),
-            limit: std_duration(self.config.timing.confirm_limit),
-            now,
-        };
+        let id = own_id(&job)?;
+        let confirm = self.confirmation(body, id, now);
         let certain = match body.certainty(confirm) {
             Certainty::Settled => true,
             Certainty::Doubtful => false,
@@ -164,7 +218,9 @@ impl AapProvider {
         };
         let mut status = body.to_status(job, |text| self.client.redact(text));
         status.settled = status.state.is_terminal() && certain;
-        if status.state.is_terminal() && !certain && status.message.is_empty() {
+        if !status.state.is_terminal() {
+            self.ends.forget(body.kind, id);
+        } else if !certain && status.message.is_empty() {
             "the end is not certain yet: the playbook may be running on"
                 .clone_into(&mut status.message);
         }
@@ -177,49 +233,44 @@ impl AapProvider {
         id: &str,
         confirm: Confirmation,
     ) -> Result<bool, ProviderError> {
-        // Pages to read: of which workflow, after which job. Workflows within it are looked into in turn.
-        let mut pages = vec![(id.to_owned(), 0_u64)];
-        for _ in 0..MAX_CHILD_PAGES {
-            let Some((workflow, after)) = pages.pop() else {
-                return Ok(true);
-            };
-            let last = after.to_string();
-            let query = [
-                ("unified_job_node__workflow_job", workflow.as_str()),
-                ("page_size", "200"),
-                ("order_by", "id"),
-                ("id__gt", last.as_str()),
-            ];
+        let mut workflows = vec![id.to_owned()];
+        let mut looked_at = 0_usize;
+        while let Some(workflow) = workflows.pop() {
+            let filter = [("unified_job_node__workflow_job", workflow.as_str())];
             let what = "the jobs of the workflow";
-            let answer = self.client.get("unified_jobs/", &query, what).await?;
-            let rows = answer.json::<List<JobBody>>()?.results;
-            if rows.len() >= 200 {
-                // A page without ids is read again and again, until the bound: nothing is certain then.
-                let newest = rows.iter().filter_map(|row| row.id).max();
-                pages.push((workflow, newest.unwrap_or(after)));
-            }
-            for row in rows {
-                let terminal = crate::map_status(&row.status).is_terminal();
-                // The list lacks what tells an end from a claimed end; the job itself has it.
-                let certain = match (terminal, row.certainty(confirm), row.id) {
-                    (false, ..) => false,
-                    (true, Certainty::AskChildren, Some(id)) => {
-                        pages.push((id.to_string(), 0));
-                        true
-                    }
-                    (true, Certainty::Doubtful, Some(id)) if row.kind == Some(Kind::Job) => {
-                        let job = JobRef::new(&self.config.name, "job", id.to_string());
-                        self.read(&job).await?.0.certainty(confirm) == Certainty::Settled
-                    }
-                    (true, certainty, _) => certainty == Certainty::Settled,
+            let all = Range::default();
+            let mut walk = Walk::new(&self.client, &self.page_pace, what, &filter, all);
+            loop {
+                let rows = match walk.next().await? {
+                    Step::Rows(rows) => rows,
+                    Step::End => break,
+                    // It may be at work.
+                    Step::Unshown(_) => return Ok(false),
                 };
-                if !certain {
+                looked_at = looked_at.saturating_add(rows.len());
+                for row in rows {
+                    let row = Child::read(&row.text);
+                    if !crate::map_status(&row.body.status).is_terminal() {
+                        return Ok(false);
+                    }
+                    match (self.certainty_of_child(&row, confirm).await?, row.body.id) {
+                        (Certainty::AskChildren, Some(id)) => workflows.push(id.to_string()),
+                        (Certainty::Settled, _) => {}
+                        _ => return Ok(false),
+                    }
+                }
+                if looked_at >= MAX_CHILDREN {
+                    // More than was looked at: not certain before the limit.
                     return Ok(false);
                 }
             }
+            // At most a hundred workflows within it.
+            looked_at = looked_at.saturating_add(MAX_CHILDREN / 100);
+            if looked_at >= MAX_CHILDREN && !workflows.is_empty() {
+                return Ok(false);
+            }
         }
-        // More than was looked at: not certain before the limit.
-        Ok(false)
+        Ok(true)
     }
 
     /// Adds what the job's events tell; a failure to do so leaves the status as it is.

@@ -8,7 +8,12 @@ use serde::{Deserialize, Serialize};
 /// Which template does what: the entry of the kind, else the fixed one, else
 /// `PREFIX-create-KIND` / `PREFIX-delete-KIND` with the kind in kebab case.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct Templates {
     /// What names begin with, without the dash; empty for none.
     pub prefix: String,
@@ -22,7 +27,12 @@ pub struct Templates {
 
 /// The templates of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct KindTemplates {
     /// Provisions it.
     pub create: Option<TemplateName>,
@@ -55,6 +65,8 @@ enum TemplateNameForm {
         kind: Option<TemplateKind>,
     },
 }
+
+provider_core::guarded_settings!(Templates, KindTemplates);
 
 impl From<TemplateNameForm> for TemplateName {
     fn from(form: TemplateNameForm) -> Self {

@@ -1,19 +1,20 @@
 //! The configuration, tried out without launching anything.
 
-use provider_core::{JobType, Preflight, ProviderError};
+use provider_core::{JobType, Preflight, ProviderError, text};
 use serde::Deserialize;
 
 use crate::AapProvider;
-use crate::launch::promptable;
+use crate::answer::List;
+use crate::body::lenient;
+use crate::refusal::refusals;
 
-#[derive(Deserialize)]
-struct Me {
-    results: Vec<User>,
-}
-
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct User {
+    #[serde(deserialize_with = "lenient")]
     username: String,
+    #[serde(deserialize_with = "lenient")]
+    is_superuser: bool,
 }
 
 fn failed(report: &mut Preflight, check: &str, error: &ProviderError) {
@@ -39,19 +40,24 @@ impl AapProvider {
             }
         }
         let me = self.client.get("me/", &[], "our own user").await;
-        match me.and_then(|answer| answer.json::<Me>()) {
-            Ok(me) => {
-                let user = me.results.first().map_or("", |user| &user.username);
-                report.ok("credentials", &format!("we are user \"{user}\""));
-            }
+        let me = me.and_then(|answer| answer.json::<List<User>>());
+        let me = match me.map(|me| me.results.into_iter().next().unwrap_or_default()) {
+            Ok(me) => me,
             Err(error) => {
                 failed(&mut report, "credentials", &error);
                 return report;
             }
+        };
+        let user = text::bounded(&me.username, 100);
+        report.ok("credentials", &format!("we are user \"{user}\""));
+        match self.client.skew.allows_launches() {
+            Ok(()) => report.ok("clocks", "they are close enough"),
+            Err(error) => failed(&mut report, "clocks", &error),
         }
         for kind in kinds {
             for job_type in [JobType::Provision, JobType::Deprovision] {
-                self.check_template(&mut report, kind, job_type).await;
+                self.check_template(&mut report, kind, job_type, me.is_superuser)
+                    .await;
             }
         }
         if kinds.is_empty() {
@@ -64,7 +70,13 @@ impl AapProvider {
         report
     }
 
-    async fn check_template(&self, report: &mut Preflight, kind: &str, job_type: JobType) {
+    async fn check_template(
+        &self,
+        report: &mut Preflight,
+        kind: &str,
+        job_type: JobType,
+        is_superuser: bool,
+    ) {
         let check = format!("{} of {kind}", job_type.as_str());
         let name = self.template_name(job_type, kind);
         // Asked afresh: a preflight that reports what was true five minutes ago helps nobody.
@@ -73,32 +85,65 @@ impl AapProvider {
             Ok(template) => template,
             Err(error) => return failed(report, &check, &error),
         };
+        // What a launch carries, as far as names go.
         let mut vars = self.config.extra_vars.clone();
-        if let Some(given) = self.config.envelope.path().first() {
+        let token = self.config.token_variable.as_str();
+        for given in self
+            .config
+            .envelope
+            .path()
+            .first()
+            .into_iter()
+            .chain([&token])
+        {
             vars.insert((*given).to_owned(), serde_json::Value::Null);
         }
-        match promptable(&template, &vars) {
-            Err(error) => failed(report, &check, &error),
-            Ok(()) if !template.prompts.ask_variables_on_launch => report.warning(
+        let mut refusals = refusals(&template, &vars);
+        if is_superuser && template.may_start == Some(false) {
+            // There is no right that this user could lack.
+            if let Some(first) = refusals.first_mut() {
+                *first = first
+                    .clone()
+                    .with_advice("use a token of scope write: this one may only read");
+            }
+        }
+        refusals.extend(self.shows_token(&template).err());
+        for refusal in &refusals {
+            failed(report, &check, refusal);
+        }
+        let nodes = |ids: &[serde_json::Value]| {
+            let shown: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
+            text::bounded(&shown.join(", "), 200)
+        };
+        let (missing, rejected) = (
+            &template.prompts.node_templates_missing,
+            &template.prompts.node_prompts_rejected,
+        );
+        if !missing.is_empty() {
+            report.error(
                 &check,
-                &format!("{template} takes only the variables of its survey"),
+                &format!("{template} has nodes whose template was deleted: {}", nodes(missing)),
+                "give these nodes another template, or remove them: the workflow fails when it comes to them",
+            );
+        }
+        if !rejected.is_empty() {
+            report.warning(
+                &check,
                 &format!(
-                    "enable \"Prompt on launch\" for its variables, or add {} and {} to the survey",
-                    self.config.token_variable,
-                    self.config
-                        .envelope
-                        .path()
-                        .first()
-                        .unwrap_or(&"the envelope")
+                    "{template} has nodes that give their templates what those do not ask for: {}",
+                    nodes(rejected)
                 ),
-            ),
-            Ok(()) => report.ok(
+                "enable \"Prompt on launch\" there for what these nodes give",
+            );
+        }
+        if refusals.is_empty() && missing.is_empty() {
+            report.ok(
                 &check,
                 &format!(
                     "{template} of organization \"{}\" can be launched",
                     template.organization
                 ),
-            ),
+            );
         }
     }
 }

@@ -9,15 +9,20 @@ use futures::StreamExt;
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, ErrorKind, FindRequest, JobRecord,
     JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight, Provider,
-    ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob, TriggerError, WakeUps,
-    clock,
+    ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource, SystemClock, TrackedJob,
+    TriggerError, WakeUps, clock,
 };
 
-use crate::client::{Client, std_duration};
+use crate::client::{Client, not_sent, std_duration};
+use crate::ends::Ends;
+use crate::find::carried_out_by;
+use crate::gate::Gate;
 use crate::jobs::Jobs;
-use crate::look::own_id;
+use crate::look::{Found, own_id};
 use crate::monitor::{JobEvents, Monitor};
+use crate::search::Search;
 use crate::templates::{Template, Templates};
+use crate::walk::Pace;
 use crate::words::Kind;
 use crate::{AapConfig, ConfigError, TemplateName};
 
@@ -30,6 +35,15 @@ pub struct AapProvider {
     pub(crate) client: Arc<Client>,
     pub(crate) monitor: Monitor,
     pub(crate) templates: Templates,
+    /// How pages of lists are asked for.
+    pub(crate) page_pace: Arc<Pace>,
+    /// The search for launches in doubt, and that for what people relaunched.
+    pub(crate) launches: Search,
+    pub(crate) relaunches: Search,
+    /// How many launches are on their way.
+    pub(crate) gate: Gate,
+    /// When ends were first seen that do not tell their time.
+    pub(crate) ends: Ends,
     pub(crate) clock: Arc<dyn Clock>,
     /// Held by whoever listens to the websocket: one connection is enough.
     #[cfg(feature = "push")]
@@ -66,23 +80,39 @@ impl AapProvider {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_clock(config: AapConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        config.validate()?;
+        let config = config.checked()?;
         let client = Arc::new(Client::new(&config, Arc::clone(&clock))?);
-        let source = Arc::new(Jobs::new(Arc::clone(&client), Arc::clone(&clock)));
+        let source = Arc::new(Jobs::new(
+            Arc::clone(&client),
+            Arc::clone(&clock),
+            &config.token_variable,
+        ));
         let interval = std_duration(config.timing.poll_interval);
         // Spreads polls over time, and need not be unpredictable.
         let seed = u64::try_from(clock.now().as_nanosecond() & i128::from(u64::MAX)).unwrap_or(1);
+        let monitor = Monitor::new(
+            &config.monitor,
+            &config.name,
+            interval,
+            Arc::clone(&clock),
+            source,
+            seed,
+        );
+        let page_pace = Arc::new(Pace::new(std_duration(config.http.request_timeout)));
+        let search = |launch_type| {
+            let (client, clock) = (Arc::clone(&client), Arc::clone(&clock));
+            let pace = Arc::clone(&page_pace);
+            Search::new(launch_type, &config, client, monitor.clone(), clock, pace)
+        };
         Ok(Self {
-            monitor: Monitor::new(
-                &config.monitor,
-                &config.name,
-                interval,
-                Arc::clone(&clock),
-                source,
-                seed,
-            ),
+            launches: search("manual"),
+            relaunches: search("relaunch"),
+            gate: Gate::new(config.max_launches),
+            monitor,
+            page_pace,
             client,
             templates: Templates::default(),
+            ends: Ends::default(),
             clock,
             config,
             #[cfg(feature = "push")]
@@ -140,10 +170,18 @@ impl AapProvider {
             }
             let jobs = match record.tracked() {
                 // As it is now, and not behind polls: a launch waits for it.
-                Some(tracked) => match self.read(&tracked.job).await {
-                    Ok((body, job, now)) => vec![self.judge(&body, job, now).await?],
-                    // Purged: only jobs that have ended are.
-                    Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+                Some(tracked) => match self
+                    .identified(&request.resource, &tracked, &[JobType::Provision])
+                    .await
+                {
+                    Ok(read) => vec![self.judge(&read.body, read.job, read.now).await?],
+                    // Purged: only jobs that have ended are. Or forgotten with all that came after a
+                    // backup; whatever has its id now is none of ours.
+                    Err(error)
+                        if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Replaced) =>
+                    {
+                        Vec::new()
+                    }
                     Err(error) => return Err(error),
                 },
                 None => match &record.token {
@@ -154,9 +192,11 @@ impl AapProvider {
                             token.clone(),
                         );
                         query.not_before = record.timestamp.or(record.sent_at);
+                        let window = std_duration(self.config.timing.visibility_window);
+                        let latest = record.timestamp.max(record.sent_at);
+                        query.not_after = latest.map(|at| carried_out_by(at, window));
                         let found = self.find(&query).await?;
                         let sent = record.sent_at.or(record.timestamp);
-                        let window = std_duration(self.config.timing.visibility_window);
                         let fresh =
                             sent.is_none_or(|at| clock::since(self.clock.now(), at) < window);
                         if found.is_empty() && fresh {
@@ -181,7 +221,7 @@ impl AapProvider {
                         status.job.id
                     )
                 } else {
-                    self.stop(&status.job).await?;
+                    self.send_cancel(&status.job).await?;
                     format!(
                         "provision job {} was still {} and is being cancelled",
                         status.job.id, status.state
@@ -196,23 +236,47 @@ impl AapProvider {
         Ok(None)
     }
 
-    /// Asks a job to stop. What the controller answers to a cancel says little: a refusal may mean
-    /// that the job has ended, so the job itself is looked at.
-    async fn stop(&self, job: &JobRef) -> Result<CancelResult, ProviderError> {
-        own_id(job)?;
-        let job = if Kind::of(&job.kind).is_some() {
-            job.clone()
-        } else {
-            match self.read(job).await {
-                Ok((_, found, _)) => found,
-                Err(error) if error.kind() == ErrorKind::NotFound => return Ok(CancelResult::Gone),
-                Err(error) => return Err(error),
+    /// A job as it is now, if it is the one on record.
+    async fn identified(
+        &self,
+        resource: &Resource,
+        tracked: &TrackedJob,
+        job_types: &[JobType],
+    ) -> Result<Found, ProviderError> {
+        let read = self.read(&tracked.job).await?;
+        self.is_it(resource, tracked, job_types, &read.body, true)
+            .await?;
+        Ok(read)
+    }
+
+    /// Asks a job to stop, if it is the one on record and goes on.
+    async fn stop(
+        &self,
+        resource: &Resource,
+        tracked: &TrackedJob,
+    ) -> Result<CancelResult, ProviderError> {
+        let either = [JobType::Provision, JobType::Deprovision];
+        let read = self.identified(resource, tracked, &either).await;
+        match read {
+            Ok(read) if read.body.state().is_terminal() => {
+                let status = self.judge(&read.body, read.job, read.now).await?;
+                Ok(CancelResult::Finished(Box::new(status)))
             }
-        };
+            Ok(read) => self.send_cancel(&read.job).await,
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(CancelResult::Gone),
+            // Nothing was asked of the job itself.
+            Err(error) if error.kind() != ErrorKind::Replaced => Err(not_sent(&error)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What the controller answers to a cancel says little: a refusal may mean that the job has ended, so
+    /// the job itself is looked at.
+    async fn send_cancel(&self, job: &JobRef) -> Result<CancelResult, ProviderError> {
         let path = format!(
             "{}/{}/cancel/",
             Kind::of(&job.kind).unwrap_or(Kind::Job).collection(),
-            job.id
+            own_id(job)?
         );
         let what = format!("the cancel of {} {}", job.kind.replace('_', " "), job.id);
         let answer = self.client.post_cancel(&path, &what).await;
@@ -225,14 +289,14 @@ impl AapProvider {
         match refusal.kind() {
             ErrorKind::NotFound => Ok(CancelResult::Gone),
             ErrorKind::Forbidden | ErrorKind::Conflict => {
-                let (body, job, now) = match self.read(&job).await {
+                let read = match self.read(job).await {
                     Ok(read) => read,
                     Err(error) if error.kind() == ErrorKind::NotFound => {
                         return Ok(CancelResult::Gone);
                     }
                     Err(error) => return Err(error),
                 };
-                let status = self.judge(&body, job, now).await?;
+                let status = self.judge(&read.body, read.job, read.now).await?;
                 if status.state.is_terminal() {
                     return Ok(CancelResult::Finished(Box::new(status)));
                 }
@@ -266,6 +330,7 @@ impl Provider for AapProvider {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.find_relaunched = true;
         capabilities.visibility_window = std_duration(self.config.timing.visibility_window);
         capabilities.poll_interval = std_duration(self.config.timing.poll_interval);
         capabilities.on_ambiguity = OnAmbiguity::Hold;
@@ -284,10 +349,10 @@ impl Provider for AapProvider {
 
     async fn provision_status(
         &self,
-        _resource: &Resource,
+        resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        self.status(job, JobType::Provision).await
+        self.status(resource, job, JobType::Provision).await
     }
 
     async fn trigger_deprovision(
@@ -317,22 +382,29 @@ impl Provider for AapProvider {
 
     async fn deprovision_status(
         &self,
-        _resource: &Resource,
+        resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        self.status(job, JobType::Deprovision).await
+        self.status(resource, job, JobType::Deprovision).await
     }
 
     async fn cancel(
         &self,
-        _resource: &Resource,
+        resource: &Resource,
         job: &TrackedJob,
     ) -> Result<CancelResult, ProviderError> {
-        self.stop(&job.job).await
+        self.stop(resource, job).await
     }
 
     async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
         self.find(query).await
+    }
+
+    async fn find_relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        self.relaunched(query).await
     }
 
     async fn preflight(&self, kinds: &[String]) -> Preflight {

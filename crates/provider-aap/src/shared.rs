@@ -8,13 +8,19 @@ use tokio::sync::{Mutex, OnceCell};
 /// Like [`OnceCell`], except that those who wait for an attempt share its failure. With a cell alone,
 /// each of them would make an attempt of its own, one after another: the last of twenty waits for
 /// twenty time-outs.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Shared<T> {
     value: OnceCell<T>,
     /// How many attempts have failed.
     failures: AtomicU64,
     /// Held during an attempt; the last failure.
     last: Mutex<Option<ProviderError>>,
+}
+
+impl<T> Default for Shared<T> {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl<T> Shared<T> {

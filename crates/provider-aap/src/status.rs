@@ -61,18 +61,37 @@ pub(crate) struct Confirmation {
     pub window: Duration,
     /// Doubted at most so long.
     pub limit: Duration,
+    /// When the job ended, or was first seen to have.
+    pub ended: Timestamp,
     /// The server's clock, or ours where it sent none.
     pub now: Timestamp,
 }
 
 impl JobBody {
-    /// Whether the end that the status shows is one.
+    /// Where the job stands. What nobody has cancelled has failed: AWX itself ends jobs so that were just
+    /// starting when its dispatcher was restarted (AWX 24.6.1), and they may be tried again.
+    pub(crate) fn state(&self) -> JobState {
+        match map_status(&self.status) {
+            JobState::Canceled if self.was_never_cancelled() => JobState::Failed,
+            state => state,
+        }
+    }
+
+    /// When it ended, where it says so believably.
+    pub(crate) fn end(&self, now: Timestamp) -> Option<Timestamp> {
+        let is_after_its_start = |end: &Timestamp| self.started.is_none_or(|start| *end >= start);
+        self.finished()
+            .filter(|end| *end <= now)
+            .filter(is_after_its_start)
+    }
+
+    /// Whether the status shows an end that may be none.
     ///
     /// `canceled` is set by whoever asks for it, also when no node was reached; the playbook then
     /// runs on and its end overwrites the status. Until that end the controller counts more events
     /// than the job has declared: `event_processing_finished` is false. The reaper's `failed` and
     /// an `error` of a job that was at work are of the same kind.
-    pub(crate) fn certainty(&self, confirm: Confirmation) -> Certainty {
+    pub(crate) fn is_suspect(&self) -> bool {
         let workflow = self.kind == Some(Kind::Workflow);
         let reaped = || REAPED.iter().any(|text| self.explanation().contains(text));
         let suspect = match &*self.status {
@@ -86,19 +105,19 @@ impl JobBody {
         } else {
             !self.was_at_work
         };
-        if !suspect || never_at_work {
+        suspect && !never_at_work
+    }
+
+    /// Whether the end that the status shows is one. It has a moment, whatever the job says of it: nothing
+    /// may keep an object for ever.
+    pub(crate) fn certainty(&self, confirm: Confirmation) -> Certainty {
+        if !self.is_suspect() {
             return Certainty::Settled;
         }
+        let workflow = self.kind == Some(Kind::Workflow);
         // The failure of a workflow is its own; what may be a lie are the ends of its jobs.
         let own_end = workflow && &*self.status == "failed";
-        let Some(finished) = self.finished() else {
-            return if own_end {
-                Certainty::AskChildren
-            } else {
-                Certainty::Doubtful
-            };
-        };
-        let age = clock::since(confirm.now, finished);
+        let age = clock::since(confirm.now, confirm.ended);
         if age >= confirm.limit.max(confirm.window) {
             Certainty::Settled
         } else if age < confirm.window && !own_end {
@@ -114,7 +133,7 @@ impl JobBody {
 
     /// The status in the words of the contract.
     pub(crate) fn to_status(&self, job: JobRef, redact: impl Fn(&str) -> String) -> JobStatus {
-        let state = map_status(&self.status);
+        let state = self.state();
         let mut status = JobStatus::new(job, state);
         status.message = self.message(state, redact);
         status.created_at = self.created;
@@ -132,14 +151,25 @@ impl JobBody {
     fn message(&self, state: JobState, redact: impl Fn(&str) -> String) -> String {
         let bounded = |text: &str, max| text::bounded(&redact(text), max);
         let explanation = bounded(self.explanation(), text::MAX_TEXT);
+        // The reaper's text, where there is one, says of these only that they are gone.
+        if state == JobState::Failed && &*self.status == "canceled" {
+            let last = bounded(last_line(self.traceback()), 300);
+            let last = if last.is_empty() {
+                last
+            } else {
+                format!(": {last}")
+            };
+            return format!(
+                "the controller cancelled the job itself, nobody has asked for it{last}"
+            );
+        }
         if !explanation.is_empty() {
             return explanation;
         }
         match state {
             JobState::Failed => {
                 // The last line of a traceback says what, the others say where.
-                let last = self.traceback().trim_end().lines().last();
-                let last = bounded(last.unwrap_or_default(), text::MAX_TEXT);
+                let last = bounded(last_line(self.traceback()), text::MAX_TEXT);
                 if last.is_empty() {
                     format!(
                         "the job ended as {} and gave no reason",
@@ -153,26 +183,32 @@ impl JobBody {
                 "the controller reports the unknown status \"{}\"",
                 text::bounded(&self.status, 40)
             ),
-            JobState::Pending | JobState::Waiting | JobState::Running
-                if self.canceled_on().is_some() =>
-            {
+            JobState::Pending | JobState::Waiting | JobState::Running if self.is_cancelling() => {
                 "a cancel was requested".to_owned()
             }
+            // What it has waited for is over.
+            JobState::Running => "it is running".to_owned(),
             _ => String::new(),
         }
     }
+}
+
+fn last_line(text: &str) -> &str {
+    text.trim_end().lines().last().unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn confirm(now: &str) -> Confirmation {
-        Confirmation {
+    fn certainty(body: &JobBody, now: &str) -> Certainty {
+        let now = now.parse().unwrap();
+        body.certainty(Confirmation {
             window: Duration::from_secs(60),
             limit: Duration::from_secs(900),
-            now: now.parse().unwrap(),
-        }
+            ended: body.end(now).unwrap_or(now),
+            now,
+        })
     }
 
     fn body(json: &str) -> JobBody {
@@ -202,23 +238,23 @@ mod tests {
             ))
         };
         assert_eq!(
-            job("true").certainty(confirm("2026-01-01T00:01:30Z")),
+            certainty(&job("true"), "2026-01-01T00:01:30Z"),
             Certainty::Doubtful
         );
         assert_eq!(
-            job("true").certainty(confirm("2026-01-01T00:02:30Z")),
+            certainty(&job("true"), "2026-01-01T00:02:30Z"),
             Certainty::Settled
         );
         assert_eq!(
-            job("false").certainty(confirm("2026-01-01T00:02:30Z")),
+            certainty(&job("false"), "2026-01-01T00:02:30Z"),
             Certainty::Doubtful
         );
         assert_eq!(
-            job("null").certainty(confirm("2026-01-01T00:02:30Z")),
+            certainty(&job("null"), "2026-01-01T00:02:30Z"),
             Certainty::Doubtful
         );
         assert_eq!(
-            job("false").certainty(confirm("2026-01-01T00:16:01Z")),
+            certainty(&job("false"), "2026-01-01T00:16:01Z"),
             Certainty::Settled
         );
     }
@@ -227,14 +263,11 @@ mod tests {
     fn a_cancel_of_a_job_that_never_worked_is_believed_at_once() {
         let pending = body(r#"{"type": "job", "status": "canceled", "work_unit_id": null}"#);
         assert_eq!(
-            pending.certainty(confirm("2026-01-01T00:00:00Z")),
+            certainty(&pending, "2026-01-01T00:00:00Z"),
             Certainty::Settled
         );
         let flow = body(r#"{"type": "workflow_job", "status": "canceled", "started": null}"#);
-        assert_eq!(
-            flow.certainty(confirm("2026-01-01T00:00:00Z")),
-            Certainty::Settled
-        );
+        assert_eq!(certainty(&flow, "2026-01-01T00:00:00Z"), Certainty::Settled);
     }
 
     #[test]
@@ -245,12 +278,12 @@ mod tests {
                     "job_explanation": "{text}"}}"#
             ))
         };
-        let now = confirm("2026-01-01T00:00:10Z");
+        let now = "2026-01-01T00:00:10Z";
         for text in REAPED {
-            assert_eq!(job(text).certainty(now), Certainty::Doubtful, "{text}");
+            assert_eq!(certainty(&job(text), now), Certainty::Doubtful, "{text}");
         }
         assert_eq!(
-            job("Job terminated due to timeout").certainty(now),
+            certainty(&job("Job terminated due to timeout"), now),
             Certainty::Settled
         );
     }

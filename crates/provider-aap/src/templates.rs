@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{Clock, Effect, ErrorKind, ProviderError, clock, text};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::answer::List;
+use crate::body::lenient;
 use crate::client::{Client, not_sent};
 use crate::shared::Shared;
 use crate::{TemplateKind, TemplateName};
@@ -22,16 +24,56 @@ pub(crate) struct Template {
     pub name: String,
     pub organization: String,
     pub prompts: Prompts,
+    /// Whether our user may start it with our token, where the controller says so.
+    pub may_start: Option<bool>,
+    /// Whether it is said to have no project.
+    pub lacks_project: bool,
+    /// The variables that its survey asks for, where those are all that it takes and are known.
+    pub takes_only: Option<Vec<String>>,
+    /// Variables whose values its survey hides, afterwards, from everybody.
+    pub hidden: Vec<String>,
 }
 
-/// What the template asks for at launch.
+/// What the template asks for at launch. Lists may be null.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default)]
 pub(crate) struct Prompts {
+    #[serde(deserialize_with = "lenient")]
     pub ask_variables_on_launch: bool,
+    #[serde(deserialize_with = "lenient")]
     pub survey_enabled: bool,
+    #[serde(deserialize_with = "lenient")]
     pub variables_needed_to_start: Vec<String>,
+    #[serde(deserialize_with = "lenient")]
     pub passwords_needed_to_start: Vec<String>,
+    /// It has no inventory, or asks for one and has no default.
+    #[serde(deserialize_with = "lenient")]
+    pub inventory_needed_to_start: bool,
+    #[serde(deserialize_with = "lenient")]
+    pub ask_inventory_on_launch: bool,
+    /// Nodes of a workflow whose template was deleted.
+    #[serde(deserialize_with = "lenient")]
+    pub node_templates_missing: Vec<Value>,
+    /// Nodes whose template does not take what the node gives it.
+    #[serde(deserialize_with = "lenient")]
+    pub node_prompts_rejected: Vec<Value>,
+}
+
+/// The questions of a survey.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+struct Survey {
+    #[serde(deserialize_with = "lenient")]
+    spec: Vec<Question>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(default)]
+struct Question {
+    #[serde(deserialize_with = "lenient")]
+    variable: String,
+    #[serde(rename = "type", deserialize_with = "lenient")]
+    kind: String,
 }
 
 impl Template {
@@ -115,27 +157,58 @@ impl Templates {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Row {
-    id: u64,
-    #[serde(rename = "type")]
+    #[serde(deserialize_with = "lenient")]
+    id: Option<u64>,
+    #[serde(rename = "type", deserialize_with = "lenient")]
     kind: String,
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     name: String,
-    #[serde(default)]
+    /// Null where there is none; nothing is said of workflows.
+    #[serde(deserialize_with = "lenient")]
+    project: Project,
+    #[serde(deserialize_with = "lenient")]
     summary_fields: Summary,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Project {
+    #[default]
+    Untold,
+    None,
+    Some,
+}
+
+impl<'de> Deserialize<'de> for Project {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let id = Option::<u64>::deserialize(from)?;
+        Ok(id.map_or(Self::None, |_| Self::Some))
+    }
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Summary {
-    organization: Option<Named>,
+    #[serde(deserialize_with = "lenient")]
+    organization: Named,
+    #[serde(deserialize_with = "lenient")]
+    user_capabilities: Capabilities,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Named {
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     name: String,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Capabilities {
+    #[serde(deserialize_with = "lenient")]
+    start: Option<bool>,
 }
 
 async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, ProviderError> {
@@ -154,17 +227,17 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
         .get("unified_job_templates/", &query, "the list of templates")
         .await?;
     let rows = answer.json::<List<Row>>()?.results;
-    let mut found: Vec<(TemplateKind, Row)> = rows
+    let mut found: Vec<(TemplateKind, u64, Row)> = rows
         .into_iter()
-        .filter_map(|row| {
+        .filter_map(|row: Row| {
             let kind = match row.kind.as_str() {
                 "job_template" => TemplateKind::JobTemplate,
                 "workflow_job_template" => TemplateKind::WorkflowJobTemplate,
                 _ => return None,
             };
             // The server's filter is exact; ours makes sure that it was one.
-            (row.name == wanted.name && wanted.kind.is_none_or(|k| k == kind))
-                .then_some((kind, row))
+            let is_it = row.name == wanted.name && wanted.kind.is_none_or(|k| k == kind);
+            Some((kind, row.id.filter(|_| is_it)?, row))
         })
         .collect();
     let shown = text::bounded(&wanted.name, 100);
@@ -175,7 +248,7 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
         let rows: Vec<String> = found
             .iter()
             .take(8)
-            .map(|(kind, row)| format!("{kind} in organization \"{}\"", organization(row)))
+            .map(|(kind, _, row)| format!("{kind} in organization \"{}\"", organization(row)))
             .collect();
         return Err(ProviderError::new(
             Effect::NotSent,
@@ -187,7 +260,7 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
         )
         .with_advice("name the organization, or the kind, of the template in the configuration"));
     }
-    let Some((kind, row)) = found.pop() else {
+    let Some((kind, id, row)) = found.pop() else {
         return Err(ProviderError::new(
             Effect::NotSent,
             ErrorKind::NotFound,
@@ -199,20 +272,49 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
     };
     let mut template = Template {
         kind,
-        id: row.id,
+        id,
         organization: organization(&row),
+        may_start: row.summary_fields.user_capabilities.start,
+        lacks_project: kind == TemplateKind::JobTemplate && row.project == Project::None,
         name: row.name,
         prompts: Prompts::default(),
+        takes_only: None,
+        hidden: Vec::new(),
     };
     let what = format!("the launch options of {template}");
     template.prompts = client
         .get(&template.launch_path(), &[], &what)
         .await?
         .json()?;
+    if template.prompts.survey_enabled
+        && let Some(asked) = survey(client, &template).await?
+    {
+        let hidden = asked.iter().filter(|asked| asked.kind == "password");
+        template.hidden = hidden.map(|asked| asked.variable.clone()).collect();
+        let all = asked.into_iter().map(|asked| asked.variable);
+        template.takes_only = (!template.prompts.ask_variables_on_launch).then(|| all.collect());
+    }
     Ok(template)
 }
 
+/// The questions of a survey. Whoever may not read it learns them from the launch.
+async fn survey(
+    client: &Client,
+    template: &Template,
+) -> Result<Option<Vec<Question>>, ProviderError> {
+    let path = format!(
+        "{}/{}/survey_spec/",
+        template.kind.collection(),
+        template.id
+    );
+    let what = format!("the survey of {template}");
+    match client.get(&path, &[], &what).await {
+        Ok(answer) => Ok(Some(answer.json::<Survey>()?.spec)),
+        Err(error) if error.effect() == Effect::Rejected => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 fn organization(row: &Row) -> String {
-    let named = row.summary_fields.organization.as_ref();
-    text::bounded(named.map_or("", |named| &named.name), 100)
+    text::bounded(&row.summary_fields.organization.name, 100)
 }

@@ -142,6 +142,20 @@ impl ProviderError {
         self
     }
 
+    /// The error of a request that is not sent, for so long, because others before it have failed like
+    /// this one: of the same kind, with its cause and its advice. "It did not serve lately" tells nobody
+    /// that the token has expired.
+    #[must_use]
+    pub fn left_alone(&self, whom: &str, left: Duration) -> Self {
+        let text = format!(
+            "{whom} is left alone for a while, after failures of which this was the last: {}",
+            self.message()
+        );
+        Self::new(Effect::NotSent, self.kind(), text)
+            .with_advice(self.advice())
+            .with_retry_after(left)
+    }
+
     /// The job that a failed launch has started nevertheless.
     #[must_use]
     pub fn stray_job(&self) -> Option<&JobRef> {
@@ -176,6 +190,25 @@ impl ProviderError {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// Whether a launch that ended so, and was certainly not made, has failed by something that is wrong
+    /// with it. What was never sent has not, nor what the backend could not serve at that moment or did
+    /// not let us in for: it waits, however often, until that is over.
+    #[must_use]
+    pub fn is_failure(&self) -> bool {
+        match self.0.kind {
+            ErrorKind::RateLimited
+            | ErrorKind::Unavailable
+            | ErrorKind::Timeout
+            | ErrorKind::Unauthorized
+            | ErrorKind::Forbidden => false,
+            ErrorKind::Invalid | ErrorKind::Unsupported => true,
+            ErrorKind::NotFound
+            | ErrorKind::Replaced
+            | ErrorKind::Conflict
+            | ErrorKind::Protocol => self.0.effect != Effect::NotSent,
+        }
     }
 
     /// Whether the same call can end better later without anybody changing anything.
@@ -240,6 +273,16 @@ impl TriggerError {
     pub fn error(&self) -> &ProviderError {
         match self {
             Self::NotLaunched(error) | Self::Ambiguous(error) => error,
+        }
+    }
+
+    /// Whether nothing was started, for sure. An error whose effect is in doubt proves nothing, in
+    /// whichever case a provider has put it.
+    #[must_use]
+    pub fn is_certain(&self) -> bool {
+        match self {
+            Self::NotLaunched(error) => !error.effect().is_doubtful(),
+            Self::Ambiguous(_) => false,
         }
     }
 }

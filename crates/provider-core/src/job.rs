@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigVersion, text};
+use crate::{ConfigVersion, Effect, ErrorKind, ProviderError, text};
 
 /// Where a job can be found again: enough to route a question about it to the right provider
 /// and the right endpoint, also after an object was switched to another provider.
@@ -13,16 +13,48 @@ use crate::{ConfigVersion, text};
 pub struct JobRef {
     /// Name of the provider that owns the job, as registered.
     pub provider: String,
-    /// What the backend calls this sort of job, for example `job`, `workflow_job` or `event`.
+    /// What the backend calls this sort of job, for example `job`, `workflow_job` or `event`. At most
+    /// [`MAX_KIND`](Self::MAX_KIND) bytes.
     pub kind: String,
-    /// The backend's identifier. Never empty.
+    /// The backend's identifier. Never empty, and at most [`MAX_ID`](Self::MAX_ID) bytes.
     pub id: String,
-    /// Where a program (not a browser) reads the job, if the backend has such a place.
+    /// Where a program (not a browser) reads the job, if the backend has such a place. At most
+    /// [`MAX_URL`](Self::MAX_URL) bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,
 }
 
 impl JobRef {
+    /// The longest [`id`](Self::id) that fits on record.
+    pub const MAX_ID: usize = 256;
+    /// The longest [`kind`](Self::kind) that fits on record.
+    pub const MAX_KIND: usize = 253;
+    /// The longest [`url`](Self::url) that fits on record.
+    pub const MAX_URL: usize = 2_048;
+
+    /// Whether the name fits on record.
+    ///
+    /// # Errors
+    /// When it does not: a store would refuse the record, at every try.
+    pub fn check(&self) -> Result<(), ProviderError> {
+        let url = self.url.as_deref().unwrap_or_default();
+        for (what, length, most) in [
+            ("an id", self.id.len(), Self::MAX_ID),
+            ("a kind", self.kind.len(), Self::MAX_KIND),
+            ("a url", url.len(), Self::MAX_URL),
+        ] {
+            if length > most {
+                let message = format!(
+                    "provider {} named a job by {what} of {length} bytes, and {most} fit on record",
+                    self.provider
+                );
+                let error = ProviderError::new(Effect::Unreadable, ErrorKind::Protocol, message);
+                return Err(error.with_advice("the provider must name its jobs in fewer bytes"));
+            }
+        }
+        Ok(())
+    }
+
     /// A job without a URL.
     #[must_use]
     pub fn new(

@@ -29,7 +29,8 @@
 //! - [`lifecycle`] is what a controller calls: when to launch, poll, cancel, retry, let go.
 //! - [`JobRecord`] is what is kept in the object's status, and all that survives a crash.
 //! - Time comes from a [`Clock`], randomness from a [`lifecycle::Entropy`], records from a
-//!   [`lifecycle::StatusStore`]; this crate itself opens no socket and no file.
+//!   [`lifecycle::StatusStore`]; this crate itself opens no socket, and no file but one that a
+//!   [`Secret`] names.
 //!
 //! The [`guide`] goes from the concepts to a controller and to a provider of one's own.
 //!
@@ -53,6 +54,7 @@ mod provider;
 mod record;
 mod resource;
 mod result;
+pub mod settings;
 mod state;
 pub mod text;
 mod version;
@@ -72,6 +74,7 @@ pub use record::{JobRecord, Reason};
 pub use resource::{ObjectKey, Projection, Resource, ResourceError};
 pub use result::{CancelResult, DeprovisionResult, JobStatus, ProvisionResult};
 pub use secrecy::SecretString;
+pub use settings::{ConfigError, Secret};
 pub use state::{JobState, JobType};
 pub use version::ConfigVersion;
 

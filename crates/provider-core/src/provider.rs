@@ -24,6 +24,8 @@ use crate::{
 ///   calling future was dropped at any await point.
 /// - No method retries a request whose effect is doubtful. Reads may be retried.
 /// - Every text that is returned is bounded, on one line, and holds no secret and no body.
+/// - A job is named in as many bytes as fit on record: an id of 256, a kind of 253, a url of 2,048 at
+///   most ([`JobRef::check`]). An answer with a longer name is refused; a launch that gave it is in doubt.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
 #[async_trait]
 pub trait Provider: Send + Sync + fmt::Debug {

@@ -7,7 +7,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{ConfigVersion, JobRef, JobState, JobType, OperationToken, TrackedJob, text};
+use crate::{
+    Capabilities, ConfigVersion, JobRef, JobState, JobType, OperationToken, TrackedJob, text,
+};
 
 /// One attempt to provision or deprovision, as it is stored in the object's status.
 ///
@@ -23,6 +25,8 @@ pub struct JobRecord {
     /// Orders the records of one object. Grows with every attempt, of either type and any
     /// target; never reused. Zero in records of older operators, whose order is their position.
     pub attempt: u64,
+    /// The attempt of which a person started this job as a copy. None for jobs of our own.
+    pub copy_of: Option<u64>,
     /// What the job is for.
     pub job_type: JobType,
     /// Where it stands, as last seen.
@@ -47,15 +51,26 @@ pub struct JobRecord {
     pub sent_at: Option<Timestamp>,
     /// How many times the launch was handed to the backend (under the same token).
     pub sends: u32,
-    /// When the present state was first seen: phase deadlines count from here.
+    /// How many times in a row the launch was turned away without that being a failure: it was not
+    /// sent, or the backend could not serve. Their back-off grows by it.
+    pub turned_away: u32,
+    /// When the present state was first seen.
     pub state_since: Option<Timestamp>,
+    /// When the job was first seen at work: the deadline of that phase counts from here, whatever word
+    /// it was told in between.
+    pub running_since: Option<Timestamp>,
+    /// Since when the backend has said that it does not know the job. What was seen of its end before
+    /// stays in [`state`](Self::state).
+    pub missing_since: Option<Timestamp>,
     /// When the backend started it.
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// When we first decided to ask the backend to cancel it; written before asking.
     pub cancel_requested_at: Option<Timestamp>,
-    /// How many times we decided to ask.
+    /// When the backend first took a request to cancel it: whether the job obeys counts from here.
+    pub cancel_accepted_at: Option<Timestamp>,
+    /// How many requests to cancel it the backend took.
     pub cancel_requests: u32,
     /// Why it is in this state, in one word for programs.
     pub reason: Option<Reason>,
@@ -123,12 +138,14 @@ pub enum Reason {
     Replaced,
     /// A person started this job at the backend as a copy of one of ours.
     RelaunchedByPerson,
+    /// What the job was to remove is known to be there still. It is given time; past that, it has failed.
+    Unfinished,
     /// A word of a newer version.
     Other(String),
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 19] = [
+    const WORDS: [(Self, &'static str); 20] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
         (Self::HeldBack, "HeldBack"),
@@ -148,6 +165,7 @@ impl Reason {
         (Self::Stray, "Stray"),
         (Self::Replaced, "Replaced"),
         (Self::RelaunchedByPerson, "RelaunchedByPerson"),
+        (Self::Unfinished, "Unfinished"),
     ];
 
     /// The word as it is serialised: CamelCase, as Kubernetes writes reasons.
@@ -185,6 +203,7 @@ impl JobRecord {
     pub fn new(attempt: u64, job_type: JobType) -> Self {
         Self {
             attempt,
+            copy_of: None,
             job_type,
             state: JobState::Pending,
             target: None,
@@ -197,10 +216,14 @@ impl JobRecord {
             timestamp: None,
             sent_at: None,
             sends: 0,
+            turned_away: 0,
             state_since: None,
+            running_since: None,
+            missing_since: None,
             started_at: None,
             finished_at: None,
             cancel_requested_at: None,
+            cancel_accepted_at: None,
             cancel_requests: 0,
             reason: None,
             message: String::new(),
@@ -281,6 +304,33 @@ impl JobRecord {
             || (self.job_id.is_some() && (self.doubtful || !self.state.is_terminal()))
     }
 
+    /// Whether its job was taken as started, and is named by its token for want of a better name.
+    #[must_use]
+    pub fn is_assumed(&self) -> bool {
+        let token = self.token.as_ref().map(OperationToken::as_str);
+        self.job_id.is_some() && self.job_id.as_deref() == token
+    }
+
+    /// Whether its job can be looked for by its token. A search for a copy would find the job that was copied.
+    #[must_use]
+    pub fn is_searchable(&self, capabilities: &Capabilities) -> bool {
+        capabilities.find_launched && self.token.is_some() && self.copy_of.is_none()
+    }
+
+    /// Whether the backend has said that it does not know the job, and has not taken that back.
+    #[must_use]
+    pub fn is_missing(&self) -> bool {
+        self.missing_since.is_some() || self.reason == Some(Reason::PurgeSuspected)
+    }
+
+    /// Whether the launch was turned away, so that it may be made again under its token: nothing of it
+    /// was carried out.
+    #[must_use]
+    pub fn was_turned_away(&self) -> bool {
+        let proof = matches!(self.reason, Some(Reason::NotSent | Reason::Rejected));
+        self.turned_away > 0 && proof && self.job_id.is_none() && self.state == JobState::Failed
+    }
+
     /// Sets the message, bounded.
     pub fn set_message(&mut self, message: &str) {
         self.message = text::bounded(message, text::MAX_TEXT);
@@ -310,6 +360,7 @@ impl Serialize for JobRecord {
         map.serialize_entry("state", &self.state)?;
         map.serialize_entry("message", &self.message)?;
         put!("attempt", Some(&self.attempt).filter(|n| **n > 0));
+        put!("copyOf", &self.copy_of);
         put!("target", &self.target);
         put!("provider", &self.provider);
         put!("kind", &self.kind);
@@ -318,10 +369,14 @@ impl Serialize for JobRecord {
         put!("configVersion", &self.config_version);
         put!("sentAt", &self.sent_at);
         put!("sends", Some(&self.sends).filter(|n| **n > 0));
+        put!("turnedAway", Some(&self.turned_away).filter(|n| **n > 0));
         put!("stateSince", &self.state_since);
+        put!("runningSince", &self.running_since);
+        put!("missingSince", &self.missing_since);
         put!("startedAt", &self.started_at);
         put!("finishedAt", &self.finished_at);
         put!("cancelRequestedAt", &self.cancel_requested_at);
+        put!("cancelAcceptedAt", &self.cancel_accepted_at);
         put!(
             "cancelRequests",
             Some(&self.cancel_requests).filter(|n| **n > 0)
@@ -360,6 +415,7 @@ impl JobRecord {
         }
         let mut record = Self::new(0, job_type.unwrap_or(JobType::Provision));
         record.attempt = reader.take("attempt").unwrap_or(0);
+        record.copy_of = reader.take("copyOf");
         record.state = reader.take("state").unwrap_or(JobState::Unknown);
         record.target = reader.text("target");
         record.provider = reader.text("provider");
@@ -373,10 +429,14 @@ impl JobRecord {
         record.timestamp = reader.take("timestamp");
         record.sent_at = reader.take("sentAt");
         record.sends = reader.take("sends").unwrap_or(0);
+        record.turned_away = reader.take("turnedAway").unwrap_or(0);
         record.state_since = reader.take("stateSince");
+        record.running_since = reader.take("runningSince");
+        record.missing_since = reader.take("missingSince");
         record.started_at = reader.take("startedAt");
         record.finished_at = reader.take("finishedAt");
         record.cancel_requested_at = reader.take("cancelRequestedAt");
+        record.cancel_accepted_at = reader.take("cancelAcceptedAt");
         record.cancel_requests = reader.take("cancelRequests").unwrap_or(0);
         record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
         record.set_message(&reader.text("message").unwrap_or_default());
@@ -461,6 +521,7 @@ mod schema {
                     "state": generator.subschema_for::<JobState>(),
                     "message": text(1024),
                     "attempt": count(),
+                    "copyOf": count(),
                     "target": text(253),
                     "provider": text(253),
                     "kind": text(253),
@@ -469,10 +530,14 @@ mod schema {
                     "configVersion": text(253),
                     "sentAt": time(),
                     "sends": count(),
+                    "turnedAway": count(),
                     "stateSince": time(),
+                    "runningSince": time(),
+                    "missingSince": time(),
                     "startedAt": time(),
                     "finishedAt": time(),
                     "cancelRequestedAt": time(),
+                    "cancelAcceptedAt": time(),
                     "cancelRequests": count(),
                     "reason": {"type": "string", "maxLength": 128, "examples": reasons},
                     "blockDeletionOnFailure": {"type": "boolean"},

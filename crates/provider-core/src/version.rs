@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use crate::finite;
+
 /// Names a desired configuration, so that "is this applied?" is one comparison.
 ///
 /// A digest over canonical JSON: object keys sorted, members that are `null` left out, whole
@@ -33,8 +35,12 @@ impl ConfigVersion {
     /// upgrade of the controller would add.
     ///
     /// # Errors
-    /// When the value cannot be written as JSON (a map with keys that are not text, say).
+    /// When the value cannot be written as JSON (a map with keys that are not text, say), or not without
+    /// loss: a number that is NaN or infinite would be written as `null`, which is "absent" here.
     pub fn of<T: Serialize + ?Sized>(config: &T) -> Result<Self, serde_json::Error> {
+        if let Some(trouble) = finite::not_finite(config) {
+            return Err(serde::ser::Error::custom(trouble));
+        }
         Ok(Self::of_json(&serde_json::to_value(config)?))
     }
 
@@ -177,6 +183,19 @@ mod tests {
                 assert_eq!(equal, i == j, "{a} and {b}");
             }
         }
+    }
+
+    #[test]
+    fn a_number_that_json_cannot_say_has_no_version() {
+        #[derive(Serialize)]
+        struct Spec {
+            ratio: f64,
+        }
+        for ratio in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY] {
+            let error = ConfigVersion::of(&Spec { ratio }).unwrap_err().to_string();
+            assert!(error.contains("ratio"), "{error}");
+        }
+        assert!(ConfigVersion::of(&Spec { ratio: 0.5 }).is_ok());
     }
 
     #[test]

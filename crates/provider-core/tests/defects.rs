@@ -456,7 +456,7 @@ async fn d28_a_job_that_cannot_be_cancelled_is_waited_for() {
     let mut life = Life::new(endless());
     life.step().await;
     life.delete();
-    for _ in 0..3 {
+    for _ in 0..8 {
         life.fake
             .trouble(Function::Cancel, refusal(ErrorKind::Conflict));
     }
@@ -786,7 +786,7 @@ async fn d45_a_refused_launch_leaves_a_record_and_a_persisted_back_off() {
     let outcome = life.step().await;
     assert!(matches!(
         outcome.standing,
-        Standing::BackingOff { failures: 1, .. }
+        Standing::BackingOff { failures: 0, .. }
     ));
     let record = &life.records()[0];
     assert_eq!(

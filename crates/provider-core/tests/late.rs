@@ -439,7 +439,7 @@ fn a_job_gone_astray_has_failed_however_it_ends() {
     assert!(once[0].may_be_live());
     assert_eq!(seen(&once, &once[0], &Observation::Status(Err(gone()))), []);
     let mut later = once[0].clone();
-    later.state_since = Some(at(0));
+    (later.missing_since, later.token) = (Some(at(0)), None);
     let twice = seen(
         std::slice::from_ref(&later),
         &later,
@@ -469,4 +469,303 @@ async fn a_search_that_always_fails_is_ended_by_a_person() {
     life.desired.retry_request = Some("looked".to_owned());
     life.step().await;
     assert_eq!(life.jobs(), 2);
+}
+
+// ---- jobs that prove stray, in every order of events ----
+
+fn stray_answer(id: &str) -> Observation {
+    let error = ProviderError::new(Effect::MaybeSent, ErrorKind::Invalid, "variables ignored")
+        .with_stray_job(JobRef::new("fake", "job", id));
+    Observation::Provisioned(Err(TriggerError::Ambiguous(error)))
+}
+
+fn adopted(state: JobState) -> JobRecord {
+    let mut record = sent(JobType::Provision, 1);
+    record.set_job_ref(JobRef::new("fake", "job", "501"));
+    record.reason = Some(Reason::Adopted);
+    record.state = state;
+    record.finished_at = state.is_terminal().then(|| at(300));
+    record
+}
+
+#[test]
+fn a_job_that_proves_stray_after_its_end_has_failed_however_it_ended() {
+    let asked = sent(JobType::Provision, 1);
+    for state in [JobState::Succeeded, JobState::Canceled, JobState::Failed] {
+        let mut there = adopted(state);
+        there.failures = u32::from(state == JobState::Failed);
+        let changed = seen(std::slice::from_ref(&there), &asked, &stray_answer("501"));
+        let [record] = &changed[..] else {
+            panic!("{changed:?}")
+        };
+        assert_eq!(record.state, JobState::Failed, "{state}");
+        assert_eq!(record.reason, Some(Reason::Stray), "{state}");
+        assert_eq!(record.failures, 1, "{state}: counted once");
+        assert!(record.message.contains("variables ignored"));
+        // Said again, it changes nothing.
+        assert_eq!(seen(&changed, &asked, &stray_answer("501")), []);
+    }
+    // One that is at work goes on until it is ended.
+    let there = adopted(JobState::Running);
+    let changed = seen(std::slice::from_ref(&there), &asked, &stray_answer("501"));
+    assert_eq!(changed[0].state, JobState::Running);
+    assert_eq!(changed[0].reason, Some(Reason::Stray));
+}
+
+#[test]
+fn a_launch_answer_says_nothing_of_a_job_that_is_known() {
+    let asked = sent(JobType::Provision, 1);
+    let mut there = adopted(JobState::Failed);
+    there.message = "quota exceeded".to_owned();
+    assert_eq!(seen(&[there], &asked, &launched("501")), []);
+}
+
+#[tokio::test]
+async fn a_job_that_is_found_stray_is_not_applied_after_a_crash_either() {
+    for (ended, lost) in [(true, true), (false, true), (true, false), (false, false)] {
+        let mut life = Life::new(endless());
+        if lost {
+            // The controller dies before the answer is on record.
+            life.store.script([
+                None,
+                Some(provider_core::lifecycle::StoreError::unavailable("dead")),
+            ]);
+        }
+        life.step().await;
+        life.fake.stray(1);
+        if ended {
+            life.fake.end(1, JobState::Succeeded);
+        }
+        life.restart();
+        let outcome = life.for_a_while(Duration::from_secs(3_600)).await;
+        assert_eq!(
+            outcome.standing,
+            Standing::Held(Hold::Stray { attempt: 1 }),
+            "ended {ended}, lost {lost}"
+        );
+        let cancels = life.fake.count(Function::Cancel);
+        assert_eq!(cancels, usize::from(!ended), "ended {ended}, lost {lost}");
+        assert_eq!(life.jobs(), 1);
+    }
+}
+
+// ---- searches that are answered late ----
+
+fn found(id: &str, state: JobState) -> Observation {
+    let status = JobStatus::new(JobRef::new("fake", "job", id), state);
+    Observation::Found(Ok(vec![status]))
+}
+
+#[test]
+fn a_late_search_revives_no_attempt_that_has_ended() {
+    let asked = sent(JobType::Provision, 1);
+    for end in [JobState::Succeeded, JobState::Canceled, JobState::Failed] {
+        let mut there = adopted(end);
+        there.failures = 1;
+        for state in [JobState::Running, JobState::Failed, JobState::Succeeded] {
+            let answer = found("501", state);
+            assert_eq!(seen(std::slice::from_ref(&there), &asked, &answer), []);
+        }
+        // A job that nobody has heard of is another matter.
+        let changed = seen(
+            std::slice::from_ref(&there),
+            &asked,
+            &found("502", JobState::Running),
+        );
+        let [second] = &changed[..] else {
+            panic!("{changed:?}")
+        };
+        assert_eq!((second.attempt, second.job_id.as_deref()), (2, Some("502")));
+        assert!(second.may_be_live() && second.finished_at.is_none());
+    }
+    // A search that could tell what the job was given is believed in that.
+    let mut status = JobStatus::new(JobRef::new("fake", "job", "501"), JobState::Succeeded);
+    status.stray = true;
+    let there = adopted(JobState::Succeeded);
+    let changed = seen(&[there], &asked, &Observation::Found(Ok(vec![status])));
+    assert_eq!(changed[0].reason, Some(Reason::Stray));
+    assert_eq!(changed[0].state, JobState::Failed);
+}
+
+#[test]
+fn a_launch_that_was_taken_for_refused_and_is_found_failed_once() {
+    let asked = sent(JobType::Provision, 1);
+    let mut there = asked.clone();
+    (there.state, there.reason) = (JobState::Failed, Some(Reason::Rejected));
+    there.failures = 1;
+    let changed = seen(&[there], &asked, &found("501", JobState::Failed));
+    assert_eq!(changed[0].job_id.as_deref(), Some("501"));
+    assert_eq!(changed[0].failures, 1);
+}
+
+// ---- ends that are assumed, or known not to be reached ----
+
+#[tokio::test]
+async fn an_end_that_was_only_assumed_gives_a_receipt() {
+    // A provision job that nobody could tell of was taken as over; the object is deprovisioned.
+    let mut life = Life::new(FakeProvider::new("fake"));
+    let mut unknown = adopted(JobState::Failed);
+    unknown.reason = Some(Reason::Assumed);
+    life.store.inner.overwrite(life.object.key(), vec![unknown]);
+    life.delete();
+    let receipt = life.released().await.receipt.unwrap();
+    let ids: Vec<_> = receipt.jobs.iter().map(|job| job.id.as_str()).collect();
+    assert_eq!((receipt.ground, ids), ("Deprovisioned", vec!["501"]));
+    assert_eq!(life.jobs(), 1);
+    // A deprovision that the backend has forgotten is taken as succeeded.
+    let assume = policy(|p| p.purge = provider_core::lifecycle::Purge::AssumeSucceeded);
+    let mut life = Life::with(endless(), assume);
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    life.delete();
+    life.until(|o| matches!(o.standing, Standing::InProgress { attempt: 2, .. }))
+        .await;
+    life.pass(3_600);
+    life.fake.purge(2);
+    let receipt = life.released().await.receipt.unwrap();
+    let ids: Vec<_> = receipt.jobs.iter().map(|job| job.id.as_str()).collect();
+    assert_eq!(ids, ["1", "2"]);
+    // What was seen to its end leaves none.
+    let mut life = Life::new(FakeProvider::new("fake"));
+    life.applied().await;
+    life.delete();
+    assert_eq!(life.released().await.receipt, None);
+}
+
+#[tokio::test]
+async fn a_deprovision_that_is_known_to_have_removed_nothing_is_sent_again() {
+    for blocks in [false, true] {
+        let fake = endless().with_capabilities(|c| {
+            c.block_deletion_on_failure = blocks;
+            c.cancel = false;
+        });
+        let mut life = Life::with(fake, policy(|p| p.max_failures = Some(2)));
+        life.step().await;
+        life.fake.end(1, JobState::Succeeded);
+        life.applied().await;
+        life.delete();
+        for attempt in [2, 3] {
+            life.until(
+                |o| matches!(o.standing, Standing::InProgress { attempt: n, .. } if n == attempt),
+            )
+            .await;
+            life.fake.end(attempt, JobState::Unknown);
+            life.fake.unfinished(attempt, true);
+            life.fake.say(attempt, "finalizer aap is still there");
+        }
+        let outcome = life
+            .until(|o| matches!(o.standing, Standing::Held(_)))
+            .await;
+        assert_eq!(
+            outcome.standing,
+            Standing::Held(Hold::FailuresExhausted { failures: 2 })
+        );
+        let record = outcome.records.last().unwrap();
+        assert_eq!(record.reason, Some(Reason::Unfinished));
+        assert_eq!(record.message, "finalizer aap is still there");
+        assert_eq!(life.jobs(), 3);
+    }
+    // When it is no longer known, the provider's choice counts.
+    let fake = endless().with_capabilities(|c| c.block_deletion_on_failure = false);
+    let mut life = Life::new(fake);
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    life.delete();
+    life.until(|o| matches!(o.standing, Standing::InProgress { attempt: 2, .. }))
+        .await;
+    life.fake.end(2, JobState::Unknown);
+    life.fake.unfinished(2, true);
+    life.for_a_while(Duration::from_secs(60)).await;
+    life.fake.unfinished(2, false);
+    life.released().await;
+}
+
+#[tokio::test]
+async fn what_the_provider_says_of_a_provision_that_nobody_can_tell_of_is_shown() {
+    let life = Life::new(endless());
+    life.step().await;
+    life.fake.end(1, JobState::Unknown);
+    life.fake.say(1, "annotation done is to be v1-00");
+    let outcome = life.for_a_while(Duration::from_secs(3_600)).await;
+    assert_eq!(
+        outcome.standing,
+        Standing::Blocked(Block::UnknownTooLong { attempt: 1 })
+    );
+    let explained = life
+        .engine
+        .explain(
+            &life.registry,
+            &life.store,
+            &life.object,
+            &life.desired,
+            &life.clock,
+        )
+        .await;
+    let text = explained.unwrap().to_string();
+    assert!(text.contains("annotation done is to be v1-00"), "{text}");
+}
+
+// ---- names that do not fit on record ----
+
+#[tokio::test]
+async fn a_job_whose_id_does_not_fit_on_record_is_in_doubt_and_launched_once() {
+    let life = Life::new(endless().naming_jobs_in(300));
+    let outcome = life.for_a_while(Duration::from_secs(7_200)).await;
+    assert_eq!(
+        outcome.standing,
+        Standing::Blocked(Block::AmbiguousLaunch { attempt: 1 })
+    );
+    assert_eq!(life.jobs(), 1);
+    assert_eq!(life.records()[0].job_id, None);
+    let message = life.records()[0].message.clone();
+    assert!(
+        message.contains("an id of 300 bytes, and 256 fit"),
+        "{message}"
+    );
+    // The longest that fits.
+    let life = Life::new(FakeProvider::new("fake").naming_jobs_in(256));
+    life.applied().await;
+    assert_eq!(life.jobs(), 1);
+}
+
+#[test]
+fn names_that_do_not_fit_are_refused_wherever_they_come_in() {
+    let long = [
+        JobRef::new("fake", "job", "1".repeat(257)),
+        JobRef::new("fake", "k".repeat(254), "1"),
+        JobRef::new("fake", "job", "1").with_url("u".repeat(2_049)),
+    ];
+    for job in long {
+        let status = JobStatus::new(job.clone(), JobState::Running);
+        let copy = provider_core::Relaunched::new(OperationToken::from_random(1), status.clone());
+        let result = ProvisionResult::new(job.clone(), JobState::Pending, "");
+        let triggered = DeprovisionResult::Triggered {
+            job: job.clone(),
+            initial_state: JobState::Pending,
+            block_deletion_on_failure: true,
+            provision_job: None,
+        };
+        let stray = ProviderError::new(Effect::MaybeSent, ErrorKind::Invalid, "no")
+            .with_stray_job(job.clone());
+        for observation in [
+            Observation::Provisioned(Ok(result)),
+            Observation::Deprovisioned(Ok(triggered)),
+            Observation::Provisioned(Err(TriggerError::Ambiguous(stray.clone()))),
+            Observation::Deprovisioned(Err(TriggerError::Ambiguous(stray))),
+            Observation::Status(Ok(status.clone())),
+            Observation::Canceled(Ok(CancelResult::Finished(Box::new(status.clone())))),
+            Observation::Found(Ok(vec![status])),
+            Observation::Relaunched {
+                found: Ok(vec![copy]),
+                deleting: false,
+            },
+        ] {
+            let checked = observation.checked();
+            let error = checked.error().unwrap_or_else(|| panic!("{checked:?}"));
+            assert!(error.message().contains("fit on record"), "{error}");
+            assert_eq!(error.stray_job(), None);
+        }
+    }
 }

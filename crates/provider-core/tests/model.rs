@@ -1,6 +1,7 @@
 //! The protocol, model-checked: the real `decide` and `absorb`, and around them a model of the
 //! driver's loop, of a store with stale reads, of two replicas that may crash between any two steps,
-//! and of a backend that loses answers, commits late, and says "canceled" while a job works on.
+//! and of a backend that loses answers, commits late, is away, forgets jobs, and says "canceled" while a
+//! job works on.
 //!
 //! Every interleaving up to the bounds of each configuration is visited. Broken variants of the rules
 //! are run too, and each must be caught: a check that cannot fail proves nothing.
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provider_core::lifecycle::{
-    Action as Step, Backends, Call, Context, Decision, Desired, Ground, LAUNCH_LEASE, Observation,
-    Pace, Pass, Policy, PolicyConfig, Right, Situation, Standing, Supersede, Vain, absorb, decide,
+    Action as Step, Backends, Block, Call, Context, Decision, Desired, Ground, LAUNCH_LEASE,
+    Lesson, Look, Observation, Pace, Pass, Policy, PolicyConfig, Purge, RelaunchLook, Right,
+    Situation, Standing, Supersede, absorb, decide,
 };
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, JobRecord,
-    JobRef, JobState, JobStatus, JobType, ProviderError, ProvisionResult, TriggerError, clock,
-    history,
+    JobRef, JobState, JobStatus, JobType, OperationToken, ProviderError, ProvisionResult,
+    Relaunched, TriggerError, clock, history,
 };
 use serde_json::json;
 use stateright::{Checker, Model, Property};
@@ -76,6 +78,20 @@ enum Mutant {
     OldRefusalCounts,
     /// A relaunch after a proven absence draws a new attempt and forgets the old one.
     FailureForgetsTheJob,
+    /// What was planned counts as a look.
+    PlanIsALook,
+    /// An error counts as an answer.
+    ErrorIsAnAnswer,
+    /// What was seen of an end is forgotten when the backend does not know the job any more.
+    SilenceWeakens,
+    /// A cancel counts as taken that the backend has not heard of.
+    CancelCountsUnheard,
+    /// A doubt has no end once a search was answered in vain.
+    NoEndAfterOneInVain,
+    /// Nobody looks for jobs that a person has relaunched.
+    NobodyLooks,
+    /// Jobs are adopted without a look at what they were given.
+    AdoptedUnchecked,
 }
 
 /// The bounds of one exploration.
@@ -99,6 +115,13 @@ struct Bounds {
     from_the_middle: bool,
     /// Whether lives begin where one replica has stalled on a refusal, and the other has sent again.
     from_a_stall: bool,
+    /// The backend may be away, not know a job for a moment, and forget jobs that have ended; people cancel
+    /// jobs there. What is unknown is so for one tick at most.
+    silence: bool,
+    /// So many times a person relaunches a job that has ended, between two passes.
+    relaunches: u8,
+    /// Whether provision jobs may be started without what they were to be given.
+    strays: bool,
     mutant: Option<Mutant>,
 }
 
@@ -117,6 +140,9 @@ impl Bounds {
             depth: None,
             from_the_middle: false,
             from_a_stall: false,
+            silence: false,
+            relaunches: 0,
+            strays: false,
             mutant: None,
         }
     }
@@ -153,6 +179,7 @@ impl Hash for Records {
                 r.state_since,
                 r.finished_at,
                 r.cancel_requested_at,
+                r.cancel_accepted_at,
             )
                 .hash(hasher);
             (
@@ -164,6 +191,7 @@ impl Hash for Records {
                 r.timestamp,
             )
                 .hash(hasher);
+            (r.turned_away, r.running_since, r.missing_since, r.copy_of).hash(hasher);
         }
     }
 }
@@ -178,6 +206,14 @@ struct Job {
     /// Whether it does its work, whatever the backend says.
     alive: bool,
     cancelled: bool,
+    /// Whether the backend has taken a request of ours to cancel it.
+    asked: bool,
+    /// Whether the backend has forgotten it.
+    forgotten: bool,
+    /// Whether a person has started it, as a copy of one of ours.
+    copy: bool,
+    /// Whether it was started without what it was to be given.
+    stray: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -196,6 +232,13 @@ enum Seen {
     Asked,
     Ended(usize, JobState, bool),
     Found(Vec<(usize, JobState, bool)>),
+    Copies(Vec<(usize, JobState, bool)>),
+    /// The launch has started this job, which is not the one that was wanted.
+    Stray(usize),
+    /// The question did not arrive.
+    Away(Call),
+    /// The backend says that it does not know the job.
+    NotKnown(Call),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -236,6 +279,11 @@ struct World {
     failures: u8,
     again: bool,
     released: bool,
+    /// Searches fail.
+    searches_fail: bool,
+    /// A person asks for a retry.
+    retry: bool,
+    relaunches: u8,
     /// The first rule that was broken.
     wrong: Option<&'static str>,
 }
@@ -263,6 +311,17 @@ enum Move {
         well: bool,
     },
     Stop {
+        job: usize,
+    },
+    /// A person cancels a job at the backend, which works on for a while.
+    CancelThere {
+        job: usize,
+    },
+    Forget {
+        job: usize,
+    },
+    /// A person starts a copy of a job.
+    Relaunch {
         job: usize,
     },
     Commit {
@@ -311,9 +370,17 @@ impl Protocol {
         config.backoff.cap = tick;
         config.deadlines.queued = None;
         config.deadlines.running = None;
+        if bounds.silence {
+            config.deadlines.unknown = tick;
+            config.deadlines.cancelling = tick;
+            config.cancel_retry = SignedDuration::try_from(TICK * 2).unwrap();
+            config.purge = Purge::AssumeSucceeded;
+        }
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.find_relaunched =
+            bounds.relaunches > 0 && bounds.mutant != Some(Mutant::NobodyLooks);
         capabilities.visibility_window = match bounds.mutant {
             Some(Mutant::AbsentAtOnce) => Duration::ZERO,
             _ => TICK * u32::from(LATE_TICKS),
@@ -365,9 +432,29 @@ impl Protocol {
 
     fn decide(&self, world: &World, n: usize) -> Decision {
         let replica = &world.replicas[n];
-        let desired = Desired::new(version(replica.spec), "b");
+        let mut desired = Desired::new(version(replica.spec), "b");
+        if world.retry {
+            desired = desired.with_retry_request("looked");
+        }
         let records = self.shown(replica);
         let mut pass = replica.pass.clone();
+        for pace in &mut pass.paces {
+            if self.is(Mutant::PlanIsALook) && pace.look.is_none() {
+                pace.look = Some(Look {
+                    asked: pace.planned,
+                    answered: true,
+                    dark_since: Some(at(0)),
+                });
+            }
+            if self.is(Mutant::ErrorIsAnAnswer)
+                && let Some(look) = &mut pace.look
+            {
+                look.answered = true;
+            }
+            if self.is(Mutant::NoEndAfterOneInVain) && pace.vain.is_some() {
+                pace.look = None;
+            }
+        }
         if self.is(Mutant::ReleaseOnStaleRead) {
             pass.current = true;
         }
@@ -407,9 +494,14 @@ impl Protocol {
         let faulty = world.faults > 0;
         match &decision.action {
             Step::Write { .. } if self.is(Mutant::IntentAfterLaunch) => 1,
+            Step::Call(Call::Launch(_)) if faulty && self.bounds.strays => 6,
             Step::Call(Call::Launch(_)) if faulty => 4,
+            Step::Call(Call::FindRelaunched(_)) if faulty => 2,
+            Step::Call(Call::Cancel(_)) if faulty && self.bounds.silence => 4,
             Step::Call(Call::Cancel(_)) if faulty => 3,
             Step::Call(Call::Cancel(_)) => 2,
+            Step::Call(Call::Status(_)) if faulty && self.bounds.silence => 3,
+            Step::Call(Call::Find(_)) if faulty && self.bounds.silence => 2,
             _ => 1,
         }
     }
@@ -431,6 +523,9 @@ impl Protocol {
                 record.state_since = record.state_since.map(|_| at(0));
                 record.timestamp = record.timestamp.map(|_| at(0));
                 record.finished_at = record.finished_at.map(|_| at(0));
+                record.cancel_requested_at = record.cancel_requested_at.map(|_| at(0));
+                record.running_since = record.running_since.map(|_| at(0));
+                record.missing_since = record.missing_since.map(|_| at(0));
                 record.message.clear();
             }
         }
@@ -446,7 +541,7 @@ impl Protocol {
         true
     }
 
-    fn load(world: &mut World, n: usize, stale: bool) {
+    fn load(&self, world: &mut World, n: usize, stale: bool) {
         let records = match &world.before {
             Some(before) if stale => before.clone(),
             _ => world.records.clone(),
@@ -458,24 +553,54 @@ impl Protocol {
         (replica.deleting, replica.spec) = (deleting, spec);
         replica.pass.right = None;
         replica.pass.current = false;
+        replica.pass.relaunch_looks.clear();
         replica.phase = Phase::Ready;
+        if self.bounds.silence {
+            self.spread(world, n);
+        }
     }
 
-    fn idle(world: &mut World, n: usize) {
+    /// Plans the first question about each job that a replica has not asked about.
+    fn spread(&self, world: &mut World, n: usize) {
+        let now = self.clock(world, n);
+        let Replica { records, pass, .. } = &mut world.replicas[n];
+        let live = records
+            .0
+            .iter()
+            .filter(|r| r.job_id.is_some() && r.may_be_live());
+        for record in live {
+            if pass.paces.iter().all(|pace| pace.attempt != record.attempt) {
+                pass.paces.push(Pace {
+                    attempt: record.attempt,
+                    planned: now,
+                    due: clock::add(now, TICK),
+                    look: None,
+                    vain: None,
+                    cancel: None,
+                });
+            }
+        }
+    }
+
+    fn idle(&self, world: &mut World, n: usize) {
         let replica = &mut world.replicas[n];
         replica.phase = Phase::Idle;
         // Of what a process remembers between two passes, only this decides anything. That it may
         // ask again at once is allowed for.
         let mut paces = std::mem::take(&mut replica.pass.paces);
+        let silence = self.bounds.silence;
         let open = world
             .records
             .0
             .iter()
-            .filter(|record| record.is_unresolved());
+            .filter(|r| r.is_unresolved() || (silence && r.may_be_live()));
         let open: Vec<u64> = open.map(|record| record.attempt).collect();
-        paces.retain(|pace| pace.vain.is_some() && open.contains(&pace.attempt));
-        for pace in &mut paces {
-            (pace.asked, pace.due) = (at(0), at(0));
+        paces.retain(|pace| (silence || pace.vain.is_some()) && open.contains(&pace.attempt));
+        if !silence {
+            for pace in &mut paces {
+                (pace.planned, pace.due) = (at(0), at(0));
+                (pace.look, pace.cancel) = (None, None);
+            }
         }
         replica.pass = Pass {
             paces,
@@ -491,7 +616,7 @@ impl Protocol {
         match action {
             Step::Rest(rest) => {
                 self.rest(world, n, &rest);
-                Self::idle(world, n);
+                self.idle(world, n);
             }
             Step::Write { records, then } => {
                 if let (Some(Right::Launch(attempt)), true) =
@@ -503,7 +628,7 @@ impl Protocol {
                     if self.swap(world, n, &records) {
                         world.replicas[n].pass.current = true;
                     } else {
-                        Self::load(world, n, false);
+                        self.load(world, n, false);
                     }
                     return;
                 }
@@ -513,9 +638,9 @@ impl Protocol {
                     pass.current = true;
                     pass.absent = None;
                 } else if world.released {
-                    Self::idle(world, n);
+                    self.idle(world, n);
                 } else {
-                    Self::load(world, n, false);
+                    self.load(world, n, false);
                 }
             }
             Step::Call(call) => self.call(world, n, call, way),
@@ -530,6 +655,7 @@ impl Protocol {
             Standing::Applied { version } => {
                 let reached = world.jobs.iter().any(|job| {
                     !job.down
+                        && !job.stray
                         && job.state == JobState::Succeeded
                         && job.spec.as_ref() == Some(version)
                 });
@@ -553,11 +679,20 @@ impl Protocol {
                 }
                 world.released = true;
             }
+            Standing::Blocked(Block::NotEnding { attempt }) => {
+                let records = &world.replicas[n].records.0;
+                let job = records.iter().find(|record| record.attempt == *attempt);
+                let job = job.and_then(|record| record.job_id.as_ref()?.parse::<usize>().ok());
+                if job.is_none_or(|job| !world.jobs[job].asked) {
+                    world
+                        .wrong
+                        .get_or_insert("a job disobeys what it was never asked");
+                }
+            }
             // A replica that still sees a deletion which is no more: its finalizer removal is
             // refused by the API server. Nothing may rest on it, but nothing is lost either.
             _ => {}
         }
-        let _ = n;
     }
 
     fn launch(&self, world: &mut World, n: usize, attempt: u64, asked: &JobRecord, way: u8) {
@@ -572,13 +707,23 @@ impl Protocol {
                 .wrong
                 .get_or_insert("I5: launched without a durable intent");
         }
+        if world.jobs.iter().any(|job| job.alive && job.copy) {
+            world
+                .wrong
+                .get_or_insert("I1, I2: launched beside a job that a person has relaunched");
+        }
+        let down = asked.job_type == JobType::Deprovision;
         let job = Job {
             token,
-            down: asked.job_type == JobType::Deprovision,
+            down,
             spec: asked.config_version.clone(),
             state: JobState::Running,
             alive: true,
             cancelled: false,
+            asked: false,
+            forgotten: false,
+            copy: false,
+            stray: way > 3 && !down,
         };
         let _ = attempt;
         let seen = match way {
@@ -597,9 +742,19 @@ impl Protocol {
                 world.faults -= 1;
                 Seen::Lost
             }
-            _ => {
+            3 => {
                 world.faults -= 1;
                 Seen::Refused
+            }
+            way => {
+                world.faults -= 1;
+                world.jobs.push(job);
+                let n = world.jobs.len() - 1;
+                match way {
+                    _ if down => Seen::Accepted(n),
+                    4 => Seen::Stray(n),
+                    _ => Seen::Lost,
+                }
             }
         };
         world.replicas[n].phase = Phase::Knows(Records(vec![asked.clone()]), seen, world.now);
@@ -607,14 +762,37 @@ impl Protocol {
 
     fn call(&self, world: &mut World, n: usize, call: Call, way: u8) {
         let attempt = match call {
-            Call::Launch(a) | Call::Status(a) | Call::Cancel(a) | Call::Find(a) => a,
+            Call::Launch(a)
+            | Call::Status(a)
+            | Call::Cancel(a)
+            | Call::Find(a)
+            | Call::FindRelaunched(a) => a,
         };
         let now = self.clock(world, n);
         let shown = self.shown(&world.replicas[n]);
         let Some(asked) = shown.into_iter().find(|r| r.attempt == attempt) else {
-            return Self::idle(world, n);
+            return self.idle(world, n);
         };
         world.replicas[n].pass.right = None;
+        if let Call::FindRelaunched(_) = call {
+            let away = way == 1;
+            world.faults = world.faults.saturating_sub(u8::from(away));
+            let records = &world.replicas[n].records.0;
+            let tokens: Vec<String> = records
+                .iter()
+                .filter_map(|record| Some(record.token.as_ref()?.to_string()))
+                .collect();
+            let found = world.jobs.iter().enumerate();
+            let found = found.filter(|(_, job)| job.copy && tokens.contains(&job.token));
+            let seen = if away {
+                Seen::Away(call)
+            } else {
+                Seen::Copies(found.map(|(i, job)| (i, job.state, !job.alive)).collect())
+            };
+            world.replicas[n].phase = Phase::Knows(Records(vec![asked]), seen, world.now);
+            return;
+        }
+        world.replicas[n].pass.relaunch_looks.clear();
         if matches!(call, Call::Launch(_)) {
             let late = asked
                 .sent_at
@@ -628,11 +806,28 @@ impl Protocol {
             .job_id
             .as_ref()
             .and_then(|id| id.parse::<usize>().ok());
+        let number = number.filter(|i| !world.jobs[*i].forgotten);
+        let named = asked.job_id.is_some();
+        let away = match call {
+            Call::Find(_) => way == 1 || world.searches_fail,
+            Call::Cancel(_) => way == 3,
+            _ => way == 1,
+        };
         let seen = match (call, number) {
+            _ if away => {
+                world.faults = world.faults.saturating_sub(1);
+                Seen::Away(call)
+            }
+            (Call::Status(_), Some(_)) if way == 2 => {
+                world.faults -= 1;
+                Seen::NotKnown(call)
+            }
             (Call::Find(_), _) => {
                 let token = asked.token.as_ref().map(ToString::to_string);
                 let found = world.jobs.iter().enumerate();
-                let found = found.filter(|(_, job)| Some(&job.token) == token.as_ref());
+                let found =
+                    found.filter(|(_, job)| Some(&job.token) == token.as_ref() && !job.forgotten);
+                let found = found.filter(|(_, job)| !job.copy);
                 Seen::Found(found.map(|(i, job)| (i, job.state, !job.alive)).collect())
             }
             (Call::Cancel(_), Some(i)) => {
@@ -640,6 +835,7 @@ impl Protocol {
                 if job.state.is_terminal() {
                     Seen::Ended(i, job.state, !job.alive)
                 } else {
+                    job.asked = true;
                     match way {
                         // It stops later, or ends by itself before that.
                         1 => job.cancelled = true,
@@ -656,7 +852,8 @@ impl Protocol {
                 }
             }
             (_, Some(i)) => Seen::Status(i, world.jobs[i].state, !world.jobs[i].alive),
-            (_, None) => return Self::idle(world, n),
+            (_, None) if named => Seen::NotKnown(call),
+            (_, None) => return self.idle(world, n),
         };
         world.replicas[n].phase = Phase::Knows(Records(vec![asked]), seen, world.now);
     }
@@ -667,6 +864,7 @@ impl Protocol {
             let mut status = JobStatus::new(job(i), state);
             status.settled =
                 state.is_terminal() && (settled || self.is(Mutant::CanceledIsBelieved));
+            status.stray = world.jobs[i].stray && !self.is(Mutant::AdoptedUnchecked);
             if state == JobState::Succeeded && !world.jobs[i].down {
                 status.reconciled_version.clone_from(&world.jobs[i].spec);
             }
@@ -679,6 +877,15 @@ impl Protocol {
             } else {
                 Observation::Deprovisioned(Err(error))
             }
+        };
+        let without = |call: Call, error: ProviderError| match call {
+            Call::Find(_) => Observation::Found(Err(error)),
+            Call::Cancel(_) => Observation::Canceled(Err(error)),
+            Call::FindRelaunched(_) => Observation::Relaunched {
+                found: Err(error),
+                deleting: world.deleting.is_some(),
+            },
+            Call::Status(_) | Call::Launch(_) => Observation::Status(Err(error)),
         };
         match seen {
             Seen::Accepted(i) if up => {
@@ -699,10 +906,33 @@ impl Protocol {
             Seen::Status(i, state, settled) => {
                 Observation::Status(Ok(status(*i, *state, *settled)))
             }
+            Seen::Away(call) => without(
+                *call,
+                ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "away"),
+            ),
+            Seen::NotKnown(call) => without(
+                *call,
+                ProviderError::new(Effect::Rejected, ErrorKind::NotFound, "not known"),
+            ),
             Seen::Asked => Observation::Canceled(Ok(CancelResult::Requested)),
             Seen::Ended(i, state, settled) => Observation::Canceled(Ok(CancelResult::Finished(
                 Box::new(status(*i, *state, *settled)),
             ))),
+            Seen::Stray(i) => failed(
+                ProviderError::new(Effect::MaybeSent, ErrorKind::Invalid, "not as wanted")
+                    .with_stray_job(job(*i))
+                    .into(),
+            ),
+            Seen::Copies(found) => Observation::Relaunched {
+                found: Ok(found
+                    .iter()
+                    .map(|(i, state, settled)| {
+                        let token = OperationToken::from_text(&world.jobs[*i].token);
+                        Relaunched::new(token, status(*i, *state, *settled))
+                    })
+                    .collect()),
+                deleting: world.deleting.is_some(),
+            },
             Seen::Found(found) => Observation::Found(Ok(found
                 .iter()
                 .map(|(i, state, settled)| status(*i, *state, *settled))
@@ -731,6 +961,19 @@ impl Protocol {
         }
         let asked = &asked;
         let mut changed = absorb(there, asked, &observation, &context);
+        for record in &mut changed {
+            let was_seen = asked.state.is_terminal() && record.is_missing();
+            if self.is(Mutant::SilenceWeakens) && was_seen {
+                record.state = JobState::Unknown;
+                record.doubtful = false;
+            }
+        }
+        if self.is(Mutant::CancelCountsUnheard) && matches!(seen, Seen::Away(Call::Cancel(_))) {
+            let mut record = asked.clone();
+            record.cancel_accepted_at.get_or_insert(context.now);
+            record.cancel_requests += 1;
+            changed.push(record);
+        }
         if self.is(Mutant::FailureForgetsTheJob) && matches!(seen, Seen::Lost) {
             // The open attempt is closed as if nothing had been sent.
             for record in &mut changed {
@@ -740,13 +983,15 @@ impl Protocol {
         }
         if !changed.is_empty() && !self.swap(world, n, &changed) {
             if world.released {
-                return Self::idle(world, n);
+                return self.idle(world, n);
             }
             // The observation is applied afresh to what is there now.
             let phase = world.replicas[n].phase.clone();
             let pass = world.replicas[n].pass.clone();
-            Self::load(world, n, false);
-            world.replicas[n].phase = phase;
+            self.load(world, n, false);
+            if !matches!(seen, Seen::Copies(_)) {
+                world.replicas[n].phase = phase;
+            }
             world.replicas[n].pass.paces = pass.paces;
             return;
         }
@@ -757,37 +1002,28 @@ impl Protocol {
         } else {
             at(asked_at + ahead)
         };
-        let lost = matches!(seen, Seen::Lost);
+        let at_once = matches!(seen, Seen::Lost)
+            || (matches!(seen, Seen::NotKnown(_)) && !asked.is_missing());
         let replica = &mut world.replicas[n];
         replica.pass.current |= !changed.is_empty();
-        let known = replica
-            .pass
-            .paces
-            .iter()
-            .find(|pace| pace.attempt == asked.attempt);
-        let mut vain = known.and_then(|pace| pace.vain);
-        if let (Seen::Found(found), Some(sent_at)) = (&seen, asked.sent_at)
-            && found.is_empty()
-        {
-            let same = vain.filter(|vain| vain.sent_at == sent_at && vain.since <= now);
-            vain = same.or(Some(Vain {
-                sent_at,
-                since: asked_at,
-            }));
+        if let Observation::Relaunched { found, .. } = &observation {
+            replica.pass.relaunch_looks.push(RelaunchLook {
+                provider: "b".to_owned(),
+                again: found.is_err().then(|| clock::add(now, TICK)),
+            });
+            replica.phase = Phase::Ready;
+            return;
         }
-        replica
-            .pass
-            .paces
-            .retain(|pace| pace.attempt != asked.attempt);
-        replica.pass.paces.push(Pace {
-            attempt: asked.attempt,
-            asked: now,
-            due: if lost { now } else { clock::add(now, TICK) },
-            vain,
+        let records = replica.records.0.clone();
+        replica.pass.learn(&Lesson {
+            records: &records,
+            asked,
+            observation: &observation,
+            policy: &self.policy,
+            asked_at,
+            now,
+            wait: if at_once { Duration::ZERO } else { TICK },
         });
-        if matches!(&seen, Seen::Found(found) if found.is_empty()) {
-            replica.pass.absent = Some((asked.attempt, asked_at));
-        }
         replica.phase = Phase::Ready;
     }
 
@@ -798,7 +1034,7 @@ impl Protocol {
                 if stale {
                     next.faults -= 1;
                 }
-                Self::load(&mut next, replica, stale);
+                self.load(&mut next, replica, stale);
                 // A pass that only looks and rests is one step: nothing of it can be interleaved.
                 if matches!(self.decide(&next, replica).action, Step::Rest(_)) {
                     self.act(&mut next, replica, 0);
@@ -808,7 +1044,7 @@ impl Protocol {
             Move::Record { replica } => self.record(&mut next, replica),
             Move::Crash { replica } => {
                 next.crashes -= 1;
-                Self::idle(&mut next, replica);
+                self.idle(&mut next, replica);
                 next.replicas[replica].pass.paces.clear();
             }
             Move::Tick => next.now += 1,
@@ -827,6 +1063,27 @@ impl Protocol {
             Move::Stop { job } => {
                 next.jobs[job].alive = false;
                 next.jobs[job].state = JobState::Canceled;
+            }
+            Move::CancelThere { job } => {
+                next.faults -= 1;
+                next.jobs[job].state = JobState::Canceled;
+                next.jobs[job].cancelled = true;
+            }
+            Move::Forget { job } => {
+                next.faults -= 1;
+                next.jobs[job].forgotten = true;
+            }
+            Move::Relaunch { job } => {
+                next.relaunches -= 1;
+                let copy = Job {
+                    state: JobState::Running,
+                    alive: true,
+                    cancelled: false,
+                    asked: false,
+                    copy: true,
+                    ..next.jobs[job].clone()
+                };
+                next.jobs.push(copy);
             }
             Move::Commit { late } => {
                 let late = next.late.remove(late);
@@ -849,7 +1106,8 @@ impl Protocol {
         if next.faults == 0 {
             next.before = None;
         }
-        if next.jobs.iter().filter(|job| job.alive).count() > 1 {
+        let ours = next.jobs.iter().filter(|job| job.alive && !job.copy);
+        if ours.count() > 1 {
             next.wrong.get_or_insert("I1, I2: two jobs alive at once");
         }
         next
@@ -885,15 +1143,54 @@ impl Protocol {
         world
     }
 
-    /// Without any further fault, and with the object deleted, it comes to its end.
-    fn ends(&self, world: &World) -> bool {
+    /// Lives in which the backend has fallen silent about a job that runs, has claimed an end of one that
+    /// works on, and has never carried out a launch.
+    fn silent(&self, running: World, pass: impl Fn(World, &[Move]) -> World) -> Vec<World> {
+        let load = Move::Load {
+            replica: 0,
+            stale: false,
+        };
+        let mut later = running.clone();
+        later.now = 4;
+        let faults = later.faults;
+        later.faults += 2;
+        let asks = [load.clone(), Move::Act { replica: 0, way: 2 }];
+        let mut missing = later.clone();
+        for action in asks {
+            missing = self.step(&missing, &action);
+        }
+        missing = self.step(&missing, &Move::Record { replica: 0 });
+        self.idle(&mut missing, 0);
+        let mut doubtful = pass(later, std::slice::from_ref(&load));
+        doubtful.now += 1;
+        doubtful = pass(doubtful, &[Move::CancelThere { job: 0 }, load]);
+        let mut lost = running.clone();
+        lost.jobs.clear();
+        for record in &mut lost.records.0 {
+            record.job_id = None;
+            record.state = JobState::Pending;
+            record.reason = Some(provider_core::Reason::Ambiguous);
+        }
+        for world in [&mut missing, &mut doubtful, &mut lost] {
+            world.faults = faults;
+            world.before = None;
+        }
+        assert!(missing.records.0[0].is_missing() && doubtful.records.0[0].doubtful);
+        vec![running, missing, doubtful, lost]
+    }
+
+    /// Without any further fault, and with the object deleted, it comes to its end; with searches that fail
+    /// for ever it does when a person has looked.
+    fn ends(&self, world: &World, searches_fail: bool) -> bool {
         let mut world = world.clone();
+        world.searches_fail = searches_fail;
         (world.faults, world.crashes, world.edits, world.failures) = (0, 0, 0, 0);
-        world.again = false;
+        (world.again, world.relaunches) = (false, 0);
         if world.deleting.is_none() {
             world.deleting = Some(world.now);
         }
-        for _ in 0..60 {
+        for round in 0..60 {
+            world.retry = searches_fail && round >= 20;
             while !world.late.is_empty() {
                 world = self.step(&world, &Move::Commit { late: 0 });
             }
@@ -960,12 +1257,15 @@ impl Model for Protocol {
             failures: self.bounds.failures,
             again: self.bounds.again,
             released: false,
+            searches_fail: false,
+            retry: false,
+            relaunches: self.bounds.relaunches,
             wrong: None,
         };
         if self.bounds.from_a_stall {
             return vec![self.stalled(fresh)];
         }
-        if !self.bounds.from_the_middle {
+        if !self.bounds.from_the_middle && !self.bounds.silence {
             return vec![fresh];
         }
         // Each is a life that one replica has led so far without trouble.
@@ -988,6 +1288,9 @@ impl Model for Protocol {
             stale: false,
         };
         let running = pass(fresh.clone(), std::slice::from_ref(&load));
+        if self.bounds.silence {
+            return self.silent(running, pass);
+        }
         let applied = pass(
             running.clone(),
             &[Move::End { job: 0, well: true }, load.clone()],
@@ -1049,6 +1352,33 @@ impl Model for Protocol {
                     actions.push(Move::Stop { job });
                 }
             }
+            let between = || world.replicas.iter().all(|r| r.phase == Phase::Idle);
+            // The records of a job that is copied are there: nobody looks for the copies of others.
+            let token = &world.jobs[job].token;
+            let on_record = || {
+                let mut tokens = world.records.0.iter().filter_map(|r| r.token.as_ref());
+                tokens.any(|known| known.as_str() == token)
+            };
+            let may = world.relaunches > 0 && !world.jobs[job].alive && !world.released;
+            if may && between() && on_record() {
+                actions.push(Move::Relaunch { job });
+            }
+            let Job {
+                state,
+                alive,
+                forgotten,
+                ..
+            } = &world.jobs[job];
+            if self.bounds.silence && world.faults > 0 {
+                // One that cancels a deprovision is waited for, however long.
+                if *state == JobState::Running && !world.jobs[job].down {
+                    actions.push(Move::CancelThere { job });
+                }
+                let silent = matches!(state, JobState::Succeeded | JobState::Canceled);
+                if silent && !alive && !forgotten {
+                    actions.push(Move::Forget { job });
+                }
+            }
         }
         for late in 0..world.late.len() {
             actions.push(Move::Commit { late });
@@ -1077,7 +1407,11 @@ impl Model for Protocol {
                 |model: &Self, world: &World| {
                     // Between two passes is enough: every pass comes to its end.
                     let between = world.replicas.iter().all(|r| r.phase == Phase::Idle);
-                    world.wrong.is_some() || world.released || !between || model.ends(world)
+                    world.wrong.is_some()
+                        || world.released
+                        || !between
+                        || (model.ends(world, false)
+                            && (!model.bounds.silence || model.ends(world, true)))
                 },
             ),
             Property::sometimes("an object is let go", |_, world: &World| world.released),
@@ -1119,9 +1453,13 @@ fn check(name: &str, bounds: Bounds) {
 
 fn caught(bounds: Bounds) {
     let mutant = bounds.mutant.unwrap();
-    let checker = Protocol::new(bounds)
-        .checker()
-        .threads(2)
+    let depth = bounds.depth;
+    let checker = Protocol::new(bounds).checker().threads(2);
+    let checker = match depth {
+        Some(depth) => checker.target_max_depth(depth),
+        None => checker,
+    };
+    let checker = checker
         .finish_when(stateright::HasDiscoveries::AnyOf(
             ["I1 to I6", "once faults stop, it ends"].into(),
         ))
@@ -1250,6 +1588,75 @@ fn a_refusal_that_comes_after_the_next_send() {
     check("two replicas, an old refusal, a crash, 13 steps", a_stall());
 }
 
+fn silence() -> Bounds {
+    Bounds {
+        replicas: 1,
+        ticks: 6,
+        faults: 1,
+        depth: Some(12),
+        silence: true,
+        ..Bounds::small()
+    }
+}
+
+#[test]
+fn a_backend_that_is_away_or_does_not_know() {
+    check(
+        "one replica, silence, a fault, a crash, 12 steps",
+        silence(),
+    );
+}
+
+fn relaunched() -> Bounds {
+    Bounds {
+        replicas: 1,
+        ticks: 2,
+        faults: 0,
+        crashes: 0,
+        failures: 1,
+        relaunches: 1,
+        ..Bounds::small()
+    }
+}
+
+#[test]
+fn a_person_who_relaunches_a_job() {
+    check(
+        "one replica, a relaunch, a failure, to the end",
+        relaunched(),
+    );
+    let two = Bounds {
+        replicas: 2,
+        failures: 0,
+        depth: Some(12),
+        from_the_middle: true,
+        ..relaunched()
+    };
+    check("two replicas, a relaunch, 12 steps", two);
+}
+
+fn strays() -> Bounds {
+    Bounds {
+        replicas: 1,
+        ticks: 2,
+        strays: true,
+        ..Bounds::small()
+    }
+}
+
+#[test]
+fn a_job_that_was_started_without_what_it_was_to_be_given() {
+    check("one replica, a stray job, a crash, to the end", strays());
+    let two = Bounds {
+        replicas: 2,
+        ticks: 2,
+        crashes: 0,
+        depth: Some(12),
+        ..strays()
+    };
+    check("two replicas, a stray job, 12 steps", two);
+}
+
 #[test]
 fn every_broken_rule_is_caught() {
     let one = || Bounds {
@@ -1297,6 +1704,21 @@ fn every_broken_rule_is_caught() {
     caught(Bounds { edits: 1, ..one() }.broken(Mutant::AnySuccessIsApplied));
     caught(one().broken(Mutant::FailureForgetsTheJob));
     caught(a_stall().broken(Mutant::OldRefusalCounts));
+    caught(relaunched().broken(Mutant::NobodyLooks));
+    caught(strays().broken(Mutant::AdoptedUnchecked));
+}
+
+#[test]
+fn every_broken_rule_about_silence_is_caught() {
+    for mutant in [
+        Mutant::PlanIsALook,
+        Mutant::ErrorIsAnAnswer,
+        Mutant::SilenceWeakens,
+        Mutant::CancelCountsUnheard,
+        Mutant::NoEndAfterOneInVain,
+    ] {
+        caught(silence().broken(mutant));
+    }
 }
 
 /// The model's own assumption: JSON and hashing see the same records as different.

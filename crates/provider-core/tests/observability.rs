@@ -10,7 +10,7 @@
 mod support;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use provider_core::lifecycle::{Mode, Standing};
+use provider_core::lifecycle::{EventKind, Mode, Standing, StoreError};
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
 use provider_testkit::{FakeProvider, Function, Trouble};
 use serde_json::{Value, json};
@@ -114,6 +114,37 @@ fn metrics_count_launches_adoptions_doubts_conflicts_and_phases() {
             .iter()
             .all(|(name, _)| name.starts_with("provider_phase_seconds"))
     );
+}
+
+/// Three others write while the job of a launch goes on record.
+#[test]
+fn what_happened_is_told_once_however_often_its_record_had_to_be_written() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    metrics::with_local_recorder(&recorder, || {
+        runtime.block_on(async {
+            let life = Life::new(endless());
+            let conflict = || Some(StoreError::Conflict);
+            let script = [None, conflict(), conflict(), conflict()];
+            life.store.script(script);
+            let outcome = life.step().await;
+            let started = outcome
+                .events
+                .iter()
+                .filter(|e| e.kind == EventKind::Started);
+            assert_eq!((started.count(), outcome.conflicts), (1, 3));
+        });
+    });
+    let started = snapshotter
+        .snapshot()
+        .into_vec()
+        .into_iter()
+        .find(|(key, ..)| key.key().labels().any(|label| label.value() == "Started"));
+    let (.., value) = started.unwrap();
+    assert_eq!(value, DebugValue::Counter(1));
 }
 
 #[test]

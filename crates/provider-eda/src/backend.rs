@@ -28,7 +28,7 @@ use crate::{ConfigError, EdaConfig, EdaProvider};
 /// # Ok::<(), provider_eda::ConfigError>(())
 /// ```
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(remote = "Self", rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum ProviderConfig {
     /// Jobs of AAP or AWX.
@@ -36,6 +36,8 @@ pub enum ProviderConfig {
     /// Events to Event-Driven Ansible.
     Eda(Box<EdaConfig>),
 }
+
+provider_core::guarded_settings!(ProviderConfig);
 
 impl ProviderConfig {
     /// Reads the environment of the process; see [`from_vars`](Self::from_vars).

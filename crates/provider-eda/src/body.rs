@@ -5,12 +5,18 @@ use serde::ser::{Serialize, SerializeMap, Serializer};
 use serde_json::{Map, Value};
 
 use crate::check::{Check, refuse};
-use crate::{EdaConfig, TransportKind, yaml};
+use crate::{EdaConfig, Tracking, TransportKind, yaml};
 
 /// The webhook source takes exactly this much (aiohttp's default).
 const WEBHOOK_MAX: usize = 1 << 20;
 /// The EDA server takes this much (Django's default), and answers 500 to more.
 const STREAM_MAX: usize = 2_621_440;
+/// A rulebook reports an event to the EDA server with what it did, as ASCII JSON, and a report of 1 MiB or
+/// more never arrives. This is what is left for the event, beside the rest of the report.
+const REPORT_MAX: usize = (1 << 20) - 16_384;
+/// How many lengths an event of a stream may have.
+const LENGTHS: u64 = 512;
+
 /// The word for the action in payloads.
 pub(crate) const fn action(job_type: JobType) -> &'static str {
     match job_type {
@@ -55,9 +61,12 @@ impl EdaConfig {
             TransportKind::RulebookWebhook => (serde_json::to_vec(&payload), WEBHOOK_MAX),
             TransportKind::EventStream => (yaml::to_vec(&payload), STREAM_MAX),
         };
-        let Ok(body) = written else {
+        let Ok(mut body) = written else {
             return Err(check.refusal());
         };
+        if kind == TransportKind::EventStream && yaml::may_be_cut(body.len()) {
+            pad(&mut body, request.token.as_str());
+        }
         if body.len() > max {
             return Err(refuse(
                 format!(
@@ -74,7 +83,44 @@ impl EdaConfig {
                  projection, or use the transport rulebookWebhook",
             ));
         }
+        if let Some(Tracking::Audit(_)) = &self.tracking
+            // A control character is six bytes there, and one here.
+            && body.len().saturating_mul(6) >= REPORT_MAX
+        {
+            let length = yaml::ascii_length(&payload);
+            if length > REPORT_MAX {
+                return Err(refuse(
+                    format!(
+                        "the event has {length} bytes as a rulebook reports it (ASCII JSON), and the \
+                         audit of the EDA server takes {REPORT_MAX}: its end would never be seen"
+                    ),
+                    "exclude large members in the projection, or track its jobs in another way",
+                ));
+            }
+        }
         Ok(body)
+    }
+}
+
+/// Makes the length of an event one of its attempt. An EDA server that cuts an event into pieces announces
+/// one too many when its text is a multiple of theirs, and loses it with 200; what else is in the text
+/// (the name of the stream, headers) only the server knows. The next attempt has another token.
+fn pad(body: &mut Vec<u8>, token: &str) {
+    // FNV-1a: any mixture does that is the same in every process.
+    let mixed = token
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |mixed, byte| {
+            (mixed ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+    let mixed = (mixed ^ (mixed >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let length = usize::try_from((mixed >> 40) % LENGTHS).unwrap_or(0);
+    // What is ours comes last.
+    if let Some(before) = body.strip_suffix(b"}}") {
+        let at = before.len();
+        body.truncate(at);
+        body.extend_from_slice(b",\"padding\":\"");
+        body.resize(body.len() + length, b'.');
+        body.extend_from_slice(b"\"}}");
     }
 }
 

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::clock;
+use provider_core::{ProviderError, clock};
 
 #[derive(Debug, Default)]
 struct Door {
     failures: u32,
-    closed_until: Option<Timestamp>,
+    /// With the failure that it was closed for.
+    closed_until: Option<(Timestamp, ProviderError)>,
     probing: bool,
 }
 
@@ -43,20 +44,21 @@ impl Breaker {
         self.doors.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets an event through, or says for how long none is.
-    pub(crate) fn enter(&self, host: &str, now: Timestamp) -> Result<Ticket, Duration> {
+    /// Lets an event through, or says why none is, and for how long.
+    pub(crate) fn enter(&self, host: &str, now: Timestamp) -> Result<Ticket, ProviderError> {
         let mut doors = self.lock();
         let mut probe = false;
         if let Some(door) = doors.get_mut(host)
-            && let Some(until) = door.closed_until
+            && let Some((until, cause)) = &door.closed_until
         {
+            let closed = |left| cause.left_alone(&format!("the service at {host}"), left);
             // More than the pause is left only after the clock was set back.
-            let left = clock::since(until, now).min(self.pause);
+            let left = clock::since(*until, now).min(self.pause);
             if !left.is_zero() {
-                return Err(left);
+                return Err(closed(left));
             }
             if door.probing {
-                return Err(Duration::from_secs(1));
+                return Err(closed(Duration::from_secs(1)));
             }
             door.probing = true;
             probe = true;
@@ -70,17 +72,17 @@ impl Breaker {
 }
 
 impl Ticket {
-    /// Somebody answered, or nobody.
-    pub(crate) fn done(self, somebody: bool, now: Timestamp) {
+    /// Somebody answered, or nobody did and this is how.
+    pub(crate) fn done(self, nobody: Option<&ProviderError>, now: Timestamp) {
         let mut doors = self.breaker.lock();
-        if somebody {
+        let Some(cause) = nobody else {
             doors.remove(&self.host);
             return;
-        }
+        };
         let door = doors.entry(self.host.clone()).or_default();
         door.failures = door.failures.saturating_add(1);
         if self.probe || door.failures >= self.breaker.failures {
-            door.closed_until = Some(clock::add(now, self.breaker.pause));
+            door.closed_until = Some((clock::add(now, self.breaker.pause), cause.clone()));
         }
     }
 }

@@ -55,6 +55,15 @@ impl Check {
     }
 
     pub(crate) fn key<E: Error>(&self, name: &str) -> Result<(), E> {
+        if name.is_empty() {
+            // The library that a rulebook reads paths with (dpath) raises at it, and that ends the task of
+            // the queue: the process lives, logs nothing, and takes and loses the events of everybody.
+            return Err(self.fail(
+                "the event has a member with an empty name, which would stop the whole rulebook",
+                "name that member, in the object or in the extra variables, or exclude what holds it in \
+                 the projection",
+            ));
+        }
         if self.stream && yaml::key_length(name) > yaml::MAX_KEY {
             let message = format!(
                 "the object has a member name longer than the {} characters that an event stream \

@@ -1,25 +1,22 @@
 //! Sends one event and says what became of it.
 
-use std::time::Duration;
-
-use jiff::SignedDuration;
-use provider_core::{Effect, ErrorKind, ProviderError, SecretString, text};
+use provider_core::{Effect, ErrorKind, ProviderError, Secret};
+pub(crate) use provider_http::std_duration;
+use provider_http::{Manner, Pool, retry_after};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
-use rustls::AlertDescription;
 use url::Url;
 
 use crate::answer::{Answer, MAX_BODY};
-use crate::transport::secret;
-use crate::{ClientIdentity, ConfigError, EdaConfig, Hmac, HttpConfig, StreamAuth, Transport};
+use crate::transport::{read, secret, token_now};
+use crate::{ConfigError, EdaConfig, Hmac, StreamAuth, Tracking, Transport};
 
 /// The largest list that is read.
 const MAX_LIST: usize = 4 << 20;
 
 /// One pool of connections, with the credentials of the transport.
 pub(crate) struct Client {
-    http: reqwest::Client,
+    pool: Pool,
     transport: Transport,
-    headers: HeaderMap,
 }
 
 impl std::fmt::Debug for Client {
@@ -28,16 +25,17 @@ impl std::fmt::Debug for Client {
     }
 }
 
-/// A length that validation has proved not to be negative.
-pub(crate) fn std_duration(duration: SignedDuration) -> Duration {
-    Duration::try_from(duration).unwrap_or_default()
-}
-
 impl Client {
     pub(crate) fn new(config: &EdaConfig) -> Result<Self, ConfigError> {
+        headers(&config.transport)?;
+        let manner = Manner {
+            headers: HeaderMap::new(),
+            user_agent: concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")),
+            upgrades: false,
+            plain: is_plain(config),
+        };
         Ok(Self {
-            http: http_client(&config.http)?,
-            headers: headers(&config.transport)?,
+            pool: Pool::new(&config.http, manner)?,
             transport: config.transport.clone(),
         })
     }
@@ -79,7 +77,7 @@ impl Client {
     }
 
     async fn post_signed(&self, url: &Url, body: Vec<u8>) -> Result<Answer, ProviderError> {
-        let mut headers = self.headers.clone();
+        let mut headers = self.headers()?;
         if let Some(hmac) = self.hmac() {
             let (name, value) = signature(hmac, &self.transport, &body)?;
             headers.insert(name, value);
@@ -88,25 +86,39 @@ impl Client {
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/json"),
         );
-        let request = self.http.post(url.clone()).headers(headers).body(body);
-        self.answer(request).await
+        let make = |http: &reqwest::Client| http.post(url.clone()).headers(headers).body(body);
+        self.answer(make).await
+    }
+
+    /// Our credentials as they are now: they may have been rotated.
+    fn headers(&self) -> Result<HeaderMap, ProviderError> {
+        headers(&self.transport).map_err(|error| {
+            let (kind, text) = (ErrorKind::Unauthorized, error.to_string());
+            ProviderError::new(Effect::NotSent, kind, text)
+        })
     }
 
     /// Asks for the same place without an event: both transports answer 405 to that, a webhook after
     /// it has looked at the token.
     pub(crate) async fn probe(&self, url: &Url) -> Result<Answer, ProviderError> {
-        let request = self.http.get(url.clone()).headers(self.headers.clone());
-        self.answer(request).await
+        let headers = self.headers()?;
+        self.answer(|http| http.get(url.clone()).headers(headers))
+            .await
     }
 
     /// Reads a list of the EDA server's API: its status and its body.
     pub(crate) async fn get_json(
         &self,
         url: &Url,
-        token: &SecretString,
+        token: &Secret,
+        username: Option<&str>,
     ) -> Result<(u16, Vec<u8>), ProviderError> {
-        let request = self.http.get(url.clone()).bearer_auth(secret(token));
-        let mut response = request.send().await.map_err(|e| self.transport_error(&e))?;
+        let mut response = self.get_with(url, token, username).await?;
+        if response.status().as_u16() == 401 && token.is_of_file() {
+            // It may have been rotated since.
+            token.doubt();
+            response = self.get_with(url, token, username).await?;
+        }
         let mut body = Vec::new();
         while let Ok(Some(chunk)) = response.chunk().await {
             if body.len() + chunk.len() > MAX_LIST {
@@ -117,8 +129,39 @@ impl Client {
         Ok((response.status().as_u16(), body))
     }
 
-    async fn answer(&self, request: reqwest::RequestBuilder) -> Result<Answer, ProviderError> {
-        let mut response = request.send().await.map_err(|e| self.transport_error(&e))?;
+    async fn get_with(
+        &self,
+        url: &Url,
+        token: &Secret,
+        username: Option<&str>,
+    ) -> Result<reqwest::Response, ProviderError> {
+        let now = match username {
+            Some(_) => read("the password of the API", token),
+            None => token_now("the token of the API", token),
+        };
+        let now = now.map_err(|error| {
+            let (kind, text) = (ErrorKind::Unauthorized, error.to_string());
+            ProviderError::new(Effect::NotSent, kind, text)
+        })?;
+        let make = |http: &reqwest::Client| match username {
+            Some(username) => http
+                .get(url.clone())
+                .basic_auth(username, Some(secret(&now))),
+            None => http.get(url.clone()).bearer_auth(secret(&now)),
+        };
+        let response = self.pool.send(make).await;
+        response.map_err(|error| self.transport_error(&error))
+    }
+
+    async fn answer(
+        &self,
+        make: impl FnOnce(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Result<Answer, ProviderError> {
+        let response = self.pool.send(make).await;
+        let mut response = response.map_err(|error| self.transport_error(&error))?;
+        if matches!(response.status().as_u16(), 401 | 403) {
+            self.transport.doubt();
+        }
         let value = |name: HeaderName| {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
@@ -126,10 +169,7 @@ impl Client {
         let mut answer = Answer {
             status: response.status().as_u16(),
             location: value(header::LOCATION),
-            // The other form of this header, a date, is not sent by these services.
-            retry_after: value(header::RETRY_AFTER)
-                .and_then(|text| text.trim().parse().ok())
-                .map(|seconds: u64| Duration::from_secs(seconds.min(3_600))),
+            retry_after: retry_after(response.headers()),
             body: Vec::new(),
             cut: false,
         };
@@ -149,8 +189,8 @@ impl Client {
 
     /// No answer came.
     fn transport_error(&self, error: &reqwest::Error) -> ProviderError {
-        let chain = Chain::of(error);
-        let cause = text::redacted(&chain.root, self.transport.secrets());
+        let found = self.pool.cause(error);
+        let cause = self.transport.redact(&found.text);
         let not_sent = |kind, text: String, advice: &str| {
             ProviderError::new(Effect::NotSent, kind, text).with_advice(advice)
         };
@@ -161,7 +201,7 @@ impl Client {
                 "",
             );
         }
-        if chain.refused_certificate {
+        if found.refused_certificate {
             // Without an accepted certificate nothing that we send is ever read.
             return not_sent(
                 ErrorKind::Unauthorized,
@@ -170,9 +210,11 @@ impl Client {
             );
         }
         if error.is_connect() {
-            let advice = if chain.dns {
+            let advice = if let Some(advice) = found.advice {
+                advice
+            } else if found.dns {
                 "check the URL; in a cluster, the Service exists only while an activation runs"
-            } else if chain.tls {
+            } else if found.tls {
                 "check the CA file, and that the service speaks TLS"
             } else {
                 "check that the activation runs: its port opens when its rulebook has started"
@@ -199,58 +241,26 @@ impl Client {
     }
 }
 
-/// What the causes of an error tell.
-#[derive(Default)]
-struct Chain {
-    root: String,
-    dns: bool,
-    tls: bool,
-    refused_certificate: bool,
+/// Whether nothing is sent by TLS.
+fn is_plain(config: &EdaConfig) -> bool {
+    let events = config.transport.endpoints().all();
+    let mut events = events.into_iter().filter_map(|(_, url)| url.ok());
+    let activation = config.activation.iter().map(|activation| &activation.url);
+    let audit = config
+        .tracking
+        .iter()
+        .filter_map(|tracking| match tracking {
+            Tracking::Audit(audit) => Some(&audit.url),
+            #[cfg(feature = "aap")]
+            Tracking::Jobs(_) => None,
+        });
+    events.all(|url| url.scheme() == "http")
+        && activation
+            .chain(audit)
+            .all(|url| url.starts_with("http://"))
 }
 
-impl Chain {
-    fn of(error: &reqwest::Error) -> Self {
-        let mut chain = Self::default();
-        let mut next: Option<&dyn std::error::Error> = Some(error);
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            chain.dns |= text.starts_with("dns error");
-            if let Some(tls) = tls_error(cause) {
-                chain.tls = true;
-                chain.refused_certificate |= is_about_our_certificate(tls);
-            }
-            chain.root = text::bounded(&text, 200);
-            next = cause.source();
-        }
-        chain
-    }
-}
-
-/// An I/O error shows the text of what it wraps, but does not name it as its source.
-fn tls_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
-    if let Some(tls) = cause.downcast_ref() {
-        return Some(tls);
-    }
-    let inner = cause.downcast_ref::<std::io::Error>()?.get_ref()?;
-    tls_error(inner)
-}
-
-fn is_about_our_certificate(error: &rustls::Error) -> bool {
-    matches!(
-        error,
-        rustls::Error::AlertReceived(
-            AlertDescription::CertificateRequired
-                | AlertDescription::BadCertificate
-                | AlertDescription::UnsupportedCertificate
-                | AlertDescription::CertificateRevoked
-                | AlertDescription::CertificateExpired
-                | AlertDescription::CertificateUnknown
-                | AlertDescription::UnknownCA
-        )
-    )
-}
-
-/// The headers that are the same for every event.
+/// The headers that are the same for every event, until a secret changes.
 fn headers(transport: &Transport) -> Result<HeaderMap, ConfigError> {
     let mut headers = HeaderMap::new();
     let mut put = |name: &str, value: String| {
@@ -266,17 +276,24 @@ fn headers(transport: &Transport) -> Result<HeaderMap, ConfigError> {
     match transport {
         Transport::RulebookWebhook(webhook) => {
             if let Some(token) = &webhook.token {
-                put("authorization", format!("Bearer {}", secret(token)))?;
+                let token = token_now("token", token)?;
+                put("authorization", format!("Bearer {}", secret(&token)))?;
             }
         }
         Transport::EventStream(stream) => match &stream.auth {
-            StreamAuth::Token { token, header } if header.eq_ignore_ascii_case("authorization") => {
-                put(header, format!("Bearer {}", secret(token)))?;
+            StreamAuth::Token { token, header } => {
+                let token = token_now("auth.token", token)?;
+                let token = secret(&token);
+                if header.eq_ignore_ascii_case("authorization") {
+                    put(header, format!("Bearer {token}"))?;
+                } else {
+                    put(header, token.to_owned())?;
+                }
             }
-            StreamAuth::Token { token, header } => put(header, secret(token).to_owned())?,
             StreamAuth::Basic { username, password } => {
                 use base64::Engine;
-                let pair = format!("{username}:{}", secret(password));
+                let password = read("auth.basic.password", password)?;
+                let pair = format!("{username}:{}", secret(&password));
                 let pair = base64::engine::general_purpose::STANDARD.encode(pair);
                 put("authorization", format!("Basic {pair}"))?;
             }
@@ -299,74 +316,5 @@ fn signature(
             ErrorKind::Invalid,
             "the signature cannot be carried by its header",
         )
-    })
-}
-
-fn http_client(config: &HttpConfig) -> Result<reqwest::Client, ConfigError> {
-    // TLS needs a provider of cryptography for the process; an application that has chosen one
-    // keeps it.
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    }
-    let agent = config.user_agent.clone().unwrap_or_else(|| {
-        concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION")).to_owned()
-    });
-    let agent = HeaderValue::from_str(&agent)
-        .map_err(|_| ConfigError::new("http.userAgent", "expected printable ASCII"))?;
-    let mut builder = reqwest::Client::builder()
-        .user_agent(agent)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .referer(false)
-        // A connection that the other side has given up costs an event in doubt; aiohttp keeps
-        // them for 75 s.
-        .pool_idle_timeout(Duration::from_secs(30))
-        .connect_timeout(std_duration(config.connect_timeout))
-        .timeout(std_duration(config.request_timeout))
-        .tls_danger_accept_invalid_certs(config.insecure);
-    if !config.proxy_from_environment {
-        builder = builder.no_proxy();
-    }
-    if let Some(file) = &config.ca_file {
-        let field = "http.caFile";
-        let certificates = reqwest::Certificate::from_pem_bundle(&read(field, file)?)
-            .ok()
-            .filter(|certificates| !certificates.is_empty())
-            .ok_or_else(|| {
-                let shown = file.display();
-                ConfigError::new(field, &format!("{shown} holds no PEM certificate"))
-            })?;
-        builder = builder.tls_certs_merge(certificates);
-    }
-    if let Some(identity) = &config.client_identity {
-        let field = "http.clientIdentity";
-        let pem = match identity {
-            ClientIdentity::Pem(pem) => secret(pem).as_bytes().to_vec(),
-            ClientIdentity::Files { certificate, key } => {
-                let mut pem = read(field, certificate)?;
-                if key != certificate {
-                    pem.push(b'\n');
-                    pem.extend(read(field, key)?);
-                }
-                pem
-            }
-        };
-        // The error of the parser is not repeated: it has just read a key.
-        let identity = reqwest::Identity::from_pem(&pem).map_err(|_| {
-            ConfigError::new(
-                field,
-                "expected a certificate and its unencrypted key in PEM",
-            )
-        })?;
-        builder = builder.identity(identity);
-    }
-    builder
-        .build()
-        .map_err(|error| ConfigError::new("http", &format!("no connections can be made: {error}")))
-}
-
-fn read(field: &str, file: &std::path::Path) -> Result<Vec<u8>, ConfigError> {
-    std::fs::read(file).map_err(|error| {
-        ConfigError::new(field, &format!("cannot read {}: {error}", file.display()))
     })
 }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{
-    ConfigVersion, JobRecord, JobRef, JobState, JobStatus, JobType, OperationToken, Resource, clock,
+    ConfigVersion, JobRecord, JobRef, JobState, JobStatus, JobType, OperationToken, Resource,
 };
 
 use crate::client::std_duration;
 use crate::kind::is_blind;
-use crate::{Completion, EdaConfig};
+use crate::{Completion, EdaProvider};
 
 impl Completion {
     /// Whether the object carries this version, whoever has applied it.
@@ -75,7 +75,7 @@ pub(crate) enum Verdict {
     },
 }
 
-impl EdaConfig {
+impl EdaProvider {
     /// Decides from the records, oldest question first: is everything that was started over, and
     /// is there something to remove?
     pub(crate) fn may_deprovision(
@@ -84,8 +84,8 @@ impl EdaConfig {
         history: &[JobRecord],
         now: Timestamp,
     ) -> Verdict {
-        let poll = std_duration(self.timing.poll_interval);
-        let marked = self.completion.has_finalizer(resource);
+        let poll = std_duration(self.config.timing.poll_interval);
+        let marked = self.config.completion.has_finalizer(resource);
         let mut settled = None;
         let mut of_others = false;
         let mut assumed = false;
@@ -106,7 +106,7 @@ impl EdaConfig {
             let ours = record
                 .provider
                 .as_deref()
-                .is_none_or(|name| name == self.name);
+                .is_none_or(|name| name == self.config.name);
             if !ours {
                 if record.may_be_live() {
                     return Verdict::Wait {
@@ -129,7 +129,11 @@ impl EdaConfig {
             if !live && record.state == JobState::Succeeded {
                 continue;
             }
-            if self.completion.has_applied(resource, version, token, kind) {
+            if self
+                .config
+                .completion
+                .has_applied(resource, version, token, kind)
+            {
                 settled = record
                     .job_ref()
                     .filter(|_| live)
@@ -158,7 +162,7 @@ impl EdaConfig {
                 provision_job: settled.map(Box::new),
             };
         }
-        let finalizer = self.completion.finalizer(resource.kind());
+        let finalizer = self.config.completion.finalizer(resource.kind());
         let rest = if assumed {
             "and it is assumed, not known, that after so long no event for it will still be worked off"
         } else {
@@ -169,24 +173,17 @@ impl EdaConfig {
         ))
     }
 
-    /// How long an event of this record may still start to work.
+    /// How long an event of this record may still start to work. Counted by this process's own clock from
+    /// when it first knew of the event: whoever sent it may have had another clock.
     fn still_on_its_way(
         &self,
         resource: &Resource,
         record: &JobRecord,
         now: Timestamp,
     ) -> Option<Duration> {
-        let window = std_duration(self.timing.in_flight_window);
-        // No provision event is sent after deletion was asked for, so that is the latest time for
-        // a record that does not tell its own.
-        let sent = record
-            .sent_at
-            .or(record.timestamp)
-            .or(resource.deletion_timestamp())
-            .unwrap_or(now);
-        window
-            .checked_sub(clock::since(now, sent))
-            .filter(|left| !left.is_zero())
+        let window = std_duration(self.config.timing.in_flight_window);
+        let known_for = self.sights.of_record(resource, record, now);
+        window.checked_sub(known_for).filter(|left| !left.is_zero())
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use provider_core::Projection;
+use provider_core::settings::{line, tidied};
 use provider_core::text::MASK;
-use provider_core::{Projection, SecretString};
+use provider_http::HttpConfig;
 use serde::Deserialize;
 
 use crate::endpoints::{kebab, shown};
@@ -27,7 +28,7 @@ use crate::{Activation, ConfigError, Tracking, Transport};
 /// assert!(!config.to_string().contains("s3cret"));
 /// ```
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct EdaConfig {
     /// The name of this provider in records and logs: at most 63 characters, and never changed
     /// while records exist.
@@ -73,70 +74,14 @@ fn default_envelope() -> String {
     "providerEvent".to_owned()
 }
 
-/// How connections are made.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct HttpConfig {
-    /// A PEM file with certificates to trust beside the system's.
-    pub ca_file: Option<PathBuf>,
-    /// Our own certificate, where the other side asks for one.
-    pub client_identity: Option<ClientIdentity>,
-    /// Trust any certificate. Everything sent can then be read and changed by others on the way.
-    pub insecure: bool,
-    /// Use the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
-    pub proxy_from_environment: bool,
-    /// How long a connection may take.
-    pub connect_timeout: SignedDuration,
-    /// How long a request may take. An event whose request timed out may be carried out much
-    /// later, so this is not a way to take it back.
-    pub request_timeout: SignedDuration,
-    /// The `User-Agent`; the name and version of this library where absent.
-    pub user_agent: Option<String>,
-}
-
-impl Default for HttpConfig {
-    fn default() -> Self {
-        Self {
-            ca_file: None,
-            client_identity: None,
-            insecure: false,
-            proxy_from_environment: true,
-            connect_timeout: SignedDuration::from_secs(10),
-            request_timeout: SignedDuration::from_secs(30),
-            user_agent: None,
-        }
-    }
-}
-
-/// A certificate and its key, in PEM.
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub enum ClientIdentity {
-    /// Both in one text.
-    Pem(SecretString),
-    /// In files, which may be the same one.
-    Files {
-        /// The certificate, with its chain.
-        certificate: PathBuf,
-        /// The key, not encrypted.
-        key: PathBuf,
-    },
-}
-
-impl fmt::Debug for ClientIdentity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pem(_) => f.write_str(MASK),
-            Self::Files { certificate, key } => {
-                write!(f, "{} with key {}", certificate.display(), key.display())
-            }
-        }
-    }
-}
-
 /// How the end of a job is seen on the object, since an event has no answer.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct Completion {
     /// The annotation in which the automation writes the version that it has applied.
     pub version_annotation: String,
@@ -175,7 +120,12 @@ impl Completion {
 
 /// How often, and how many at once.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct Pacing {
     /// The least time between two events of one action for one object, however the first went.
     pub min_interval: SignedDuration,
@@ -204,16 +154,23 @@ impl Default for Pacing {
 
 /// Times of the provider.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct Timing {
     /// Proposed time between two looks at an object.
     pub poll_interval: SignedDuration,
     /// How long a provision event without a sign of its end may still be at work: deletion waits
-    /// so long. Zero takes the risk that a delete event runs beside it or before it.
+    /// so long. Counted by this process's own clock, from when it sent the event or first saw its record; a
+    /// restart counts anew. Zero takes the risk that a delete event runs beside it or before it.
     pub in_flight_window: SignedDuration,
     /// How long the automation's finalizer may stay after a deprovision event whose job cannot be
-    /// seen before the job counts as failed: longer than the longest deletion. An event that was
-    /// lost looks the same until then, and what fails does not hold the object.
+    /// seen before nobody can tell what became of it: longer than the longest deletion. An event that was
+    /// lost looks the same until then. What is still unknown when the engine's deadline for that has
+    /// passed as well has failed, because the finalizer proves that nothing was removed, and is sent again.
     pub deprovision_limit: SignedDuration,
 }
 
@@ -226,6 +183,8 @@ impl Default for Timing {
         }
     }
 }
+
+provider_core::guarded_settings!(EdaConfig, Completion, Pacing, Timing);
 
 impl EdaConfig {
     /// A configuration with defaults for everything else.
@@ -325,8 +284,51 @@ impl EdaConfig {
         self
     }
 
-    /// Refuses what cannot work, before the first request.
-    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+    /// As it is meant: without what surrounds texts that come from files and Secrets. Refuses what cannot
+    /// work, before the first request.
+    pub(crate) fn checked(mut self) -> Result<Self, ConfigError> {
+        self.tidy()?;
+        self.validate()?;
+        Ok(self)
+    }
+
+    fn tidy(&mut self) -> Result<(), ConfigError> {
+        self.http.tidy()?;
+        self.transport.tidy()?;
+        let completion = &mut self.completion;
+        let finalizers = completion.finalizers.values_mut();
+        let texts = finalizers
+            .map(|text| ("completion.finalizers", text))
+            .chain([
+                ("name", &mut self.name),
+                ("envelope", &mut self.envelope),
+                (
+                    "completion.versionAnnotation",
+                    &mut completion.version_annotation,
+                ),
+                (
+                    "completion.operationAnnotation",
+                    &mut completion.operation_annotation,
+                ),
+                ("completion.finalizer", &mut completion.finalizer),
+            ]);
+        for (field, text) in texts {
+            tidy_text(field, text)?;
+        }
+        if let Some(activation) = &mut self.activation {
+            tidy_text("activation.url", &mut activation.url)?;
+            tidy_text("activation.name", &mut activation.name)?;
+        }
+        match &mut self.tracking {
+            None => {}
+            #[cfg(feature = "aap")]
+            Some(Tracking::Jobs(jobs)) => tidy_text("tracking.label", &mut jobs.label)?,
+            Some(Tracking::Audit(audit)) => tidy_text("tracking.url", &mut audit.url)?,
+        }
+        Ok(())
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
         let refuse = |field: &'static str, what: &str| Err(ConfigError::new(field, what));
         if self.name.is_empty() || self.name.len() > 63 {
             return refuse("name", "expected 1 to 63 characters");
@@ -350,8 +352,6 @@ impl EdaConfig {
             return refuse("pacing.maxWait", "expected 20 s at most");
         }
         for (field, value, least) in [
-            ("http.connectTimeout", self.http.connect_timeout, 1),
-            ("http.requestTimeout", self.http.request_timeout, 1),
             ("pacing.minInterval", self.pacing.min_interval, 0),
             ("pacing.maxWait", self.pacing.max_wait, 0),
             ("pacing.breakerPause", self.pacing.breaker_pause, 0),
@@ -367,13 +367,22 @@ impl EdaConfig {
             }
         }
         if let Some(activation) = &self.activation {
-            activation.list()?;
+            activation.validate()?;
         }
         if let Some(tracking) = &self.tracking {
             tracking.validate()?;
         }
         self.transport.validate(self.http.client_identity.is_some())
     }
+}
+
+/// Without blanks, line ends and quotes around it; one line.
+pub(crate) fn tidy_text(field: &str, text: &mut String) -> Result<(), ConfigError> {
+    let tidy = tidied(field, text);
+    if tidy.len() != text.len() {
+        *text = tidy.to_owned();
+    }
+    line(field, text)
 }
 
 impl fmt::Display for EdaConfig {

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use url::Url;
 
 use crate::ConfigError;
+use crate::config::tidy_text;
 
 /// What stands for the kind in a URL.
 const KIND: &str = "{kind}";
@@ -15,7 +16,12 @@ const KIND: &str = "{kind}";
 /// The URLs: the entry of the kind, else the fixed one. `{kind}` in a URL becomes the kind in
 /// kebab case: `http://rulebook:5000/create-{kind}`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct Endpoints {
     /// Takes the events that provision.
     pub create: Option<String>,
@@ -27,7 +33,12 @@ pub struct Endpoints {
 
 /// The URLs of one kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct KindEndpoints {
     /// Takes the events that provision.
     pub create: Option<String>,
@@ -35,7 +46,30 @@ pub struct KindEndpoints {
     pub delete: Option<String>,
 }
 
+provider_core::guarded_settings!(Endpoints, KindEndpoints);
+
 impl Endpoints {
+    /// Takes off what surrounds URLs that come from files and Secrets.
+    pub(crate) fn tidy(&mut self) -> Result<(), ConfigError> {
+        let kinds = self.kinds.values_mut();
+        let kinds = kinds.flat_map(|kind| {
+            [
+                (JobType::Provision, &mut kind.create),
+                (JobType::Deprovision, &mut kind.delete),
+            ]
+        });
+        let fixed = [
+            (JobType::Provision, &mut self.create),
+            (JobType::Deprovision, &mut self.delete),
+        ];
+        for (job_type, url) in kinds.chain(fixed) {
+            if let Some(url) = url {
+                tidy_text(field(job_type), url)?;
+            }
+        }
+        Ok(())
+    }
+
     /// Fixed URLs.
     #[must_use]
     pub fn new(create: impl Into<String>, delete: impl Into<String>) -> Self {

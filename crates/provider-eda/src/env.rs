@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::SignedDuration;
+use provider_core::Secret;
+use provider_core::settings::tidied;
 
 use crate::{
     Activation, Algorithm, AuditTracking, ClientIdentity, ConfigError, EdaConfig, Encoding,
@@ -22,22 +24,19 @@ impl Vars<'_> {
         self.get(name).ok_or_else(|| ConfigError::new(name, what))
     }
 
-    /// A secret, given itself or as a file (`NAME_FILE`), without the line break of the file.
-    fn secret(&self, name: &str) -> Result<Option<String>, ConfigError> {
+    /// A secret, given itself or as a file (`NAME_FILE`), which is read again when it changes.
+    fn secret(&self, name: &str) -> Result<Option<Secret>, ConfigError> {
         if let Some(value) = self.get(name) {
-            return Ok(Some(value.trim().to_owned()));
+            return Ok(Some(value.into()));
         }
         let of_file = format!("{name}_FILE");
         let Some(file) = self.get(&of_file) else {
             return Ok(None);
         };
-        match std::fs::read_to_string(&file) {
-            Ok(text) => Ok(Some(text.trim().to_owned())),
-            Err(error) => {
-                let message = format!("cannot read {file}: {error}");
-                Err(ConfigError::new(&of_file, &message))
-            }
-        }
+        let secret = Secret::of_file(tidied(&of_file, &file));
+        let read = secret.read();
+        read.map_err(|error| ConfigError::new(&of_file, &error.to_string()))?;
+        Ok(Some(secret))
     }
 
     fn flag(&self, name: &str) -> Result<bool, ConfigError> {
@@ -82,11 +81,16 @@ impl Vars<'_> {
     }
 
     /// The URL and the token of the EDA server's own API.
-    fn api(&self, why: &str) -> Result<(String, String), ConfigError> {
+    fn api(&self, why: &str) -> Result<(String, Secret), ConfigError> {
         let url = self.required("EDA_API_URL", why)?;
         let token = self.secret("EDA_API_TOKEN")?;
         let token = token.ok_or_else(|| ConfigError::new("EDA_API_TOKEN", why))?;
         Ok((url, token))
+    }
+
+    fn api_username(&self) -> Option<String> {
+        let name = self.get("EDA_API_USERNAME")?;
+        Some(name.trim().to_owned())
     }
 
     fn tracking(&self) -> Result<Option<Tracking>, ConfigError> {
@@ -94,7 +98,9 @@ impl Vars<'_> {
             None => Ok(None),
             Some("audit") => {
                 let (url, token) = self.api("EDA_TRACKING=audit needs it")?;
-                Ok(Some(AuditTracking::new(url, token).into()))
+                let mut audit = AuditTracking::new(url, token);
+                audit.username = self.api_username();
+                Ok(Some(audit.into()))
             }
             #[cfg(feature = "aap")]
             Some("jobs") => {
@@ -136,11 +142,13 @@ impl Vars<'_> {
         };
         hmac.algorithm = match self.get("EDA_HMAC_ALGORITHM").as_deref().map(str::trim) {
             None | Some("sha256") => Algorithm::Sha256,
+            Some("sha1") => Algorithm::Sha1,
+            Some("sha384") => Algorithm::Sha384,
             Some("sha512") => Algorithm::Sha512,
             Some(_) => {
                 return Err(ConfigError::new(
                     "EDA_HMAC_ALGORITHM",
-                    "expected sha256 or sha512",
+                    "expected sha1, sha256, sha384 or sha512",
                 ));
             }
         };
@@ -194,12 +202,12 @@ impl EdaConfig {
     /// | `EDA_TRANSPORT` | `rulebook-webhook` or `event-stream` (required) |
     /// | `EDA_CREATE_URL`, `EDA_DELETE_URL` | where events go (required); `{kind}` becomes the kind |
     /// | `EDA_KIND_URLS` | URLs of single kinds, as JSON: `{"Tenant": {"create": URL, "delete": URL}}` |
-    /// | `EDA_TOKEN`, or `EDA_TOKEN_FILE` | bearer token, or a file that holds it |
+    /// | `EDA_TOKEN`, or `EDA_TOKEN_FILE` | bearer token, or a file that holds it, which is read again when it changes, as that of every secret |
     /// | `EDA_TOKEN_HEADER` | header of an event stream's token (default `Authorization`) |
     /// | `EDA_HMAC_SECRET`, or `EDA_HMAC_SECRET_FILE` | secret of the signature |
     /// | `EDA_HMAC_HEADER` | its header (default `X-Hub-Signature-256`) |
     /// | `EDA_HMAC_ENCODING` | `hex` or `base64` (default: hex for a webhook, base64 for a stream) |
-    /// | `EDA_HMAC_ALGORITHM` | `sha256` (default) or `sha512` |
+    /// | `EDA_HMAC_ALGORITHM` | `sha1`, `sha256` (default), `sha384` or `sha512` |
     /// | `EDA_HMAC_PREFIX` | what stands before the digest (default: `sha256=` or nothing) |
     /// | `EDA_USERNAME`, `EDA_PASSWORD` (or `_FILE`) | basic authentication of an event stream |
     /// | `EDA_CLIENT_CERT_FILE`, `EDA_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
@@ -209,12 +217,13 @@ impl EdaConfig {
     /// | `EDA_ENVELOPE` | member of the payload for what is ours (default `providerEvent`) |
     /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied |
     /// | `EDA_FINALIZER` | finalizer of the automation; `{kind}` becomes the kind |
-    /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight |
+    /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight and for messages |
+    /// | `EDA_API_USERNAME` | the user of an EDA server without a gateway (Basic); `EDA_API_TOKEN` is then the password |
     /// | `EDA_TRACKING` | `jobs`: by label on the controller of `AAP_URL` and the other `AAP_…` variables (feature `aap`); `audit`: in the audit of `EDA_API_URL` |
     /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `osac-{token}`; `{uid}` for the object's) |
     /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
     /// | `EDA_BREAKER_FAILURES`, `EDA_BREAKER_PAUSE` | after how many sendings that found no service nothing is sent, and how long |
-    /// | `EDA_MIN_INTERVAL`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW`, `EDA_DEPROVISION_LIMIT` | durations such as `45s` or `2m` |
+    /// | `EDA_MIN_INTERVAL`, `EDA_CONNECT_TIMEOUT`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW`, `EDA_DEPROVISION_LIMIT` | durations such as `45s` or `2m` |
     ///
     /// # Errors
     /// When a required variable is missing or one cannot be read; the error names it.
@@ -245,7 +254,7 @@ impl EdaConfig {
             Transport::from(EventStream::new(urls, vars.stream_auth()?))
         } else {
             let mut webhook = RulebookWebhook::new(urls);
-            webhook.token = vars.secret("EDA_TOKEN")?.map(Into::into);
+            webhook.token = vars.secret("EDA_TOKEN")?;
             webhook.hmac = vars.hmac()?;
             webhook.into()
         };
@@ -263,6 +272,7 @@ impl EdaConfig {
                 *into = value.trim().to_owned();
             }
         }
+        vars.duration("EDA_CONNECT_TIMEOUT", &mut config.http.connect_timeout)?;
         config.http.ca_file = vars.get("EDA_CA_FILE").map(PathBuf::from);
         config.http.insecure = vars.flag("EDA_INSECURE")?;
         config.http.client_identity = vars.get("EDA_CLIENT_CERT_FILE").map(|certificate| {
@@ -274,7 +284,9 @@ impl EdaConfig {
         });
         if let Some(name) = vars.get("EDA_ACTIVATION") {
             let (url, token) = vars.api("EDA_ACTIVATION needs it")?;
-            config.activation = Some(Activation::new(url, token, name.trim()));
+            let mut activation = Activation::new(url, token, name.trim());
+            activation.username = vars.api_username();
+            config.activation = Some(activation);
         }
         config.tracking = vars.tracking()?;
         vars.count("EDA_MAX_IN_FLIGHT", &mut config.pacing.max_in_flight)?;

@@ -24,7 +24,8 @@
 //!
 //! Where the rulebook launches on AAP and labels its jobs, [`Tracking`] sees them at work: then a
 //! provision has states, a failure its diagnosis, and a deletion cancels the job that is in its way.
-//! Without AAP in reach, the audit of the EDA server tells ends after the fact.
+//! Without AAP in reach, the audit of the EDA server tells ends after the fact. Either way an end without
+//! its sign on the object is final only when nothing has followed it for a while (`settle`).
 //!
 //! # Features
 //! - `aap`: `ProviderConfig` over both backends, and tracking of jobs on AAP by their label.
@@ -35,6 +36,7 @@
 
 mod activation;
 mod answer;
+mod api;
 #[cfg(feature = "aap")]
 mod backend;
 mod body;
@@ -50,7 +52,9 @@ mod kind;
 mod pace;
 mod preflight;
 mod provider;
+mod sights;
 mod sign;
+mod telling;
 mod tracking;
 mod transport;
 mod yaml;
@@ -59,10 +63,11 @@ pub use activation::Activation;
 pub use answer::Answer;
 #[cfg(feature = "aap")]
 pub use backend::ProviderConfig;
-pub use config::{ClientIdentity, Completion, EdaConfig, HttpConfig, Pacing, Timing};
+pub use config::{Completion, EdaConfig, Pacing, Timing};
 pub use endpoints::{Endpoints, KindEndpoints};
 pub use error::ConfigError;
 pub use provider::EdaProvider;
+pub use provider_http::{ClientIdentity, HttpConfig};
 #[cfg(feature = "aap")]
 pub use tracking::JobTracking;
 pub use tracking::{AuditTracking, Tracking};

@@ -18,7 +18,7 @@ impl EdaProvider {
         }
         self.check_auth(&mut report);
         if let Some(activation) = &self.config.activation {
-            self.client.check_activation(&mut report, activation).await;
+            self.check_activation(&mut report, activation).await;
         }
         if let Some(tracker) = &self.tracker {
             tracker.check(&self.client, &mut report).await;

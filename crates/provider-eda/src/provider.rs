@@ -10,18 +10,20 @@ use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, OperationToken,
     Preflight, Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob,
-    TriggerError, WakeUps, clock, text,
+    TriggerError, WakeUps, text,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
 
+use crate::activation::Watch;
 use crate::breaker::Breaker;
 use crate::client::{Client, std_duration};
 use crate::completion::{Verdict, applied};
 use crate::endpoints::Made;
 use crate::kind::{self, EVENT, is_blind, is_ours};
 use crate::pace::{Key, Paces};
-use crate::tracking::{Tracker, is_fresh};
+use crate::sights::Sights;
+use crate::tracking::{Look, Tracker};
 use crate::{ConfigError, EdaConfig};
 
 /// Starts jobs by events to a rulebook or to an event stream.
@@ -37,6 +39,8 @@ pub struct EdaProvider {
     paces: Paces,
     breaker: Breaker,
     in_flight: Semaphore,
+    pub(crate) sights: Sights,
+    pub(crate) watch: Watch,
 }
 
 impl fmt::Debug for EdaProvider {
@@ -81,7 +85,7 @@ impl EdaProvider {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_clock(config: EdaConfig, clock: Arc<dyn Clock>) -> Result<Self, ConfigError> {
-        config.validate()?;
+        let config = config.checked()?;
         let pacing = &config.pacing;
         let permits = usize::try_from(pacing.max_in_flight)
             .unwrap_or(usize::MAX)
@@ -94,6 +98,8 @@ impl EdaProvider {
             paces: Paces::new(std_duration(pacing.min_interval)),
             breaker: Breaker::new(pacing.breaker_failures, std_duration(pacing.breaker_pause)),
             in_flight: Semaphore::new(permits),
+            sights: Sights::default(),
+            watch: Watch::default(),
             config,
         })
     }
@@ -161,27 +167,15 @@ impl EdaProvider {
             .into());
         };
         let host = url.authority().to_owned();
-        let ticket = self
-            .breaker
-            .enter(&host, self.clock.now())
-            .map_err(|left| {
-                not_sent(
-                    ErrorKind::Unavailable,
-                    format!(
-                        "the service at {host} did not answer lately; it is left alone for a while"
-                    ),
-                    "check that the activation runs",
-                )
-                .with_retry_after(left)
-            })?;
+        let ticket = self.breaker.enter(&host, self.clock.now())?;
         request.in_time(self.clock.now())?;
         turn.sent(self.clock.now());
+        self.sights.of_token(&request.token, self.clock.now());
         let sent = self.client.post(&url, body).await;
-        let somebody = sent.as_ref().map_or_else(
-            |error| !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout),
-            |()| true,
-        );
-        ticket.done(somebody, self.clock.now());
+        let is_nobody = |error: &&ProviderError| {
+            matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Timeout)
+        };
+        ticket.done(sent.as_ref().err().filter(is_nobody), self.clock.now());
         tracing::debug!(
             object = %request.resource.key(),
             action = crate::body::action(job_type),
@@ -267,24 +261,23 @@ impl Provider for EdaProvider {
             .has_applied(resource, version, token, kind);
         // What is seen of the job itself is better than a sign: the sign may come before its end.
         let signed = !self.is_live() && has_applied;
-        if !signed && let Some(mut status) = self.seen(resource, token, kind).await? {
+        if !signed && let Look::Job(mut status) = self.seen(resource, token, kind).await? {
             if status.state == JobState::Succeeded {
                 status.reconciled_version = version.cloned();
+                // With the sign of this very event nothing is left to wait for.
+                status.settled |= has_applied;
             }
-            return Ok(status);
+            return Ok(*status);
         }
         if has_applied {
             return Ok(applied(job.job.clone(), version));
         }
-        let message = match version {
-            None => "the event carried no version, so its end cannot be seen",
-            Some(_) if is_blind(kind) => {
-                "the object carried this version before the event, so its end is seen only where \
-                 the automation reports the operation too"
-            }
-            Some(_) => "the automation has not reported this version as applied",
-        };
-        Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(message))
+        if let Some(token) = token {
+            // From now on this process knows of it.
+            self.sights.of_token(token, self.clock.now());
+        }
+        let message = self.not_applied(version, token, kind).await;
+        Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(&message))
     }
 
     async fn trigger_deprovision(
@@ -303,7 +296,7 @@ impl Provider for EdaProvider {
             Some(wait) => wait,
             None => {
                 let now = self.clock.now();
-                self.config.may_deprovision(&request.resource, &others, now)
+                self.may_deprovision(&request.resource, &others, now)
             }
         };
         match verdict {
@@ -340,60 +333,11 @@ impl Provider for EdaProvider {
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
         self.own(&job.job)?;
-        let status =
-            |state, message: &str| Ok(JobStatus::new(job.job.clone(), state).with_message(message));
-        let (completion, kind) = (&self.config.completion, Some(job.job.kind.as_str()));
-        if completion.has_removed(resource, job.token.as_ref(), kind) {
-            return status(
-                JobState::Succeeded,
-                "the automation has removed its finalizer",
-            );
-        }
-        let marked = completion.has_finalizer(resource);
-        let Some(seen) = self.seen(resource, job.token.as_ref(), kind).await? else {
-            if !marked {
-                return status(
-                    JobState::Unknown,
-                    "the object did not carry the automation's finalizer when the event was sent, so \
-                     its end is seen only where the automation reports the operation",
-                );
-            }
-            let limit = std_duration(self.config.timing.deprovision_limit);
-            let now = self.clock.now();
-            // Records of older operators may not tell when the event was sent.
-            let since = job
-                .launched_at
-                .or(resource.deletion_timestamp())
-                .unwrap_or(now);
-            return if clock::since(now, since) >= limit {
-                status(
-                    JobState::Failed,
-                    "the automation has kept its finalizer beyond the limit; the event may be lost, \
-                     or no rule fits it",
-                )
-            } else {
-                status(
-                    JobState::Running,
-                    "the automation has not removed its finalizer yet",
-                )
-            };
-        };
-        if seen.state != JobState::Succeeded || !marked {
-            return Ok(seen);
-        }
-        let (state, rest) = if is_fresh(&seen, self.settle(), self.clock.now()) {
-            (JobState::Running, "its finalizer is still in sight")
-        } else {
-            (
-                JobState::Failed,
-                "it has left its finalizer on the object; let the playbook remove it at its end",
-            )
-        };
-        let mut left =
-            JobStatus::new(seen.job, state).with_message(&format!("{}, but {rest}", seen.message));
-        left.started_at = seen.started_at;
-        left.finished_at = seen.finished_at.filter(|_| state.is_terminal());
-        Ok(left)
+        let mut status = self.removal(resource, job).await?;
+        // As long as the automation keeps its finalizer, it has not removed what it made.
+        status.unfinished =
+            status.state != JobState::Succeeded && self.config.completion.has_finalizer(resource);
+        Ok(status)
     }
 
     async fn cancel(
@@ -412,8 +356,8 @@ impl Provider for EdaProvider {
             // As the event's own, and with the doubts of its status.
             Some(CancelResult::Finished(_)) => {
                 match self.seen(resource, Some(token), kind).await? {
-                    Some(status) if status.state.is_terminal() => {
-                        Ok(CancelResult::Finished(Box::new(status)))
+                    Look::Job(status) if status.state.is_terminal() => {
+                        Ok(CancelResult::Finished(status))
                     }
                     _ => Ok(CancelResult::Requested),
                 }

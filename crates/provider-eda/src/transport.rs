@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use provider_core::SecretString;
+use provider_core::settings::{SettingError, as_token, guarded, tidied, without_line_end};
 use provider_core::text::MASK;
-use serde::{Deserialize, Serialize};
+use provider_core::{Secret, SecretString};
+use serde::{Deserialize, Deserializer, Serialize};
 use url::Url;
 
 use crate::{ConfigError, Endpoints};
@@ -12,7 +13,7 @@ use crate::{ConfigError, Endpoints};
 /// Where events are sent, and how. Chosen by the user: nothing in a URL or an answer tells the
 /// two apart for sure.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Transport {
     /// A rulebook's own webhook source (`eda.builtin.webhook`, `ansible.eda.webhook`).
@@ -43,14 +44,25 @@ impl fmt::Display for TransportKind {
 /// A rulebook's own webhook source.
 ///
 /// Measured on ansible-rulebook 1.3.2: any path is taken, and 200 says that the event stands in
-/// a queue in memory. A body may have 1 MiB. Token and HMAC may be asked for together.
+/// a queue in memory. A body may have 1 MiB. Token and HMAC may be asked for together: SHA-1, SHA-256,
+/// SHA-384 or SHA-512, in hex or base64, of all that the source's `hmac_algo` knows.
+///
+/// A rulebook reports what it has done to the EDA server as ASCII JSON, with the event in it (an emoji is
+/// 12 bytes there). A report of 1 MiB or more never arrives, and one of 1.4 MB blocks those behind it: the
+/// audit lacks them, and the activation may look dead. With [`AuditTracking`](crate::AuditTracking) such
+/// an event is refused; without, it is sent.
 #[derive(Debug, Clone, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct RulebookWebhook {
     /// The URLs; their last part is what rules see as `event.meta.endpoint`.
     pub endpoints: Endpoints,
     /// The source's `token`.
-    pub token: Option<SecretString>,
+    pub token: Option<Secret>,
     /// The source's `hmac_secret` and what belongs to it. By default the digest is sent in hex
     /// as `sha256=DIGEST`.
     pub hmac: Option<Hmac>,
@@ -60,9 +72,11 @@ pub struct RulebookWebhook {
 ///
 /// Measured on eda-server of August 2026: the body is read as YAML, may have 2.5 MiB, and is cut
 /// in pieces that must fit a notification of PostgreSQL. 200 is answered whether an activation
-/// listens or not, and an event that nobody listens to is lost.
+/// listens or not, and an event that nobody listens to is lost. So is an event whose text is a multiple of
+/// 6,144 characters for the server; larger events are padded by a length of their own for each attempt, so
+/// that not all are lost.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct EventStream {
     /// The URLs, as the EDA server shows them: `…/external_event_stream/UUID/post/`.
     pub endpoints: Endpoints,
@@ -71,14 +85,30 @@ pub struct EventStream {
 }
 
 /// The credential of an event stream.
+///
+/// | type at the EDA server | here |
+/// |---|---|
+/// | Token, GitLab | [`Token`](Self::Token), with the header of the type (`X-Gitlab-Token`) |
+/// | HMAC | [`Hmac`](Self::Hmac): SHA-1, SHA-256, SHA-384, SHA-512, in hex or base64; SHA-224, MD5 and the rest of Python's hashes are not built |
+/// | GitHub | [`Hmac::github`] |
+/// | ServiceNow, Dynatrace | [`Token`](Self::Token) with its header; [`Basic`](Self::Basic) |
+/// | Basic | [`Basic`](Self::Basic) |
+/// | mTLS | [`ClientCertificate`](Self::ClientCertificate) |
+/// | OAuth2 (introspection), OAuth2 JWT | not built: nothing here asks an authorization server for a token or renews one. One that lasts is sent by [`Token`](Self::Token) |
+/// | ECDSA | not built |
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    rename_all_fields = "camelCase"
+)]
 #[non_exhaustive]
 pub enum StreamAuth {
-    /// Type "Token".
+    /// Type "Token". In a configuration also the token alone.
+    #[serde(deserialize_with = "token_form")]
     Token {
         /// The token.
-        token: SecretString,
+        token: Secret,
         /// The header of the credential, `Authorization` unless it was changed there.
         #[serde(default = "authorization")]
         header: String,
@@ -91,10 +121,45 @@ pub enum StreamAuth {
         /// Login name.
         username: String,
         /// Password.
-        password: SecretString,
+        password: Secret,
     },
     /// Type "mTLS": the certificate of [`HttpConfig`](crate::HttpConfig) alone.
     ClientCertificate,
+}
+
+provider_core::guarded_settings!(Transport, RulebookWebhook, EventStream, StreamAuth);
+
+/// A secret by itself, or among settings that say more.
+impl<'de> Deserialize<'de> for Hmac {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        guarded(deserializer, |tree| match tree.as_text() {
+            Some(secret) => Ok(Self::new(secret)),
+            None => Self::deserialize(tree),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(
+    rename_all = "camelCase",
+    deny_unknown_fields,
+    expecting = "a token in quotes, or a map with `token` and `header`"
+)]
+struct TokenForm {
+    token: Secret,
+    #[serde(default = "authorization")]
+    header: String,
+}
+
+/// `token: TEXT`, `token: {file: PATH}`, or `token: {token: …, header: …}`.
+fn token_form<'de, D: Deserializer<'de>>(deserializer: D) -> Result<(Secret, String), D::Error> {
+    guarded(deserializer, |tree| {
+        if let Ok(token) = Secret::deserialize(tree.clone()) {
+            return Ok((token, authorization()));
+        }
+        let form: Result<TokenForm, SettingError> = Deserialize::deserialize(tree);
+        form.map(|form| (form.token, form.header))
+    })
 }
 
 fn authorization() -> String {
@@ -103,10 +168,10 @@ fn authorization() -> String {
 
 /// A signature over the body.
 #[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct Hmac {
     /// The secret that both sides know.
-    pub secret: SecretString,
+    pub secret: Secret,
     /// The hash.
     #[serde(default)]
     pub algorithm: Algorithm,
@@ -128,10 +193,15 @@ fn signature_header() -> String {
 /// The hash of a signature.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[non_exhaustive]
 pub enum Algorithm {
+    /// SHA-1, for receivers that know nothing better.
+    Sha1,
     /// SHA-256.
     #[default]
     Sha256,
+    /// SHA-384.
+    Sha384,
     /// SHA-512.
     Sha512,
 }
@@ -149,7 +219,7 @@ pub enum Encoding {
 impl Hmac {
     /// A signature with the transport's defaults.
     #[must_use]
-    pub fn new(secret: impl Into<SecretString>) -> Self {
+    pub fn new(secret: impl Into<Secret>) -> Self {
         Self {
             secret: secret.into(),
             algorithm: Algorithm::default(),
@@ -161,7 +231,7 @@ impl Hmac {
 
     /// A signature as GitHub sends it: `sha256=` and hex.
     #[must_use]
-    pub fn github(secret: impl Into<SecretString>) -> Self {
+    pub fn github(secret: impl Into<Secret>) -> Self {
         Self::new(secret)
             .with_encoding(Encoding::Hex)
             .with_prefix("sha256=")
@@ -195,8 +265,12 @@ impl Hmac {
         self
     }
 
+    fn tidy(&mut self, field: &str) {
+        self.header = tidied(field, &self.header).to_owned();
+    }
+
     fn validate(&self, field: &str) -> Result<(), ConfigError> {
-        if secret(&self.secret).is_empty() {
+        if secret(&read(field, &self.secret)?).is_empty() {
             return Err(ConfigError::new(field, "the secret is empty"));
         }
         header_name(field, &self.header)?;
@@ -236,7 +310,7 @@ impl fmt::Debug for StreamAuth {
 impl StreamAuth {
     /// A bearer token.
     #[must_use]
-    pub fn token(token: impl Into<SecretString>) -> Self {
+    pub fn token(token: impl Into<Secret>) -> Self {
         Self::Token {
             token: token.into(),
             header: authorization(),
@@ -245,7 +319,7 @@ impl StreamAuth {
 
     /// A user with password.
     #[must_use]
-    pub fn basic(username: impl Into<String>, password: impl Into<SecretString>) -> Self {
+    pub fn basic(username: impl Into<String>, password: impl Into<Secret>) -> Self {
         Self::Basic {
             username: username.into(),
             password: password.into(),
@@ -266,7 +340,7 @@ impl RulebookWebhook {
 
     /// With the source's token.
     #[must_use]
-    pub fn with_token(mut self, token: impl Into<SecretString>) -> Self {
+    pub fn with_token(mut self, token: impl Into<Secret>) -> Self {
         self.token = Some(token.into());
         self
     }
@@ -316,9 +390,9 @@ impl Transport {
         }
     }
 
-    /// Every secret that goes out, for masking.
-    pub(crate) fn secrets(&self) -> Vec<&str> {
-        let secrets: [Option<&SecretString>; 2] = match self {
+    /// The text without any secret that goes out.
+    pub(crate) fn redact(&self, text: &str) -> String {
+        let secrets: [Option<&Secret>; 2] = match self {
             Self::RulebookWebhook(w) => [w.token.as_ref(), w.hmac.as_ref().map(|h| &h.secret)],
             Self::EventStream(stream) => match &stream.auth {
                 StreamAuth::Token { token, .. } => [Some(token), None],
@@ -327,7 +401,59 @@ impl Transport {
                 StreamAuth::ClientCertificate => [None, None],
             },
         };
-        secrets.into_iter().flatten().map(secret).collect()
+        let secrets = secrets.into_iter().flatten();
+        secrets.fold(text.to_owned(), |text, secret| secret.redact(&text))
+    }
+
+    /// Our credentials were refused: they may have been rotated.
+    pub(crate) fn doubt(&self) {
+        let (token, hmac) = match self {
+            Self::RulebookWebhook(w) => (w.token.as_ref(), w.hmac.as_ref()),
+            Self::EventStream(stream) => match &stream.auth {
+                StreamAuth::Token { token, .. } => (Some(token), None),
+                StreamAuth::Hmac(hmac) => (None, Some(hmac)),
+                StreamAuth::Basic { password, .. } => (Some(password), None),
+                StreamAuth::ClientCertificate => (None, None),
+            },
+        };
+        for secret in token.into_iter().chain(hmac.map(|hmac| &hmac.secret)) {
+            secret.doubt();
+        }
+    }
+
+    /// Takes off what surrounds texts that come from files and Secrets.
+    pub(crate) fn tidy(&mut self) -> Result<(), ConfigError> {
+        let endpoints = match self {
+            Self::RulebookWebhook(webhook) => &mut webhook.endpoints,
+            Self::EventStream(stream) => &mut stream.endpoints,
+        };
+        endpoints.tidy()?;
+        match self {
+            Self::RulebookWebhook(webhook) => {
+                if let Some(hmac) = &mut webhook.hmac {
+                    hmac.tidy("hmac.header");
+                }
+                webhook
+                    .token
+                    .as_ref()
+                    .map_or(Ok(()), |token| told("token", token))
+            }
+            Self::EventStream(stream) => match &mut stream.auth {
+                StreamAuth::Token { token, header } => {
+                    *header = tidied("auth.token.header", header).to_owned();
+                    told("auth.token", token)
+                }
+                StreamAuth::Hmac(hmac) => {
+                    hmac.tidy("auth.hmac.header");
+                    Ok(())
+                }
+                StreamAuth::Basic { username, .. } => {
+                    *username = tidied("auth.basic.username", username).to_owned();
+                    Ok(())
+                }
+                StreamAuth::ClientCertificate => Ok(()),
+            },
+        }
     }
 
     pub(crate) fn validate(&self, has_identity: bool) -> Result<(), ConfigError> {
@@ -344,14 +470,14 @@ impl Transport {
         match self {
             Self::RulebookWebhook(webhook) => {
                 if let Some(token) = &webhook.token {
-                    token_like("token", secret(token))?;
+                    token_now("token", token)?;
                 }
                 webhook.hmac.as_ref().map_or(Ok(()), |h| h.validate("hmac"))
             }
             Self::EventStream(stream) => match &stream.auth {
                 StreamAuth::Token { token, header } => {
                     header_name("auth.token.header", header)?;
-                    token_like("auth.token", secret(token))
+                    token_now("auth.token", token).map(drop)
                 }
                 StreamAuth::Hmac(hmac) => hmac.validate("auth.hmac"),
                 StreamAuth::Basic { username, .. }
@@ -360,11 +486,14 @@ impl Transport {
                     let what = "the user name is empty or holds a colon";
                     Err(ConfigError::new("auth.basic", what))
                 }
+                StreamAuth::Basic { password, .. } => {
+                    read("auth.basic.password", password).map(drop)
+                }
                 StreamAuth::ClientCertificate if !has_identity => Err(ConfigError::new(
                     "auth.clientCertificate",
                     "set http.clientIdentity to the certificate and its key",
                 )),
-                StreamAuth::Basic { .. } | StreamAuth::ClientCertificate => Ok(()),
+                StreamAuth::ClientCertificate => Ok(()),
             },
         }
     }
@@ -401,19 +530,29 @@ fn is_uuid(text: &str) -> bool {
     groups == [8, 4, 4, 4, 12] && text.bytes().all(|b| b == b'-' || b.is_ascii_hexdigit())
 }
 
-/// A token ends up in a header, after one blank: a blank at its ends would be lost there, and an
-/// empty one makes an event stream fail with 500.
-fn token_like(field: &str, token: &str) -> Result<(), ConfigError> {
-    if token.is_empty() {
-        return Err(ConfigError::new(field, "the token is empty"));
+/// The secret as it is now and as it is used: without line ends.
+pub(crate) fn read(field: &str, given: &Secret) -> Result<SecretString, ConfigError> {
+    let text = given.read();
+    let text = text.map_err(|error| ConfigError::new(field, &error.to_string()))?;
+    Ok(without_line_end(secret(&text)).into())
+}
+
+/// The token as it is now and as it goes into a header. An empty one makes an event stream fail with 500.
+pub(crate) fn token_now(field: &str, given: &Secret) -> Result<SecretString, ConfigError> {
+    let text = read(field, given)?;
+    Ok(as_token(field, secret(&text))?.0.into())
+}
+
+/// Warns of what is taken off the token whenever it is sent.
+fn told(field: &str, given: &Secret) -> Result<(), ConfigError> {
+    let text = read(field, given)?;
+    if as_token(field, secret(&text))?.1 {
+        tracing::warn!(
+            setting = field,
+            "quotes or the word Bearer around the token were taken off"
+        );
     }
-    if token.trim() != token {
-        return Err(ConfigError::new(
-            field,
-            "the token begins or ends with a blank or a line break",
-        ));
-    }
-    printable(field, token, "the token")
+    Ok(())
 }
 
 fn printable(field: &str, text: &str, what: &str) -> Result<(), ConfigError> {

@@ -13,8 +13,12 @@ const PIECE: usize = 6_144;
 /// which takes less than 8,000 bytes. This is what is left for doubling, with the names around the
 /// piece (199) and a little for the server's own members in it.
 const DOUBLED: usize = 7_999 - PIECE - 199 - 24;
-/// What the server may add to our payload: its path, the name and the uuid of the stream.
-const ADDED: usize = 512;
+/// What the server may add to our payload: its path, the name and the uuid of the stream, headers.
+const ADDED: usize = 2_048;
+/// Headers that a request has behind a few proxies. A stream with `additional_data_headers: "*"` puts them
+/// behind the payload, each with four quotes and about so long at least.
+const HEADERS: usize = 48;
+const HEADER: &[u8] = br#""x-header": "content", "#;
 
 /// An object key longer than this, with its quotes, is an error to a YAML parser.
 pub(crate) const MAX_KEY: usize = 1_024;
@@ -130,13 +134,39 @@ impl Formatter for Python {
     }
 }
 
+/// Whether an event with a body of this length may be cut into pieces.
+pub(crate) const fn may_be_cut(body: usize) -> bool {
+    // Python's form is at most three times as long (é, 2 bytes, becomes 6).
+    body.saturating_mul(3).saturating_add(ADDED) >= PIECE
+}
+
+/// How long this is as Python writes it, in ASCII.
+pub(crate) fn ascii_length(value: &impl Serialize) -> usize {
+    let mut length = Length(0);
+    let written = value.serialize(&mut Serializer::with_formatter(&mut length, Python));
+    written.map_or(usize::MAX, |()| length.0)
+}
+
+/// Counts what is written.
+struct Length(usize);
+
+impl Write for Length {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.saturating_add(bytes.len());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Whether no piece of the event can grow beyond what PostgreSQL takes, wherever it is cut.
 ///
 /// Where that holds only for some cuts, the answer is no: the cut moves with the name of the
 /// stream and with the headers that the server adds.
 pub(crate) fn fits_notifications(value: &impl Serialize, body: usize) -> bool {
-    // Python's form is at most three times as long (é, 2 bytes, becomes 6).
-    if body.saturating_mul(3).saturating_add(ADDED) < PIECE {
+    if !may_be_cut(body) {
         return true;
     }
     let mut text = Vec::with_capacity(body.saturating_mul(5) / 4);
@@ -149,6 +179,7 @@ pub(crate) fn fits_notifications(value: &impl Serialize, body: usize) -> bool {
     if text.len().saturating_add(ADDED) < PIECE {
         return true;
     }
+    text.extend(std::iter::repeat_n(HEADER, HEADERS).flatten());
     sparse(&text) || exactly_fits(&text)
 }
 

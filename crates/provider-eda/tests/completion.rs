@@ -18,9 +18,10 @@ use common::{
 };
 use jiff::SignedDuration;
 use provider_core::{
-    ConfigVersion, DeprovisionResult, ErrorKind, FindRequest, JobRecord, JobState, JobType,
-    OnAmbiguity, Provider, Reason, Resource,
+    Clock, ConfigVersion, DeprovisionResult, ErrorKind, FindRequest, JobRecord, JobRef, JobState,
+    JobType, OnAmbiguity, Provider, Reason, Resource, TrackedJob,
 };
+use provider_eda::Activation;
 use provider_testkit::eda::Webhook;
 use serde_json::json;
 
@@ -399,7 +400,8 @@ async fn nothing_is_skipped_while_an_event_may_be_on_its_way() {
             0,
             Triggered,
         ),
-        ("undated", bare(), vec![undated()], 9_000, Waiting(15)),
+        ("undated", bare(), vec![undated()], 60, Waiting(15)),
+        ("undated, long ago", bare(), vec![undated()], 900, Skipped),
         (
             "undated, deleting",
             deleting(json!([])),
@@ -417,6 +419,13 @@ async fn nothing_is_skipped_while_an_event_may_be_on_its_way() {
     ];
     for (what, resource, history, seconds, expect) in cases {
         let s = plain().await;
+        // This process knows of the events since they were sent.
+        for record in &history {
+            let token = record.token.clone().unwrap();
+            let job =
+                TrackedJob::from(JobRef::new("eda", "event", token.as_str())).with_token(token);
+            s.eda.provision_status(&vm("vm"), &job).await.unwrap();
+        }
         s.pass(seconds);
         let result = s
             .eda
@@ -459,4 +468,89 @@ async fn the_risk_can_be_taken_knowingly() {
         .await
         .unwrap();
     assert!(matches!(result, DeprovisionResult::Skipped { .. }));
+}
+
+/// A replica whose clock is ahead by as much as the window, or by days, takes over right after the event.
+#[tokio::test]
+async fn a_window_is_not_over_because_another_clock_was_behind() {
+    for ahead in [900, 3 * 24 * 3_600] {
+        let s = plain().await;
+        let sent = start() - SignedDuration::from_secs(ahead);
+        let history = [record(JobType::Provision, 1, JobState::Unknown, sent)];
+        let ask = async |n| {
+            let request = request(vm("vm"), n);
+            s.eda.trigger_deprovision(&request, &history).await.unwrap()
+        };
+        assert!(matches!(ask(2).await, DeprovisionResult::Waiting { .. }));
+        s.pass(899);
+        assert!(matches!(ask(3).await, DeprovisionResult::Waiting { .. }));
+        s.pass(1);
+        assert!(matches!(ask(4).await, DeprovisionResult::Skipped { .. }));
+    }
+}
+
+/// Whoever waits for a sign that does not come is told which, and what its activation does.
+#[tokio::test]
+async fn what_is_missing_is_told_with_the_activation_and_its_state() {
+    let s = setup(Webhook::new(), |sim| {
+        config(webhook(sim)).with_activation(Activation::new(sim.url(), "api-token", "mine"))
+    })
+    .await;
+    s.sim.serve_api("api-token");
+    s.sim.activation("mine", "stopped");
+    let told = async || {
+        let status = s.eda.provision_status(&vm("vm"), &tracked(1)).await;
+        status.unwrap().message
+    };
+    let message = told().await;
+    let expected = format!("{APPLIED}: {}", version().as_str());
+    assert!(message.contains(&expected), "{message}");
+    assert!(
+        message.contains("activation \"mine\" is stopped"),
+        "{message}"
+    );
+    // Asked about once a minute for all objects.
+    let before = s.sim.requests();
+    for _ in 0..5 {
+        told().await;
+    }
+    assert_eq!(s.sim.requests(), before);
+    s.pass(60);
+    s.sim.activation("mine", "running");
+    assert!(told().await.contains("activation \"mine\" is running"));
+    // A deprovision beyond its limit: nothing was removed, and what to do.
+    let job = tracked(2).with_launched_at(s.clock.now());
+    let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    assert_eq!((status.state, status.unfinished), (JobState::Running, true));
+    s.pass(2 * 3_600);
+    let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    assert_eq!((status.state, status.unfinished), (JobState::Unknown, true));
+    for part in [
+        FINALIZER,
+        "activation \"mine\" is running",
+        "look at its rules",
+    ] {
+        assert!(status.message.contains(part), "{}", status.message);
+    }
+    let status = s.eda.deprovision_status(&vm("vm"), &job).await.unwrap();
+    assert_eq!(
+        (status.state, status.unfinished),
+        (JobState::Succeeded, false)
+    );
+    // A dead port of the API is not a rulebook that does not run.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let s = setup(Webhook::new(), |sim| {
+        let url = format!("http://{address}");
+        config(webhook(sim)).with_activation(Activation::new(url, "api-token", "mine"))
+    })
+    .await;
+    let report = s.eda.preflight(&[]).await.to_string();
+    assert!(
+        report.contains("the API of the EDA server cannot be reached"),
+        "{report}"
+    );
+    assert!(report.contains("not the port of a rulebook"), "{report}");
+    assert!(!report.contains("its port opens"), "{report}");
 }

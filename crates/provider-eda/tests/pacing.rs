@@ -37,8 +37,10 @@ async fn an_absent_service_is_left_alone_and_tried_by_one_event() {
         s.eda.trigger_provision(&request).await
     };
     s.sim.fault(&Fault::Status(503), 4);
+    let mut cause = None;
     for _ in 0..3 {
-        send().await.unwrap_err();
+        let error = send().await.unwrap_err();
+        cause = Some(error.error().clone());
     }
     s.clock.advance(Duration::from_secs(10));
     let error = send().await.unwrap_err();
@@ -51,6 +53,17 @@ async fn an_absent_service_is_left_alone_and_tried_by_one_event() {
             Some(Duration::from_secs(20))
         )
     );
+    // Why, and what to do about it, is what the service itself answered.
+    let cause = cause.unwrap();
+    assert!(
+        !cause.message().is_empty() && error.message().contains(cause.message()),
+        "{error}"
+    );
+    assert!(
+        error.message().contains("is left alone for a while"),
+        "{error}"
+    );
+    assert_eq!(error.advice(), cause.advice());
     assert_eq!(s.sim.requests(), 3);
     // One probe, which fails: the pause begins again at once.
     s.clock.advance(Duration::from_secs(20));

@@ -50,7 +50,9 @@ fn by_another(algorithm: Algorithm, key: &str, body: &[u8]) -> Vec<u8> {
     }
     match algorithm {
         Algorithm::Sha256 => mac::<hmac::Hmac<sha2::Sha256>>(key.as_bytes(), body),
+        Algorithm::Sha384 => mac::<hmac::Hmac<sha2::Sha384>>(key.as_bytes(), body),
         Algorithm::Sha512 => mac::<hmac::Hmac<sha2::Sha512>>(key.as_bytes(), body),
+        other => panic!("{other:?}"),
     }
 }
 
@@ -59,12 +61,16 @@ proptest! {
     fn signatures_agree_with_another_implementation(
         key in ".{1,200}",
         body in proptest::collection::vec(any::<u8>(), 0..600),
-        sha512: bool,
+        hash in 0_u8..3,
         is_stream: bool,
         encoding in proptest::option::of(any::<bool>()),
         prefix in proptest::option::of("[ -~]{0,10}"),
     ) {
-        let algorithm = if sha512 { Algorithm::Sha512 } else { Algorithm::Sha256 };
+        let algorithm = match hash {
+            0 => Algorithm::Sha256,
+            1 => Algorithm::Sha384,
+            _ => Algorithm::Sha512,
+        };
         let transport = if is_stream {
             TransportKind::EventStream
         } else {
@@ -73,16 +79,19 @@ proptest! {
         let mut hmac = Hmac::new(key.clone()).with_algorithm(algorithm);
         hmac.encoding = encoding.map(|hex| if hex { Encoding::Hex } else { Encoding::Base64 });
         hmac.prefix = prefix.clone();
+        // Secrets that come from files end in a line break, which is none of theirs.
+        let key = key.trim_end_matches(['\n', '\r']).to_owned();
         let digest = by_another(algorithm, &key, &body);
         let digest = if encoding.unwrap_or(!is_stream) {
             digest.iter().map(|byte| format!("{byte:02x}")).collect()
         } else {
             base64(&digest)
         };
-        let usual = match (is_stream, sha512) {
+        let usual = match (is_stream, hash) {
             (true, _) => "",
-            (false, false) => "sha256=",
-            (false, true) => "sha512=",
+            (false, 0) => "sha256=",
+            (false, 1) => "sha384=",
+            (false, _) => "sha512=",
         };
         let prefix = prefix.unwrap_or_else(|| usual.to_owned());
         prop_assert_eq!(hmac.signature(transport, &body), format!("{prefix}{digest}"));
@@ -293,6 +302,17 @@ fn by_table(
     row.map(|(_, _, _, effect, kind)| (*effect, *kind))
 }
 
+/// Of a member; without one it is refused.
+fn name() -> impl Strategy<Value = String> {
+    any::<String>().prop_map(|name| {
+        if name.is_empty() {
+            " ".to_owned()
+        } else {
+            name
+        }
+    })
+}
+
 /// Values whose numbers any parser reads alike.
 fn value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
@@ -308,8 +328,7 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 40, 6, |inner| {
         prop_oneof![
             proptest::collection::vec(inner.clone(), 0..6).prop_map(Value::from),
-            proptest::collection::btree_map(any::<String>(), inner, 0..6)
-                .prop_map(|members| json!(members)),
+            proptest::collection::btree_map(name(), inner, 0..6).prop_map(|members| json!(members)),
         ]
     })
 }

@@ -95,7 +95,7 @@ fn missing_and_unreadable_variables_are_named() {
                 ("EDA_TRANSPORT", "rulebook-webhook"),
                 ("EDA_TOKEN_FILE", "/nonexistent"),
             ]),
-            "EDA_TOKEN_FILE: cannot read /nonexistent",
+            "EDA_TOKEN_FILE: cannot read the file that it names: entity not found",
         ),
     ] {
         let error = given.unwrap_err().to_string();
@@ -256,7 +256,7 @@ async fn the_activation_behind_the_events_is_looked_at() {
     use wiremock::matchers::{header, method, path, query_param};
     use wiremock::{Mock, MockServer, ResponseTemplate};
     let api = MockServer::start().await;
-    let rows = serde_json::json!({"count": 3, "results": [
+    let rows = serde_json::json!({"count": 3, "next": null, "results": [
         {"id": 1, "name": "osac-old", "status": "failed", "status_message": "older"},
         {"id": 2, "name": "osac", "status": "running", "status_message": "Container running"},
         {"id": 3, "name": "broken", "status": "failed", "status_message": "Missing credentials"},
@@ -297,7 +297,9 @@ async fn the_activation_behind_the_events_is_looked_at() {
     .await;
     let report = s.eda.preflight(&[]).await;
     assert!(
-        report.to_string().contains("does not accept the token"),
+        report
+            .to_string()
+            .contains("does not accept our credential"),
         "{report}"
     );
 }
@@ -347,4 +349,323 @@ fn the_provider_is_chosen_by_one_variable() {
         r#"{"eda": {"transport": {"rulebookWebhook": {"endpoints": {"create": "http://h/x"}}}}}"#;
     let config: ProviderConfig = serde_json::from_str(json).unwrap();
     assert_eq!(config.build().unwrap().name(), "eda");
+}
+
+/// What must be in no error: a text, and a number.
+const CANARY: &str = "CANARY-7-of-the-mine";
+const NUMBER: u64 = 918_273_645_546;
+
+fn is_silent(error: &dyn std::error::Error, of: &str) {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        let text = format!("{error} {error:?}");
+        for part in ["CANARY", "of-the-mine", "918273645"] {
+            assert!(!text.contains(part), "{of}: {text}");
+        }
+        next = error.source();
+    }
+}
+
+/// Everything that can be put in a wrong place.
+fn wrong() -> Vec<serde_json::Value> {
+    use serde_json::json;
+    vec![
+        json!(CANARY),
+        json!(format!("{CANARY}\n{CANARY}")),
+        json!(format!("https://{CANARY}@h/ {CANARY}")),
+        json!(NUMBER),
+        json!(-918_273_645_546_i64),
+        json!(9.182_736_455e11),
+        json!([CANARY]),
+        json!({CANARY: CANARY}),
+        json!({"file": CANARY}),
+        json!({"file": [CANARY]}),
+        json!({"token": CANARY, "x": NUMBER}),
+    ]
+}
+
+/// Paths to everything in it.
+fn places(value: &serde_json::Value, at: &str, into: &mut Vec<String>) {
+    into.push(at.to_owned());
+    if let serde_json::Value::Object(members) = value {
+        for (name, member) in members {
+            places(member, &format!("{at}/{name}"), into);
+        }
+    }
+}
+
+fn try_out<T: serde::de::DeserializeOwned>(
+    whole: &serde_json::Value,
+    build: impl Fn(T) -> Result<(), Box<dyn std::error::Error>>,
+) {
+    let right: T = serde_json::from_value(whole.clone()).unwrap();
+    build(right).unwrap();
+    let mut all = Vec::new();
+    places(whole, "", &mut all);
+    for place in all {
+        for wrong in wrong() {
+            let mut given = whole.clone();
+            *given.pointer_mut(&place).unwrap() = wrong.clone();
+            let of = format!("{place} as {wrong}");
+            let text = given.to_string();
+            if let Err(error) = serde_json::from_str::<T>(&text) {
+                is_silent(&error, &of);
+            }
+            // JSON is YAML too, and its parser likes to show what it has read.
+            if let Err(error) = serde_norway::from_str::<T>(&text) {
+                is_silent(&error, &of);
+            }
+            match serde_json::from_value::<T>(given) {
+                Err(error) => is_silent(&error, &of),
+                Ok(config) => {
+                    if let Err(error) = build(config) {
+                        is_silent(&*error, &of);
+                    }
+                }
+            }
+        }
+    }
+}
+
+// Without certificates to check, for speed: the machine's are not read for each of the thousands.
+fn aap_settings() -> serde_json::Value {
+    serde_json::json!({
+        "url": "http://h", "name": "aap", "auth": {"token": "t"},
+        "http": {"caFile": null, "insecure": true, "requestTimeout": "45s", "userAgent": "x",
+                 "clientIdentity": null},
+        "organization": "Default", "envelope": "a.b", "tokenVariable": "token", "diagnose": true,
+        "templates": {"prefix": "osac", "create": "c", "delete": {"name": "d", "kind": "job_template"},
+                      "kinds": {"Tenant": {"create": "t"}}},
+        "extraVars": {"a": 1}, "timing": {"pollInterval": "15s"}, "monitor": {"batchFrom": 3},
+        "projection": {},
+    })
+}
+
+fn eda_settings(transport: &serde_json::Value) -> serde_json::Value {
+    serde_json::json!({
+        "transport": transport, "name": "eda", "envelope": "e", "refuseTemplates": true,
+        "http": {"connectTimeout": "5s", "insecure": true}, "completion": {"finalizers": {"Tenant": "x/t"}},
+        "pacing": {"maxInFlight": 2, "minInterval": "1s"}, "timing": {"inFlightWindow": "1m"},
+        "activation": {"url": "http://h", "token": "t", "name": "a"},
+        "tracking": {"audit": {"url": "http://h", "token": "t", "lookback": "1h"}},
+    })
+}
+
+#[test]
+fn no_error_of_a_configuration_repeats_what_it_could_not_read() {
+    use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
+    use provider_eda::{ClientIdentity, EdaProvider};
+    use serde_json::json;
+    let aap = |config| Ok(AapProvider::new(config).map(drop)?);
+    let eda = |config| Ok(EdaProvider::new(config).map(drop)?);
+    let mut given = aap_settings();
+    try_out::<AapConfig>(&given, aap);
+    given["auth"] = json!({"basic": {"username": "u", "password": "p"}});
+    try_out::<AapConfig>(&given, aap);
+    try_out::<Auth>(&json!({"token": "t"}), |_| Ok(()));
+    try_out::<HttpConfig>(&given["http"], |_| Ok(()));
+    try_out::<ClientIdentity>(&json!({"pem": "p"}), |_| Ok(()));
+    try_out::<ClientIdentity>(&json!({"files": {"certificate": "c", "key": "k"}}), |_| {
+        Ok(())
+    });
+    let urls = json!({"create": "http://h/c", "kinds": {"Tenant": {"delete": "http://h/d"}}});
+    let hmac = json!({"secret": "s", "algorithm": "sha512", "encoding": "hex", "prefix": "p"});
+    let hook = json!({"endpoints": urls, "token": "t", "hmac": hmac});
+    try_out::<EdaConfig>(&eda_settings(&json!({"rulebookWebhook": hook})), eda);
+    let url = format!("https://h{}", Stream::token("").path());
+    for auth in [
+        json!({"token": "t"}),
+        json!({"token": {"token": "t", "header": "X-Token"}}),
+        json!({"hmac": "s"}),
+        json!({"hmac": hmac}),
+        json!({"basic": {"username": "u", "password": "p"}}),
+    ] {
+        let stream = json!({"endpoints": {"create": url}, "auth": auth});
+        try_out::<EdaConfig>(&eda_settings(&json!({"eventStream": stream})), eda);
+    }
+    #[cfg(feature = "aap")]
+    {
+        use provider_eda::ProviderConfig;
+        let build = |config: ProviderConfig| Ok(config.build().map(drop)?);
+        try_out::<ProviderConfig>(&json!({"aap": aap_settings()}), build);
+        let mut tracked = eda_settings(&json!({"rulebookWebhook": hook}));
+        tracked["tracking"] = json!({"jobs": {"aap": aap_settings(), "label": "l-{token}"}});
+        try_out::<ProviderConfig>(&json!({"eda": tracked}), build);
+    }
+}
+
+type Base<'a> = &'a [(&'a str, &'a str)];
+
+/// One variable after the other holds what belongs into another.
+fn try_out_variables<T>(
+    base: Base<'_>,
+    read: impl Fn(&dyn Fn(&str) -> Option<String>) -> Result<T, provider_eda::ConfigError>,
+    build: impl Fn(T) -> Result<(), provider_eda::ConfigError>,
+) -> usize {
+    let names = std::cell::RefCell::new(std::collections::BTreeSet::new());
+    let value = |name: &str| {
+        let found = base.iter().find(|(known, _)| *known == name);
+        found.map(|(_, value)| (*value).to_owned())
+    };
+    let asked = |name: &str| {
+        names.borrow_mut().insert(name.to_owned());
+        value(name)
+    };
+    build(read(&asked).map_err(|error| error.to_string()).unwrap()).unwrap();
+    let names = names.into_inner();
+    let texts = wrong();
+    for name in &names {
+        for text in texts
+            .iter()
+            .map(|v| v.as_str().map_or_else(|| v.to_string(), str::to_owned))
+        {
+            let vars = |asked: &str| {
+                (asked == name)
+                    .then(|| text.clone())
+                    .or_else(|| value(asked))
+            };
+            let result = read(&vars).and_then(&build);
+            if let Err(error) = result {
+                is_silent(&error, &format!("{name}={text}"));
+            }
+        }
+    }
+    names.len()
+}
+
+#[test]
+fn no_error_of_a_variable_repeats_it() {
+    use provider_aap::{AapConfig, AapProvider};
+    use provider_eda::EdaProvider;
+    let aap = |config| AapProvider::new(config).map(drop);
+    let eda = |config| EdaProvider::new(config).map(drop);
+    let read_aap = |vars: &dyn Fn(&str) -> Option<String>| AapConfig::from_vars(vars);
+    let read_eda = |vars: &dyn Fn(&str) -> Option<String>| EdaConfig::from_vars(vars);
+    let (url, fast) = (("AAP_URL", "http://h"), ("AAP_INSECURE", "true"));
+    let names = try_out_variables(&[url, fast, ("AAP_TOKEN", "t")], read_aap, aap);
+    assert!(names > 25, "{names}");
+    let basic = [url, fast, ("AAP_USERNAME", "u"), ("AAP_PASSWORD", "p")];
+    try_out_variables(&basic, read_aap, aap);
+    let hook = [
+        ("EDA_TRANSPORT", "rulebook-webhook"),
+        ("EDA_TOKEN", "t"),
+        ("EDA_HMAC_SECRET", "s"),
+        ("EDA_INSECURE", "true"),
+    ];
+    let api = [
+        ("EDA_API_URL", "http://h"),
+        ("EDA_API_TOKEN", "t"),
+        ("EDA_ACTIVATION", "a"),
+        ("EDA_TRACKING", "audit"),
+    ];
+    let names = try_out_variables(&[&URLS[..], &hook, &api].concat(), read_eda, eda);
+    assert!(names >= 30, "{names}");
+    let url = format!("https://h{}", Stream::token("").path());
+    let stream = [
+        ("EDA_TRANSPORT", "event-stream"),
+        ("EDA_INSECURE", "true"),
+        ("EDA_CREATE_URL", &*url),
+        ("EDA_DELETE_URL", &*url),
+    ];
+    for auth in [
+        &[("EDA_TOKEN", "t")][..],
+        &[("EDA_HMAC_SECRET", "s")],
+        &[("EDA_USERNAME", "u"), ("EDA_PASSWORD", "p")],
+    ] {
+        try_out_variables(&[&stream[..], auth].concat(), read_eda, eda);
+    }
+}
+
+#[test]
+fn no_error_of_a_file_repeats_what_is_in_it() {
+    use provider_aap::{AapConfig, AapProvider, Auth};
+    use provider_core::Secret;
+    use provider_eda::{ClientIdentity, EdaProvider, EventStream, Hmac};
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(CANARY);
+    let key = format!("-----BEGIN PRIVATE KEY-----\n{CANARY}\n-----END PRIVATE KEY-----\n");
+    for content in [
+        Vec::new(),
+        format!("{CANARY}\n{CANARY}\n").into_bytes(),
+        format!("{CANARY} {CANARY}").into_bytes(),
+        format!("{CANARY}\u{200b}").into_bytes(),
+        [CANARY.as_bytes(), b"\xff"].concat(),
+        key.into_bytes(),
+        CANARY.repeat(10_000).into_bytes(),
+    ] {
+        std::fs::write(&path, &content).unwrap();
+        let of = format!(
+            "a file with {}",
+            String::from_utf8_lossy(&content[..content.len().min(80)])
+        );
+        let secret = || Secret::of_file(&path);
+        let aap = |auth| AapConfig::new("http://h", auth);
+        let mut with_files = aap(Auth::token("t"));
+        with_files.http.ca_file = Some(path.clone());
+        let mut with_identity = aap(Auth::token("t"));
+        with_identity.http.client_identity = Some(ClientIdentity::Files {
+            certificate: path.clone(),
+            key: path.clone(),
+        });
+        for config in [
+            aap(Auth::token(secret())),
+            aap(Auth::basic("u", secret())),
+            with_files,
+            with_identity,
+        ] {
+            if let Err(error) = AapProvider::new(config) {
+                is_silent(&error, &of);
+            }
+        }
+        let hook = || RulebookWebhook::new(Endpoints::one("http://h/x"));
+        let url = format!("https://h{}", Stream::token("").path());
+        let stream = |auth| EventStream::new(Endpoints::one(&url), auth);
+        for config in [
+            EdaConfig::new(hook().with_token(secret())),
+            EdaConfig::new(hook().with_hmac(Hmac::new(secret()))),
+            EdaConfig::new(stream(StreamAuth::token(secret()))),
+            EdaConfig::new(stream(StreamAuth::basic("u", secret()))),
+        ] {
+            if let Err(error) = EdaProvider::new(config) {
+                is_silent(&error, &of);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_natural_to_write_is_read() {
+    use serde_json::json;
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "Bearer s3cret-of-file\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let url = format!("  \"https://h{}\"\n", Stream::token("").path());
+    for auth in [
+        json!({"token": "s3cret"}),
+        json!({"token": " Bearer s3cret\n"}),
+        json!({"token": {"file": path}}),
+        json!({"token": {"token": {"file": path}, "header": "X-Token\n"}}),
+        json!({"hmac": "s3cret\n"}),
+        json!({"hmac": {"secret": {"file": path}}}),
+        json!({"basic": {"username": "u\n", "password": {"file": path}}}),
+    ] {
+        let stream = json!({"endpoints": {"create": url}, "auth": auth});
+        let given = json!({"transport": {"eventStream": stream}}).to_string();
+        for config in [
+            serde_json::from_str::<EdaConfig>(&given).unwrap(),
+            serde_norway::from_str::<EdaConfig>(&given).unwrap(),
+        ] {
+            let eda = provider_eda::EdaProvider::new(config).unwrap();
+            assert!(!format!("{eda:?}").contains("s3cret"), "{eda:?}");
+        }
+    }
+    // A number is not the text that it was written as.
+    let given = r#"{"transport": {"rulebookWebhook": {"token": 7}}}"#;
+    let error = serde_json::from_str::<EdaConfig>(given)
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("token: expected a text in quotes"),
+        "{error}"
+    );
 }

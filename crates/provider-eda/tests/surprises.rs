@@ -16,11 +16,14 @@ use common::{
 };
 use jiff::SignedDuration;
 use provider_core::{
-    DeprovisionResult, Effect, ErrorKind, JobState, JobType, Provider, Resource, ResourceError,
+    DeprovisionResult, Effect, ErrorKind, ExtraVars, JobState, JobType, Provider, Resource,
+    ResourceError,
 };
-use provider_eda::{Pacing, StreamAuth};
-use provider_testkit::eda::{EdaSim, Fate, Stream, Webhook, World};
-use serde_json::json;
+use provider_eda::{Activation, Algorithm, Encoding, Hmac, Pacing, StreamAuth};
+use provider_testkit::eda::{
+    EdaSim, Fate, HmacCheck, HmacHash, Stream, StreamCredential, Webhook, World,
+};
+use serde_json::{Value, json};
 
 fn by_stream(sim: &EdaSim) -> provider_eda::EdaConfig {
     config(stream(sim, StreamAuth::token("s3cret")))
@@ -330,5 +333,210 @@ async fn s11_a_number_that_is_not_finite_is_never_sent() {
     // JSON texts cannot hold one at all.
     for text in ["NaN", "Infinity", "1e400"] {
         serde_json::from_str::<serde_json::Value>(text).unwrap_err();
+    }
+}
+
+/// The library that a rulebook reads paths with raises at a member without a name; the process lives on,
+/// and takes and loses the events of everybody.
+#[tokio::test]
+async fn a_member_without_a_name_stops_a_rulebook_and_is_never_sent() {
+    for by_webhook in [true, false] {
+        let s = match by_webhook {
+            true => setup(Webhook::new(), |sim| config(webhook(sim))).await,
+            false => setup(Stream::token("s3cret"), by_stream).await,
+        };
+        let mut vars = request(vm("vm"), 1);
+        vars.extra_vars = ExtraVars::new().with("deep", json!([{"": 1}]));
+        let mut spec = object("vm", "tenant");
+        spec["spec"] = json!({"labels": {"": "x"}});
+        let mut label = object("vm", "tenant");
+        label["metadata"]["labels"] = json!({"": "x"});
+        for request in [
+            vars,
+            request(resource(spec), 2),
+            request(resource(label), 3),
+        ] {
+            let error = s.eda.trigger_provision(&request).await.unwrap_err();
+            let error = not_launched(&error);
+            assert_eq!(error.effect(), Effect::NotSent);
+            assert!(error.message().contains("empty name"), "{error}");
+            assert!(!error.advice().is_empty());
+        }
+        assert_eq!(s.sim.requests(), 0);
+        // What would have become of it.
+        let url = match by_webhook {
+            true => format!("{}/x", s.sim.url()),
+            false => s.sim.stream_url(),
+        };
+        let client = reqwest::Client::builder().no_proxy().build().unwrap();
+        let post = async |body: Value| {
+            let sent = client
+                .post(&url)
+                .bearer_auth("s3cret")
+                .body(body.to_string());
+            let sent = sent.header("content-type", "application/json").send().await;
+            assert_eq!(sent.unwrap().status().as_u16(), 200);
+            s.sim.journal().last().unwrap().fate
+        };
+        assert_eq!(post(json!({"a": 1})).await, Fate::Queued);
+        assert_eq!(post(json!({"a": [{"": 1}]})).await, Fate::Dropped);
+        assert_eq!(post(json!({"a": 1})).await, Fate::Lost);
+        s.sim.restart_rulebook();
+        assert_eq!(post(json!({"a": 1})).await, Fate::Queued);
+    }
+}
+
+/// How long this is as Python writes it, all of it being ASCII.
+fn python_length(value: &Value) -> usize {
+    fn blanks(value: &Value) -> usize {
+        match value {
+            Value::Object(members) => {
+                let inside: usize = members.values().map(blanks).sum();
+                inside + (members.len() * 2).saturating_sub(1)
+            }
+            Value::Array(items) => {
+                items.iter().map(blanks).sum::<usize>() + items.len().saturating_sub(1)
+            }
+            _ => 0,
+        }
+    }
+    value.to_string().len() + blanks(value)
+}
+
+/// An event whose text is a multiple of the pieces' length is lost with 200; the next attempt is not of
+/// that length again.
+#[tokio::test]
+async fn an_event_that_a_stream_has_torn_gets_through_at_the_next_attempt() {
+    let s = setup(Stream::token("s3cret"), by_stream).await;
+    let of = |filler: usize, n: u128| {
+        let mut object = object("vm", "tenant");
+        object["spec"] = json!({"text": "x".repeat(filler)});
+        request(resource(object), n)
+    };
+    let last = || s.sim.journal().last().cloned().unwrap();
+    for (n, pieces) in [(10, 1), (20, 2), (30, 3)] {
+        s.eda.trigger_provision(&of(5_000, n)).await.unwrap();
+        let event = last();
+        let text = json!({"payload": event.payload, "meta": {
+            "endpoint": event.endpoint, "eda_event_stream_uuid": Stream::UUID,
+            "eda_event_stream_name": "simulated",
+        }});
+        let filler = 5_000 + pieces * 6_144 - python_length(&text);
+        s.eda.trigger_provision(&of(filler, n)).await.unwrap();
+        assert_eq!(last().fate, Fate::Lost, "{pieces} pieces");
+        for attempt in 1..5 {
+            s.eda
+                .trigger_provision(&of(filler, n + attempt))
+                .await
+                .unwrap();
+            assert_eq!(
+                last().fate,
+                Fate::Queued,
+                "{pieces} pieces, attempt {attempt}"
+            );
+        }
+    }
+}
+
+/// A stream may put all headers of a request into its event, each with four quotes.
+#[tokio::test]
+async fn the_headers_that_a_stream_adds_do_not_make_an_event_too_dense() {
+    let mut world = Stream::token("s3cret");
+    world.all_headers = true;
+    let s = setup(world, by_stream).await;
+    let (mut sent, mut refused) = (0, 0);
+    for quotes in (500..900).step_by(7) {
+        let mut object = object("vm", "tenant");
+        object["spec"] = json!({"text": format!("{}{}", "x".repeat(7_000), "\"".repeat(quotes))});
+        match s
+            .eda
+            .trigger_provision(&request(resource(object), quotes as u128))
+            .await
+        {
+            Ok(_) => sent += 1,
+            Err(error) => {
+                not_launched(&error);
+                refused += 1;
+            }
+        }
+    }
+    assert!(sent > 10 && refused > 10, "{sent} {refused}");
+    let queued = s
+        .sim
+        .journal()
+        .into_iter()
+        .filter(|event| event.fate == Fate::Queued);
+    assert_eq!(queued.count(), sent);
+}
+
+#[tokio::test]
+async fn a_stream_in_test_mode_or_without_our_activation_fails_the_preflight() {
+    let of_activation = |sim: &EdaSim| {
+        let activation = Activation::new(format!("{}/", sim.url()), "api-token", "mine");
+        by_stream(sim).with_activation(activation)
+    };
+    let kinds = ["ComputeInstance".to_owned()];
+    let s = setup(Stream::token("s3cret"), of_activation).await;
+    s.sim.serve_api("api-token");
+    s.sim.activation("mine", "running");
+    let report = s.eda.preflight(&kinds).await;
+    assert!(report.is_ok(), "{report}");
+    assert!(
+        report.to_string().contains("the activation listens to it"),
+        "{report}"
+    );
+    s.sim.unmapped_activation("mine", "running");
+    let report = s.eda.preflight(&kinds).await;
+    assert!(
+        !report.is_ok() && report.to_string().contains("not mapped"),
+        "{report}"
+    );
+    s.sim.activation("mine", "running");
+    s.sim.change(|world| {
+        if let World::Streams(streams) = world {
+            streams[0].test_mode = true;
+        }
+    });
+    let report = s.eda.preflight(&kinds).await;
+    assert!(
+        !report.is_ok() && report.to_string().contains("test mode"),
+        "{report}"
+    );
+    // Lists that are empty for want of a role do not say that there is no activation.
+    s.sim.take_roles();
+    let report = s.eda.preflight(&kinds).await;
+    assert!(
+        report
+            .to_string()
+            .contains("without roles is shown empty lists"),
+        "{report}"
+    );
+}
+
+#[tokio::test]
+async fn a_stream_takes_signatures_of_other_hashes_in_hex_and_base64() {
+    for (algorithm, hash) in [
+        (Algorithm::Sha256, HmacHash::Sha256),
+        (Algorithm::Sha384, HmacHash::Sha384),
+        (Algorithm::Sha512, HmacHash::Sha512),
+    ] {
+        for (encoding, check) in [
+            (Encoding::Hex, HmacCheck::hex("s3cret")),
+            (Encoding::Base64, HmacCheck::base64("s3cret")),
+        ] {
+            let world = Stream::new(StreamCredential::Hmac(check.with_hash(hash)));
+            let s = setup(world, |sim| {
+                let hmac = Hmac::new("s3cret")
+                    .with_algorithm(algorithm)
+                    .with_encoding(encoding);
+                config(stream(sim, StreamAuth::Hmac(hmac)))
+            })
+            .await;
+            s.eda
+                .trigger_provision(&request(vm("vm"), 1))
+                .await
+                .unwrap();
+            assert_eq!(s.sim.journal().len(), 1, "{algorithm:?} {encoding:?}");
+        }
     }
 }

@@ -209,3 +209,74 @@ fn a_certificate_that_cannot_be_read_is_named_without_its_key() {
         assert!(!error.to_string().contains("s3cret"));
     }
 }
+
+/// A NAT that forgets, or a stuck proxy: the connection is dead, and nobody says so.
+#[tokio::test]
+async fn a_dead_connection_of_http2_is_not_used_for_ever() {
+    use provider_testkit::{Forwarder, Front};
+    use std::time::Duration;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let inside = EdaSim::start(Webhook::new(), Arc::new(SystemClock)).await;
+    let inside = inside.unwrap();
+    let (certificate, key) = leaf(&authority(), "localhost");
+    let tls = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let target = inside.url().trim_start_matches("http://").parse().unwrap();
+    let front = Front::start(target, tls).await.unwrap();
+    let forwarder = Forwarder::start(front.address()).await.unwrap();
+    let url = format!("https://localhost:{}/x", forwarder.address().port());
+    let hook = provider_eda::RulebookWebhook::new(provider_eda::Endpoints::one(url));
+    let eda = EdaProvider::new(config(hook).with_http(HttpConfig {
+        insecure: true,
+        keep_alive: jiff::SignedDuration::from_millis(200),
+        request_timeout: jiff::SignedDuration::from_secs(30),
+        ..http()
+    }))
+    .unwrap();
+    eda.trigger_provision(&request(vm("one"), 1)).await.unwrap();
+    assert_eq!(forwarder.connections(), 1);
+    forwarder.swallow();
+    // Less than the 30 s after which a connection that nobody uses is closed anyway.
+    let given_up = tokio::time::timeout(Duration::from_secs(20), forwarder.given_up(1)).await;
+    given_up.expect("the client keeps a dead connection");
+    eda.trigger_provision(&request(vm("two"), 2)).await.unwrap();
+    assert_eq!((inside.journal().len(), forwarder.connections()), (2, 2));
+}
+
+#[tokio::test]
+async fn secrets_that_are_rotated_in_their_files_need_no_restart() {
+    use provider_core::Secret;
+    use provider_eda::Hmac;
+    use provider_testkit::eda::HmacCheck;
+    let files = Files {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let token = files.write("token", "first-token\n");
+    let hmac = files.write("hmac", "first-secret\n");
+    let at_first = Webhook::new()
+        .with_token("first-token")
+        .with_hmac(HmacCheck::hex("first-secret"));
+    let sim = EdaSim::start(at_first, Arc::new(SystemClock))
+        .await
+        .unwrap();
+    let hook = webhook(&sim)
+        .with_token(Secret::of_file(token))
+        .with_hmac(Hmac::new(Secret::of_file(hmac)));
+    let eda = EdaProvider::new(config(hook)).unwrap();
+    eda.trigger_provision(&request(vm("one"), 1)).await.unwrap();
+    files.write("token", "second-token\n");
+    files.write("hmac", "second-secret\n");
+    sim.change(|world| {
+        *world = Webhook::new()
+            .with_token("second-token")
+            .with_hmac(HmacCheck::hex("second-secret"))
+            .into();
+    });
+    eda.trigger_provision(&request(vm("two"), 2)).await.unwrap();
+    assert_eq!(sim.journal().len(), 2);
+}

@@ -30,7 +30,9 @@ use provider_eda::{AuditTracking, EdaConfig, EdaProvider, JobTracking};
 use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Ending, OnCancel, Route, Run, RunPlan, Template, World,
 };
-use provider_testkit::eda::{EdaSim, Fault, Marks, Objects, Rule, Rulebook, Webhook};
+use provider_testkit::eda::{
+    AuditAction, AuditRule, EdaSim, Fault, Marks, Objects, Rule, Rulebook, Webhook,
+};
 use serde_json::{Value, json};
 
 const CREATE: &str = "osac-create-compute-instance";
@@ -708,17 +710,15 @@ async fn the_audit_tells_failures_and_why_a_launch_failed() {
         CREATE,
         RunPlan::lasting(Duration::from_secs(30)).ending(ending),
     );
-    let outcome = life
-        .until(10, |s| matches!(s, Standing::BackingOff { .. }))
-        .await;
-    assert_eq!(outcome.records.last().unwrap().state, JobState::Failed);
+    // Doubted for a minute, in which something may follow.
+    let second = |s: &Standing| matches!(s, Standing::InProgress { attempt: 2, .. });
+    let outcome = life.until(10, second).await;
+    assert_eq!(outcome.records[0].state, JobState::Failed);
 
     let mut life = by_audit().await;
     life.rulebook = Rulebook::sequential([Rule::new("create", "no-such-template")]);
-    let outcome = life
-        .until(10, |s| matches!(s, Standing::BackingOff { .. }))
-        .await;
-    let message = outcome.records.last().unwrap().message.clone();
+    let outcome = life.until(10, second).await;
+    let message = outcome.records[0].message.clone();
     assert!(
         message.contains("no-such-template does not exist"),
         "{message}"
@@ -729,17 +729,14 @@ async fn the_audit_tells_failures_and_why_a_launch_failed() {
 #[tokio::test]
 async fn the_audit_is_read_once_for_all_objects() {
     let life = by_audit().await;
-    let rule = |n: u128| provider_testkit::eda::AuditRule {
-        name: "create".to_owned(),
-        fired_at: start(),
-        payload: json!({"providerEvent": {"operationToken": common::token(n).as_str()}}),
-        action: "run_job_template".to_owned(),
-        status: "successful".to_owned(),
-        status_message: String::new(),
-        url: String::new(),
+    let rule = |n: u128| {
+        let token = common::token(n);
+        let payload = json!({"providerEvent": {"operationToken": token.as_str()}});
+        AuditRule::new("create", start(), payload)
     };
+    let ended = || AuditAction::ended("successful");
     for n in 0..450 {
-        life.eda.audit(rule(n));
+        life.eda.audit(rule(n), ended());
     }
     let look = async |n| {
         let (resource, job) = (life.resource(), tracked(n));
@@ -772,7 +769,7 @@ async fn the_audit_is_read_once_for_all_objects() {
         assert_eq!(look(1_000).await, JobState::Unknown);
     }
     assert_eq!(life.eda.requests(), before);
-    life.eda.audit(rule(1_000));
+    life.eda.audit(rule(1_000), ended());
     life.clock.advance(Duration::from_secs(15));
     assert_eq!(look(1_000).await, JobState::Succeeded);
     assert_eq!(life.eda.requests(), before + 6);
@@ -895,4 +892,274 @@ fn tracking_is_read_from_variables() {
     });
     let config: EdaConfig = serde_json::from_value(file).unwrap();
     assert!(config.to_string().contains("osac-{token}"), "{config}");
+}
+
+// ---- more than one action, rule or activation ----
+
+const SECOND: &str = "osac-second-step";
+
+/// Without signs on the object, and with a second action of this length behind the first.
+fn two_steps(life: &Life, second: u64) -> Rulebook {
+    life.aap.add_template(
+        Template::job(SECOND)
+            .with_plan(RunPlan::lasting(Duration::from_secs(second)))
+            .with_labels(),
+    );
+    let [create, delete] = rules(BY_TOKEN, 0);
+    Rulebook::sequential([create.then(SECOND), delete]).with_marks(Marks {
+        reports_version: false,
+        ..Marks::default()
+    })
+}
+
+/// When the newest run of this template has stopped.
+fn stopped(life: &Life, template: &str) -> jiff::Timestamp {
+    let runs = life.runs().into_iter();
+    let ends = runs.filter(|run| run.template == template);
+    ends.filter_map(|run| run.stopped).max().unwrap()
+}
+
+#[tokio::test]
+async fn a_rule_with_two_actions_is_not_applied_after_the_first() {
+    for by_audit_of_eda in [true, false] {
+        let mut life = match by_audit_of_eda {
+            true => by_audit().await,
+            false => by_label().await,
+        };
+        life.rulebook = two_steps(&life, 50);
+        life.until(20, applied).await;
+        let end = stopped(&life, SECOND);
+        let settled = provider_core::clock::since(life.clock.now(), end);
+        assert!(settled >= Duration::from_secs(60), "{settled:?}");
+        life.delete();
+        life.until(20, released).await;
+        let templates: Vec<String> = life.runs().into_iter().map(|run| run.template).collect();
+        assert_eq!(templates, [CREATE, SECOND, DELETE]);
+        assert!(life.aap.overlaps().is_empty());
+    }
+}
+
+/// The first action has failed, and the second is still at work: no second event beside it.
+#[tokio::test]
+async fn a_failed_action_is_not_the_end_while_others_may_follow() {
+    let mut life = by_audit().await;
+    life.rulebook = two_steps(&life, 50);
+    let ending = Ending::Explained("the first step".to_owned());
+    life.aap.plan_next(
+        CREATE,
+        RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+    );
+    life.until(10, |s| matches!(s, Standing::BackingOff { .. }))
+        .await;
+    let end = stopped(&life, SECOND);
+    assert!(end < life.clock.now());
+    assert_eq!(life.eda.journal().len(), 1);
+}
+
+/// Two activations listen to one stream, and each has a rule for the event.
+#[tokio::test]
+async fn the_end_in_one_activation_is_not_the_end_in_another() {
+    let mut life = by_audit().await;
+    let marks = Marks {
+        reports_version: false,
+        ..Marks::default()
+    };
+    let [create, delete] = rules(BY_TOKEN, 0);
+    life.rulebook = Rulebook::sequential([create, delete]).with_marks(marks);
+    life.aap
+        .add_template(Template::job(SECOND).with_plan(RunPlan::lasting(Duration::from_secs(380))));
+    let mut other = Rulebook::sequential([Rule::new("create", SECOND)])
+        .with_marks(marks)
+        .of_activation(2);
+    for _ in 0..200 {
+        other.step(&life.eda, &life.aap, &life.objects);
+        let outcome = life.reconcile().await;
+        if applied(&outcome.standing) {
+            break;
+        }
+        life.clock.advance(Duration::from_secs(10));
+    }
+    let outcome = life.reconcile().await;
+    assert!(applied(&outcome.standing), "{:?}", outcome.standing);
+    let end = stopped(&life, SECOND);
+    let settled = provider_core::clock::since(life.clock.now(), end);
+    assert!(settled >= Duration::from_secs(60), "{settled:?}");
+}
+
+/// The sign of this very event on the object needs no waiting.
+#[tokio::test]
+async fn with_the_sign_on_the_object_a_success_is_final_at_once() {
+    let mut life = by_label().await;
+    life.until(20, applied).await;
+    let end = stopped(&life, CREATE);
+    assert!(provider_core::clock::since(life.clock.now(), end) < Duration::from_secs(40));
+}
+
+// ---- the audit: bounds ----
+
+fn fired(n: u128) -> AuditRule {
+    let payload = json!({"providerEvent": {"operationToken": common::token(n).as_str()}});
+    AuditRule::new("create", start(), payload)
+}
+
+async fn state(life: &Life, n: u128) -> JobState {
+    let (resource, job) = (life.resource(), tracked(n));
+    let status = life.provider.provision_status(&resource, &job).await;
+    status.unwrap().state
+}
+
+#[tokio::test]
+async fn a_rule_that_is_read_before_its_events_are_written_is_read_again() {
+    let life = by_audit().await;
+    let ended = AuditAction::ended("successful");
+    let row = life.eda.audit_without_events(fired(1), ended).unwrap();
+    assert_eq!(state(&life, 1).await, JobState::Unknown);
+    // Nor is it known for a deletion that nothing has happened.
+    let history = [common::record(
+        JobType::Provision,
+        1,
+        JobState::Unknown,
+        start(),
+    )];
+    let request = common::request(life.resource(), 2);
+    let answer = life.provider.trigger_deprovision(&request, &history).await;
+    assert!(
+        matches!(&answer, Ok(DeprovisionResult::Waiting { reason, .. }) if reason.contains("read to its end")),
+        "{answer:?}"
+    );
+    life.eda.audit_events(row);
+    life.clock.advance(Duration::from_secs(15));
+    assert_eq!(state(&life, 1).await, JobState::Succeeded);
+}
+
+#[tokio::test]
+async fn the_rules_of_other_activations_are_not_read() {
+    let life = life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, eda, _| {
+            let audit = AuditTracking::new(eda.url(), API_TOKEN);
+            config.with_tracking(audit.with_activation("mine").with_activation("mine too"))
+        },
+    )
+    .await;
+    for name in ["others", "mine", "mine too"] {
+        life.eda.activation(name, "running");
+    }
+    for n in 0..30 {
+        life.eda.audit(fired(100 + n), AuditAction::ended("failed"));
+    }
+    for activation in [2, 3] {
+        let rule = fired(activation as u128).of_activation(activation);
+        life.eda.audit(rule, AuditAction::ended("successful"));
+    }
+    let before = life.eda.requests();
+    assert_eq!(state(&life, 2).await, JobState::Succeeded);
+    // Two names, two lists, two rules; then the actions and the row of one.
+    assert_eq!(life.eda.requests(), before + 8);
+    assert_eq!(state(&life, 3).await, JobState::Succeeded);
+    assert_eq!(state(&life, 101).await, JobState::Unknown);
+}
+
+#[tokio::test]
+async fn a_list_ends_where_the_server_says_so() {
+    let life = by_audit().await;
+    life.eda.largest_page(3);
+    for n in 0..10 {
+        life.eda.audit(fired(n), AuditAction::ended("successful"));
+    }
+    assert_eq!(state(&life, 0).await, JobState::Succeeded);
+    // One without an end is no answer.
+    life.eda.largest_page(1);
+    for n in 10..80 {
+        life.eda.audit(fired(n), AuditAction::ended("successful"));
+    }
+    life.clock.advance(Duration::from_secs(15));
+    let (resource, job) = (life.resource(), tracked(500));
+    let error = life.provider.provision_status(&resource, &job).await;
+    let error = error.unwrap_err();
+    assert!(error.message().contains("no end"), "{error}");
+}
+
+/// An event that the audit would never tell of is not sent, by either transport; without the audit it is.
+#[tokio::test]
+async fn an_event_that_is_too_long_for_a_report_is_refused_with_audit_tracking() {
+    let emoji = |life: &Life, kilobytes: usize| {
+        let mut object = life.objects.get("tenant", "vm").unwrap();
+        object["spec"]["text"] = json!("\u{1f600}".repeat(kilobytes * 250));
+        common::request(Resource::from_json(object).unwrap(), 1)
+    };
+    let life = by_audit().await;
+    let error = life
+        .provider
+        .trigger_provision(&emoji(&life, 400))
+        .await
+        .unwrap_err();
+    let error = common::not_launched(&error);
+    assert!(
+        error.message().contains("as a rulebook reports it"),
+        "{error}"
+    );
+    assert!(life.eda.journal().is_empty());
+    life.provider
+        .trigger_provision(&emoji(&life, 330))
+        .await
+        .unwrap();
+    // What was let through arrives, and what was refused would not have.
+    let arrives = |kilobytes| {
+        let payload = emoji(&life, kilobytes).resource.object().clone().into();
+        let rule = AuditRule::new("create", start(), payload);
+        let row = life.eda.audit(rule, AuditAction::ended("successful"));
+        row.is_some()
+    };
+    assert!(arrives(330));
+    assert!(!arrives(400));
+    let life = by_label().await;
+    life.provider
+        .trigger_provision(&emoji(&life, 200))
+        .await
+        .unwrap();
+}
+
+/// An API that answers by an empty list to a user without roles has shown no right.
+#[tokio::test]
+async fn an_empty_audit_is_no_right_to_read_it() {
+    let life = by_audit().await;
+    life.eda.audit(fired(1), AuditAction::ended("successful"));
+    let check = async || {
+        let report = life
+            .provider
+            .preflight(&["ComputeInstance".to_owned()])
+            .await;
+        let mut findings = report.findings.into_iter();
+        findings.find(|f| f.check == "tracking: audit").unwrap()
+    };
+    assert_eq!(check().await.severity, Severity::Ok);
+    life.eda.take_roles();
+    let finding = check().await;
+    assert_eq!(finding.severity, Severity::Warning);
+    assert!(finding.message.contains("may not see any"), "{finding:?}");
+    assert!(finding.advice.contains("right to view"), "{finding:?}");
+}
+
+#[tokio::test]
+async fn an_eda_server_without_a_gateway_is_asked_as_a_user() {
+    let life = life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, eda, _| {
+            let audit = AuditTracking::new(eda.url(), "s3cret-password");
+            config.with_tracking(audit.with_username("reader"))
+        },
+    )
+    .await;
+    life.eda.serve_api_to("reader", "s3cret-password");
+    life.eda.audit(fired(1), AuditAction::ended("successful"));
+    assert_eq!(state(&life, 1).await, JobState::Succeeded);
+    life.eda.serve_api_to("reader", "another");
+    life.clock.advance(Duration::from_secs(15));
+    let (resource, job) = (life.resource(), tracked(2));
+    let error = life.provider.provision_status(&resource, &job).await;
+    let error = error.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unauthorized);
+    assert!(error.advice().contains("set the user name"), "{error}");
+    assert!(!format!("{error:?} {:?}", life.provider).contains("s3cret"));
 }

@@ -190,6 +190,15 @@ fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool,
             let reason = if canceling { "Canceling" } else { reason };
             (reason.to_owned(), true, told(record))
         }
+        // Nothing has failed: the backend was away, or did not let us in.
+        Standing::BackingOff { until, failures: 0 } => (
+            "BackingOff".to_owned(),
+            true,
+            format!(
+                "the launch could not be made; next try at {until}; {}",
+                told(newest)
+            ),
+        ),
         Standing::BackingOff { until, failures } => (
             "BackingOff".to_owned(),
             true,
@@ -205,6 +214,14 @@ fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool,
         }
         Standing::Blocked(block) => {
             let (word, what) = blocked(block);
+            let about = block.attempt();
+            let record = records.iter().find(|r| Some(r.attempt) == about);
+            let said =
+                record.filter(|record| record.defect.is_none() && !record.message.is_empty());
+            let what = match said {
+                Some(_) => format!("{what}; {}", told(said)),
+                None => what,
+            };
             (word.to_owned(), false, what)
         }
         Standing::Released(Release { ground, .. }) => {
@@ -267,6 +284,13 @@ pub(crate) fn blocked(block: &Block) -> (&'static str, String) {
         Block::NotEnding { attempt } => (
             "NotEnding",
             format!("the job of attempt {attempt} does not end; end it at the backend"),
+        ),
+        Block::CancelRefused { attempt } => (
+            "CancelRefused",
+            format!(
+                "the backend refuses to cancel the job of attempt {attempt}; give the right to, or end \
+                 the job there"
+            ),
         ),
         _ => ("Blocked", "something must be mended first".to_owned()),
     }

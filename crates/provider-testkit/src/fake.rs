@@ -1,6 +1,6 @@
 //! A provider in memory: scriptable, and it remembers what it was asked.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,8 +9,8 @@ use futures::channel::mpsc;
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars,
     FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey,
-    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, Resource, TrackedJob,
-    TriggerError, WakeUps,
+    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched,
+    Resource, TrackedJob, TriggerError, WakeUps,
 };
 
 /// The functions of a provider, for scripts and for records.
@@ -29,6 +29,8 @@ pub enum Function {
     Cancel,
     /// `find_launched`
     FindLaunched,
+    /// `find_relaunched`
+    FindRelaunched,
     /// `preflight`
     Preflight,
 }
@@ -78,6 +80,9 @@ pub struct FakeJob {
     extra_vars: ExtraVars,
     obeys_cancels: bool,
     copied: bool,
+    stray: bool,
+    unfinished: bool,
+    hidden: bool,
     polls_left: u32,
     ending: JobState,
 }
@@ -99,6 +104,7 @@ pub struct FakeProvider {
     records_calls: bool,
     obeys_cancels: bool,
     poll_after: Option<Duration>,
+    id_length: usize,
     state: Mutex<State>,
 }
 
@@ -107,15 +113,46 @@ struct State {
     jobs: BTreeMap<u64, FakeJob>,
     last_id: u64,
     by_object: HashMap<ObjectKey, Vec<u64>>,
+    /// Ids under which a stranger's job is found.
+    strangers: BTreeSet<u64>,
     endings: VecDeque<JobState>,
     /// How many of the next jobs go on when they are cancelled.
     stubborn: u32,
     troubles: Vec<(Vec<Function>, Trouble)>,
+    /// What ends in this error, until further notice.
+    away: Option<(Vec<Function>, ProviderError)>,
     calls: Vec<CallRecord>,
     listeners: Vec<mpsc::UnboundedSender<JobRef>>,
 }
 
+impl Function {
+    /// All of them, with which a backend is away altogether.
+    pub const ALL: [Self; 8] = [
+        Self::TriggerProvision,
+        Self::ProvisionStatus,
+        Self::TriggerDeprovision,
+        Self::DeprovisionStatus,
+        Self::Cancel,
+        Self::FindLaunched,
+        Self::FindRelaunched,
+        Self::Preflight,
+    ];
+}
+
 impl State {
+    /// Refuses to answer for a job whose name belongs to another one by now.
+    fn check_name(&self, named: &JobRef) -> Result<(), ProviderError> {
+        let id = named.id.parse();
+        if !id.is_ok_and(|id: u64| self.strangers.contains(&id)) {
+            return Ok(());
+        }
+        Err(ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::Replaced,
+            format!("{named} is a job of somebody else"),
+        ))
+    }
+
     /// The job of this id, or the one that was assumed to be sent: it is called by its token.
     fn job(&mut self, named: &JobRef) -> Option<&mut FakeJob> {
         let by_token = |job: &&mut FakeJob| job.token.as_str() == named.id;
@@ -127,6 +164,9 @@ impl State {
 
     /// What goes wrong with a call: before it is carried out, or, as `Ok`, after it.
     fn trouble(&mut self, function: Function) -> Result<Option<ProviderError>, ProviderError> {
+        if let Some((_, error)) = self.away.as_ref().filter(|away| away.0.contains(&function)) {
+            return Err(error.clone());
+        }
         let mut troubles = self.troubles.iter();
         let at = troubles.position(|(of, _)| of.contains(&function));
         match at.map(|at| self.troubles.remove(at).1) {
@@ -153,6 +193,7 @@ impl FakeProvider {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.find_relaunched = true;
         capabilities.visibility_window = Duration::from_secs(60);
         capabilities.poll_interval = Duration::from_secs(10);
         Self {
@@ -162,6 +203,7 @@ impl FakeProvider {
             records_calls: true,
             obeys_cancels: true,
             poll_after: None,
+            id_length: 0,
             state: Mutex::default(),
         }
     }
@@ -196,6 +238,13 @@ impl FakeProvider {
         self
     }
 
+    /// The same with ids of so many digits.
+    #[must_use]
+    pub fn naming_jobs_in(mut self, digits: usize) -> Self {
+        self.id_length = digits;
+        self
+    }
+
     /// The same without a memory of calls, for long runs.
     #[must_use]
     pub fn without_call_records(mut self) -> Self {
@@ -212,6 +261,17 @@ impl FakeProvider {
     pub fn trouble_in(&self, functions: &[Function], trouble: Trouble) {
         let troubles = &mut self.lock().troubles;
         troubles.push((functions.to_vec(), trouble));
+    }
+
+    /// From now on these functions end in this error, and nothing of them is carried out, until the
+    /// backend is [`back`](Self::back).
+    pub fn away(&self, functions: &[Function], error: ProviderError) {
+        self.lock().away = Some((functions.to_vec(), error));
+    }
+
+    /// Nothing is [`away`](Self::away) any more.
+    pub fn back(&self) {
+        self.lock().away = None;
     }
 
     /// The next job ends in this state; further calls are for the jobs after it.
@@ -231,7 +291,8 @@ impl FakeProvider {
         }
     }
 
-    /// A person starts a copy of a job, with its token; the new id. A search does not find it.
+    /// A person starts a copy of a job, with its token; the new id. It ends as any other job. A search for
+    /// launches does not find it, one for relaunches does.
     pub fn copy(&self, id: u64) -> Option<u64> {
         let mut state = self.lock();
         let mut job = state.jobs.get(&id)?.clone();
@@ -239,10 +300,30 @@ impl FakeProvider {
         job.id = state.last_id;
         job.state = JobState::Running;
         job.copied = true;
+        job.polls_left = self.polls;
+        job.ending = state.endings.pop_front().unwrap_or(JobState::Succeeded);
+        job.message.clear();
         let (object, id) = (job.object.clone(), job.id);
         state.by_object.entry(object).or_default().push(id);
         state.jobs.insert(id, job);
         Some(id)
+    }
+
+    /// The launch of a job has started this one too, as a proxy that repeats requests makes it: the new
+    /// id. Unlike a copy it is found by the token.
+    pub fn double(&self, id: u64) -> Option<u64> {
+        let double = self.copy(id)?;
+        if let Some(job) = self.lock().jobs.get_mut(&double) {
+            job.copied = false;
+        }
+        Some(double)
+    }
+
+    /// A search does not find this job, as one that is not committed yet, until it is told to.
+    pub fn hide(&self, id: u64, hidden: bool) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.hidden = hidden;
+        }
     }
 
     /// Ends a job, or puts it into any other state.
@@ -265,6 +346,41 @@ impl FakeProvider {
     /// Forgets a job, as a backend that purges does.
     pub fn purge(&self, id: u64) {
         self.lock().jobs.remove(&id);
+    }
+
+    /// The backend is restored from a backup, and gives the id of this job to a stranger's. What is asked
+    /// under that id is answered as [`ErrorKind::Replaced`]; the job is gone.
+    pub fn replace(&self, id: u64) {
+        let mut state = self.lock();
+        state.jobs.remove(&id);
+        state.strangers.insert(id);
+    }
+
+    /// The same, and the job goes on under another id; the new one.
+    pub fn renumber(&self, id: u64) -> Option<u64> {
+        let mut state = self.lock();
+        let mut job = state.jobs.remove(&id)?;
+        state.strangers.insert(id);
+        state.last_id += 1;
+        job.id = state.last_id;
+        let (object, id) = (job.object.clone(), job.id);
+        state.by_object.entry(object).or_default().push(id);
+        state.jobs.insert(id, job);
+        Some(id)
+    }
+
+    /// The job turns out to have been started without what it was to be given.
+    pub fn stray(&self, id: u64) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.stray = true;
+        }
+    }
+
+    /// Whether the work of a job is known not to be done.
+    pub fn unfinished(&self, id: u64, is_so: bool) {
+        if let Some(job) = self.lock().jobs.get_mut(&id) {
+            job.unfinished = is_so;
+        }
     }
 
     /// All jobs, by id.
@@ -333,6 +449,9 @@ impl FakeProvider {
             extra_vars: request.extra_vars.clone(),
             obeys_cancels: self.obeys_cancels && !stubborn,
             copied: false,
+            stray: false,
+            unfinished: false,
+            hidden: false,
             polls_left: self.polls,
             ending,
         };
@@ -341,12 +460,15 @@ impl FakeProvider {
     }
 
     fn job_ref(&self, id: u64) -> JobRef {
-        JobRef::new(&self.name, "fake", id.to_string())
+        let digits = self.id_length;
+        JobRef::new(&self.name, "fake", format!("{id:0digits$}"))
     }
 
     fn status_of(&self, job: &FakeJob) -> JobStatus {
         let message = job.extra_vars.redact(&job.message);
         let mut status = JobStatus::new(self.job_ref(job.id), job.state).with_message(&message);
+        status.stray = job.stray;
+        status.unfinished = job.unfinished;
         if job.state == JobState::Succeeded && job.job_type == JobType::Provision {
             status.reconciled_version.clone_from(&job.config_version);
         }
@@ -361,6 +483,7 @@ impl FakeProvider {
     ) -> Result<JobStatus, ProviderError> {
         let state = &mut *self.lock();
         let lost = self.enter(state, function, resource, Some(&tracked.job))?;
+        state.check_name(&tracked.job)?;
         let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Err(not_found(&tracked.job));
@@ -485,6 +608,7 @@ impl Provider for FakeProvider {
         }
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
+        state.check_name(&tracked.job)?;
         let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Ok(CancelResult::Gone);
@@ -516,9 +640,29 @@ impl Provider for FakeProvider {
             .flatten();
         let jobs = ids.filter_map(|id| state.jobs.get(id));
         let found = jobs.filter(|job| {
-            job.token == query.token && job.job_type == query.job_type && !job.copied
+            job.token == query.token && job.job_type == query.job_type && !job.copied && !job.hidden
         });
         Ok(found.map(|job| self.status_of(job)).collect())
+    }
+
+    async fn find_relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        if !self.capabilities.find_relaunched {
+            return Err(ProviderError::unsupported("looking for relaunched jobs"));
+        }
+        let state = &mut *self.lock();
+        self.enter(state, Function::FindRelaunched, &query.resource, None)?;
+        let ids = state.by_object.get(query.resource.key());
+        let jobs = ids
+            .into_iter()
+            .flatten()
+            .filter_map(|id| state.jobs.get(id));
+        let found = jobs.filter(|job| job.copied && query.tokens.contains(&job.token));
+        Ok(found
+            .map(|job| Relaunched::new(job.token.clone(), self.status_of(job)))
+            .collect())
     }
 
     async fn preflight(&self, _kinds: &[String]) -> Preflight {

@@ -19,6 +19,9 @@ use provider_testkit::aap::{
 };
 use serde_json::{Value, json};
 
+#[path = "aap_sim/slow.rs"]
+mod slow;
+
 struct Bench {
     sim: AapSim,
     clock: Arc<ManualClock>,
@@ -30,12 +33,7 @@ impl Bench {
         let start: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
         let clock = Arc::new(ManualClock::new(start));
         let sim = AapSim::start(world, clock.clone()).await.unwrap();
-        let http = reqwest::Client::builder()
-            .no_proxy()
-            .tls_backend_preconfigured(rustls_config())
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .unwrap();
+        let http = client().build().unwrap();
         Self { sim, clock, http }
     }
 
@@ -78,6 +76,13 @@ impl Bench {
     fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
+}
+
+fn client() -> reqwest::ClientBuilder {
+    reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(rustls_config())
+        .redirect(reqwest::redirect::Policy::none())
 }
 
 fn rustls_config() -> rustls::ClientConfig {
@@ -557,6 +562,45 @@ async fn a_fault_may_meet_some_of_many_requests() {
     let fault = r#"{"faults": [{"route": "jobs", "fault": {"status": 503}, "times": 3}]}"#;
     bench.sim.play(serde_json::from_str(fault).unwrap());
     assert_eq!(refused().await, 3);
+}
+
+/// A gateway in front refuses in its own name: nothing is done, and no header is the controller's.
+#[tokio::test]
+async fn a_gateway_refuses_now_and_then() {
+    let bench = Bench::new(World::with([Template::job("job")])).await;
+    let url = format!("{}/api/v2/job_templates/7/launch/", bench.sim.url());
+    let launch = async || {
+        let answer = bench
+            .http
+            .post(&url)
+            .bearer_auth(ADMIN_TOKEN)
+            .send()
+            .await
+            .unwrap();
+        let is_ours = answer.headers().contains_key("x-api-node");
+        (
+            answer.status().as_u16(),
+            is_ours,
+            answer.json::<Value>().await.unwrap(),
+        )
+    };
+    let weather = json!({"seed": 3, "refusals": 50, "statuses": [401, 403, 404]});
+    bench
+        .sim
+        .weather(Some(serde_json::from_value(weather).unwrap()));
+    let mut answers = BTreeMap::new();
+    for _ in 0..200 {
+        let (status, is_ours, body) = launch().await;
+        assert_eq!(is_ours, status == 201, "{status} {body}");
+        assert_eq!(body["detail"].is_string(), status != 201, "{body}");
+        *answers.entry(status).or_insert(0) += 1;
+    }
+    assert_eq!(
+        answers.keys().copied().collect::<Vec<u16>>(),
+        [201, 401, 403, 404]
+    );
+    assert!((70..130).contains(&answers[&201]), "{answers:?}");
+    assert_eq!(bench.sim.journal().len(), answers[&201]);
 }
 
 #[tokio::test]

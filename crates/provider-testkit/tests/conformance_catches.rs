@@ -21,7 +21,7 @@ use wrong::harness::FakeHarness;
 
 const SEED: u64 = 7;
 /// Behaviours that can be broken in further ways, each with a provider of its own.
-const VARIANTS: [&str; 20] = [
+const VARIANTS: [&str; 23] = [
     "a_refused_launch_is_not_launched/launches",
     "a_missed_launch_is_no_job/launches",
     "a_rate_limit_tells_its_delay/launches",
@@ -29,10 +29,13 @@ const VARIANTS: [&str; 20] = [
     "a_refused_deprovision_is_not_launched/launches",
     "the_undeclared_is_unsupported/cancels",
     "the_undeclared_is_unsupported/find",
+    "the_undeclared_is_unsupported/relaunched",
+    "a_relaunch_is_found/token",
     "a_deprovision_waits_for_a_job_at_work/ends",
     "messages_hold_no_secret/variable",
     "errors_hold_no_secret/status",
     "errors_hold_no_secret/find",
+    "errors_hold_no_secret/relaunched",
     "errors_hold_no_secret/cancel",
     "answers_hold_no_secret/waiting",
     "answers_hold_no_secret/cancel",
@@ -54,6 +57,7 @@ fn harness(defect: &'static str) -> FakeHarness {
         "the_undeclared_is_unsupported/find" | "an_assumed_job_is_answered_for" => {
             vec![Function::FindLaunched]
         }
+        "the_undeclared_is_unsupported/relaunched" => vec![Function::FindRelaunched],
         _ => Vec::new(),
     };
     let wrap =
@@ -86,7 +90,11 @@ async fn the_fake_passes() {
 #[tokio::test(start_paused = true)]
 async fn a_fake_that_can_do_little_says_so_and_passes() {
     let mut harness = harness(NONE);
-    harness.undeclared = vec![Function::Cancel, Function::FindLaunched];
+    harness.undeclared = vec![
+        Function::Cancel,
+        Function::FindLaunched,
+        Function::FindRelaunched,
+    ];
     let report = conformance::run(&harness, SEED).await;
     assert!(report.broken().is_empty(), "{report}");
     let skipped = report.not_applicable();

@@ -372,6 +372,9 @@ async fn a_controller_is_steered_from_outside() {
         "0",
     ]);
     let launch = "/api/v2/job_templates/7/launch/";
+    // What a cancel does must not race with the requests that follow it here: the clock is a real one.
+    let plan = r#"{"template": "work", "plan": {"queue": 0, "run": null, "on_cancel": "ignores"}}"#;
+    assert_eq!(sim.status("POST", "/_sim/plans", plan).await, 200);
     // What goes wrong is said, and taken back.
     let fault = r#"{"route": "launch", "fault": {"status": 503}, "times": 9}"#;
     assert_eq!(sim.status("POST", "/_sim/faults", fault).await, 200);
@@ -427,6 +430,36 @@ async fn a_controller_is_steered_from_outside() {
     );
     assert_eq!(sim.status("POST", "/_sim/jobs/8/promote", "").await, 409);
     assert_eq!(sim.status("GET", "/_sim/nothing", "").await, 404);
+    sim.end();
+}
+
+/// What a worker costs is said by flags, by the script and from outside; nobody waits for it here, the load
+/// tells.
+#[tokio::test]
+async fn a_controller_is_as_slow_as_it_is_told() {
+    let sim = Sim::start(&[
+        "aap",
+        "--template",
+        "work",
+        "--workers",
+        "2",
+        "--launch-ms",
+        "30",
+    ]);
+    let launch = "/api/v2/job_templates/7/launch/";
+    assert_eq!(sim.status("POST", launch, "{}").await, 201);
+    let (_, load) = sim.call("GET", "/_sim/load", "").await;
+    assert_eq!(load["served"], 1);
+    assert!(load["worked_ms"].as_u64().unwrap() >= 30, "{load}");
+    let none = r#"{"workers": 1, "queue": 0, "launch_ms": 0, "patience_ms": 0}"#;
+    assert_eq!(sim.status("POST", "/_sim/costs", none).await, 200);
+    assert_eq!(sim.status("GET", "/api/v2/jobs/8/", "").await, 504);
+    assert_eq!(
+        sim.status("POST", "/_sim/costs", r#"{"worker": 1}"#).await,
+        400
+    );
+    assert_eq!(sim.status("DELETE", "/_sim/costs", "").await, 200);
+    assert_eq!(sim.status("GET", "/api/v2/jobs/8/", "").await, 200);
     sim.end();
 }
 

@@ -1,9 +1,10 @@
 //! Leaves a controller alone that does not serve.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::clock;
+use provider_core::{Effect, ErrorKind, ProviderError, clock};
 use tokio::time::Instant;
 
 /// The present moment by the timer and by the caller's clock, which may be another. A pause is over
@@ -39,15 +40,20 @@ impl Now {
 const ALIVE: Duration = Duration::from_secs(3);
 
 /// Goes with each question, and comes back with its outcome: what was asked before the door was shut
-/// says nothing about whether it may open again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// says nothing about whether it may open again. One that does not come back, because whoever asked is no
+/// more, tries no more either.
+#[derive(Debug)]
 pub(super) struct Pass {
     epoch: u64,
-    is_probe: bool,
+    probe: Option<Arc<Probe>>,
 }
 
+/// Exists as long as a question is out to try.
+#[derive(Debug)]
+struct Probe;
+
 /// Whether questions go out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) enum Door {
     /// This one does.
     Open(Pass),
@@ -65,37 +71,60 @@ pub(super) struct Breaker {
     failures: u32,
     last_served: Option<Now>,
     shut_until: Option<Now>,
-    probing: bool,
+    /// The failure that it was shut for.
+    cause: Option<ProviderError>,
+    probe: Weak<Probe>,
     /// Grows whenever the door is shut.
     epoch: u64,
 }
 
 impl Breaker {
-    pub(super) const fn new(most: u32, pause: Duration) -> Self {
+    pub(super) fn new(most: u32, pause: Duration) -> Self {
         Self {
             most,
             pause,
             failures: 0,
             last_served: None,
             shut_until: None,
-            probing: false,
+            cause: None,
+            probe: Weak::new(),
             epoch: 0,
         }
     }
 
-    /// How it stands. A pass to try is given once, until its outcome is told.
+    /// How it stands. A pass to try is given once, as long as it is there.
     pub(super) fn ask(&mut self, now: Now) -> Door {
         if let Some(left) = self.shut_for(now) {
             return Door::Shut(left);
         }
-        if self.probing {
+        if self.probe.strong_count() > 0 {
             return Door::Trying;
         }
-        self.probing = self.shut_until.is_some();
+        let probe = self.shut_until.is_some().then(|| Arc::new(Probe));
+        self.probe = probe.as_ref().map(Arc::downgrade).unwrap_or_default();
         Door::Open(Pass {
             epoch: self.epoch,
-            is_probe: self.probing,
+            probe,
         })
+    }
+
+    /// What somebody is told who may not ask now: why, and for how long.
+    pub(super) fn refusal(&self, now: Now) -> Option<ProviderError> {
+        let left = self.shut_for(now)?;
+        Some(self.refusal_for(left))
+    }
+
+    /// The same, to somebody who may ask again after so long.
+    pub(super) fn refusal_for(&self, left: Duration) -> ProviderError {
+        match &self.cause {
+            Some(cause) => cause.left_alone("the controller", left),
+            None => ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Unavailable,
+                "the controller did not serve lately",
+            )
+            .with_retry_after(left),
+        }
     }
 
     /// How long nothing will be asked; none while questions go out.
@@ -114,20 +143,13 @@ impl Breaker {
         }
     }
 
-    /// The question was not asked after all: another may try.
-    pub(super) const fn untried(&mut self, pass: Pass) {
-        if pass.is_probe && pass.epoch == self.epoch {
-            self.probing = false;
-        }
-    }
-
     /// The controller has served.
-    pub(super) const fn served(&mut self, pass: Pass, now: Now) {
+    pub(super) fn served(&mut self, pass: &Pass, now: Now) {
         if pass.epoch == self.epoch {
             self.failures = 0;
             self.last_served = Some(now);
             self.shut_until = None;
-            self.probing = false;
+            self.probe = Weak::new();
         }
     }
 
@@ -137,20 +159,21 @@ impl Breaker {
     }
 
     /// It has not; with a time that it asked for, at least that long. Whether the door is shut now.
-    pub(super) fn failed(&mut self, pass: Pass, now: Now, asked_for: Option<Duration>) -> bool {
+    pub(super) fn failed(&mut self, pass: &Pass, now: Now, error: &ProviderError) -> bool {
         let is_late = pass.epoch != self.epoch;
         if !is_late {
             self.failures = self.failures.saturating_add(1);
         }
-        let quiet = match asked_for {
+        let quiet = match error.retry_after() {
             Some(quiet) => quiet,
             None if is_late => return false,
-            None if pass.is_probe || self.is_down(now) => self.pause,
+            None if pass.probe.is_some() || self.is_down(now) => self.pause,
             None => return false,
         };
         let left = self.shut_for(now).unwrap_or_default();
         self.shut_until = Some(now.after(quiet.max(left)));
-        self.probing = false;
+        self.cause = Some(error.clone());
+        self.probe = Weak::new();
         self.epoch += 1;
         true
     }

@@ -126,7 +126,9 @@ impl Watched {
 
     pub(super) fn has_waiters(&self) -> bool {
         let more = self.more.as_ref();
-        more.is_some_and(|more| !more.waiters.is_empty())
+        // Who has given up waits no more.
+        let waits = |waiter: &oneshot::Sender<Told>| !waiter.is_closed();
+        more.is_some_and(|more| more.waiters.iter().any(waits))
     }
 
     fn seen(&self) -> Option<&Seen> {
@@ -146,6 +148,13 @@ impl Watched {
         self.seen().is_some_and(Seen::has_failed)
     }
 
+    /// Somebody waits from now on.
+    pub(super) fn wait(&mut self, waiter: oneshot::Sender<Told>) {
+        let waiters = &mut self.more().waiters;
+        waiters.retain(|other| !other.is_closed());
+        waiters.push(waiter);
+    }
+
     /// Tells everybody who waits.
     pub(super) fn tell(&mut self, told: &Told) {
         for waiter in self.take(|more| &mut more.waiters) {
@@ -157,6 +166,8 @@ impl Watched {
 /// Who is asked about next. Every change of a job's place goes through here.
 #[derive(Default)]
 pub(super) struct Line {
+    /// Whether jobs are asked about together: else nobody ever comes to those of the round.
+    pub(super) has_rounds: bool,
     round: Round,
     /// Jobs that something was heard of, in that order; none of them asked about now.
     hinted: BTreeSet<(Instant, u64)>,
@@ -167,6 +178,11 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn put(&mut self, id: u64, job: &mut Watched, place: Place) {
         let is_back = job.place == Place::Asked;
+        let place = match place {
+            // Who waits must not be put where nobody comes.
+            Place::Round(_) if !self.has_rounds && job.has_waiters() => Place::Alone,
+            place => place,
+        };
         job.place = place;
         match place {
             Place::Round(due) => {

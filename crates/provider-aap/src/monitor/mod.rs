@@ -14,6 +14,7 @@
 
 mod breaker;
 mod events;
+mod guest;
 mod line;
 mod pace;
 mod page;
@@ -21,6 +22,8 @@ mod schedule;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use pace::usual_times;
 mod worker;
 
 use std::fmt;
@@ -36,7 +39,6 @@ use tokio::time::Instant;
 
 use crate::body::JobBody;
 use crate::client::std_duration;
-use crate::map_status;
 use crate::words::{Kind, Lasting};
 use breaker::{Breaker, Now};
 use events::Events;
@@ -44,11 +46,16 @@ pub use events::JobEvents;
 #[cfg(feature = "push")]
 pub(crate) use schedule::HINT_GAP;
 use schedule::{Asked, May, Schedule};
-use worker::Lists;
+use worker::{Ending, Lists};
 
 /// How jobs are watched together.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 pub struct MonitorConfig {
     /// From so many live jobs on they are asked about in pages; fewer are asked about one by one, and,
     /// once there were as many, fewer than half of it.
@@ -61,6 +68,8 @@ pub struct MonitorConfig {
     /// How long; then one question is let through to try.
     pub breaker_pause: SignedDuration,
 }
+
+provider_core::guarded_settings!(MonitorConfig);
 
 impl Default for MonitorConfig {
     fn default() -> Self {
@@ -80,6 +89,11 @@ impl MonitorConfig {
             .max(1)
     }
 
+    /// How long to wait while somebody else's question is out to try.
+    fn interval_of_trials(&self) -> Duration {
+        std_duration(self.breaker_pause).min(Duration::from_secs(5))
+    }
+
     /// A page costs the controller more than a job.
     fn max_singles(&self) -> usize {
         self.max_in_flight()
@@ -87,6 +101,11 @@ impl MonitorConfig {
             .min(Semaphore::MAX_PERMITS)
     }
 }
+
+/// How long somebody waits for a job at most: longer than a round takes, also one after an outage, and
+/// longer than any time-out of a request.
+const PATIENCE_ROUNDS: u32 = 4;
+const MIN_PATIENCE: Duration = Duration::from_secs(180);
 
 /// When an answer was read: all jobs of a page share it.
 #[derive(Debug, Clone, Copy)]
@@ -123,7 +142,7 @@ impl Seen {
     pub(crate) fn new(body: impl Into<Arc<JobBody>>, read: &Arc<Moment>, is_detail: bool) -> Self {
         let body = body.into();
         Self {
-            state: map_status(&body.status),
+            state: body.state(),
             is_detail,
             body,
             read: Arc::clone(read),
@@ -141,6 +160,11 @@ impl Seen {
     /// Lists drop what tells why, and whether the end is one.
     pub(crate) fn lacks_detail(&self) -> bool {
         self.has_failed() && !self.is_detail
+    }
+
+    /// Whether it was read by itself.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.is_detail
     }
 
     /// The status, where the next page need only tell of another one.
@@ -186,6 +210,8 @@ pub(crate) struct Inner {
     config: MonitorConfig,
     clock: Arc<dyn Clock>,
     source: Arc<dyn Source>,
+    /// How long somebody waits at most.
+    patience: Duration,
     state: Mutex<State>,
     wake: Arc<Notify>,
     /// For what else is asked about jobs that have failed.
@@ -263,6 +289,7 @@ impl Monitor {
             }),
             turns: Semaphore::new(config.max_singles()),
             config: config.clone(),
+            patience: (interval * PATIENCE_ROUNDS).max(MIN_PATIENCE),
             clock,
             source,
             wake: Arc::default(),
@@ -282,30 +309,35 @@ impl Monitor {
     /// what lists lack, unless so many jobs have failed at once that this would take long.
     pub(crate) async fn seen(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
         let inner = &self.0;
-        let told = {
+        let (told, begins) = {
             let mut state = inner.lock();
             let now = Instant::now();
-            let shut = state.breaker.shut_for(inner.moment(now));
+            let refusal = state.breaker.refusal(inner.moment(now));
             let is_old = |seen: &Seen, good_for| inner.is_old(seen, good_for);
-            match state.schedule.ask(id, kind, now, shut.is_none(), is_old) {
+            match state.schedule.ask(id, kind, now, refusal, is_old) {
                 Asked::Known(seen) => return Ok(seen),
-                Asked::Refused => return Err(worker::shut(shut.unwrap_or_default())),
-                Asked::Wait(told) => {
-                    if !std::mem::replace(&mut state.is_running, true) {
-                        tokio::spawn(worker::run(Arc::downgrade(inner)));
-                    }
-                    told
-                }
+                Asked::Refused(refusal) => return Err(refusal),
+                Asked::Wait(told) => (told, !std::mem::replace(&mut state.is_running, true)),
             }
         };
+        if begins {
+            // Made here: a task that is dropped before its first step has to be ended as well.
+            tokio::spawn(worker::run(Ending::new(inner)));
+        }
         inner.wake.notify_one();
-        told.await.unwrap_or_else(|_| {
-            Err(ProviderError::new(
-                Effect::NotSent,
+        let unheard = |kind, text| Err(ProviderError::new(Effect::NotSent, kind, text));
+        match tokio::time::timeout(inner.patience, told).await {
+            Ok(Ok(told)) => told,
+            Ok(Err(_)) => unheard(
                 ErrorKind::Unavailable,
                 "the round that would have answered was broken off",
-            ))
-        })
+            ),
+            // Every answer has a time-out of its own; this is for what nobody has thought of.
+            Err(_) => unheard(
+                ErrorKind::Timeout,
+                "no question about the job was answered in a long time",
+            ),
+        }
     }
 
     /// A turn to ask what else there is to know about a job that has failed: many may fail at once.

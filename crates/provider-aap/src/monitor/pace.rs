@@ -162,3 +162,16 @@ impl Pace {
         self.interval.mul_f64(0.25 + 0.75 * self.part())
     }
 }
+
+/// What a pace learns and plans from a job that it sees so often.
+#[cfg(test)]
+pub(crate) fn usual_times(seen: &Seen, times: u32) {
+    let mut pace = Pace::new(Duration::from_secs(30), 1);
+    for _ in 0..times {
+        pace.ended(seen);
+        let (chance, mut neared) = (pace.chance(), false);
+        let wait = pace.wait(seen, false, chance, &mut neared);
+        let _ = pace.good_for(wait);
+        let _ = pace.until_shown(seen, chance);
+    }
+}

@@ -57,8 +57,6 @@ pub(super) struct Schedule {
     pace: Pace,
     jobs: Jobs,
     line: Line,
-    /// Whether each is asked about by itself, when somebody wants to know.
-    few: bool,
     /// The last page of the round or single question, and which of them it was.
     last_asked: Option<Instant>,
     single_was_last: bool,
@@ -79,7 +77,7 @@ pub(super) enum Asked {
     /// The answer comes here.
     Wait(oneshot::Receiver<Told>),
     /// Nothing is known, and nothing may be asked.
-    Refused,
+    Refused(ProviderError),
 }
 
 /// What may be asked now.
@@ -133,7 +131,6 @@ impl Schedule {
             pace: Pace::new(interval, seed),
             jobs: Jobs::default(),
             line: Line::default(),
-            few: true,
             last_asked: None,
             single_was_last: false,
             was_shut: false,
@@ -152,10 +149,10 @@ impl Schedule {
     /// So few that each is asked about by itself, when somebody wants to know. Once there were many,
     /// half of them are: a few that come and go must not turn everything over each time.
     pub(super) fn are_few(&self) -> bool {
-        let enough = if self.few {
-            self.batch_from
-        } else {
+        let enough = if self.line.has_rounds {
             self.batch_from.div_ceil(2)
+        } else {
+            self.batch_from
         };
         self.jobs.len() < enough
     }
@@ -170,29 +167,30 @@ impl Schedule {
     }
 
     /// Somebody wants to know. `is_old` says whether what was seen, and is good for so long, is too
-    /// old by the caller's clock; `may_ask` whether questions go out at all.
+    /// old by the caller's clock; `refusal` why no questions go out, when none does.
     pub(super) fn ask(
         &mut self,
         id: u64,
         kind: Kind,
         now: Instant,
-        may_ask: bool,
+        refusal: Option<ProviderError>,
         is_old: impl Fn(&Seen, Duration) -> bool,
     ) -> Asked {
         if let Some(seen) = self.known(id, now, is_old) {
             return Asked::Known(seen);
         }
         let few = self.are_few();
+        self.line.has_rounds |= !few;
         let job = self
             .jobs
             .entry(id)
             .or_insert_with(|| Watched::new(kind, now));
         job.asked = now;
-        if !may_ask {
-            return Asked::Refused;
+        if let Some(refusal) = refusal {
+            return Asked::Refused(refusal);
         }
         let (tell, told) = oneshot::channel();
-        job.more().waiters.push(tell);
+        job.wait(tell);
         let soon = now + WINDOW;
         match job.place {
             Place::Asked | Place::Alone => {}
@@ -281,8 +279,8 @@ impl Schedule {
             return Next::Idle;
         }
         let few = self.are_few();
-        let were_few = std::mem::replace(&mut self.few, few);
-        if few && !were_few {
+        let had_rounds = std::mem::replace(&mut self.line.has_rounds, !few);
+        if few && had_rounds {
             self.leave_the_round(now);
         }
         // Of a few, nobody has waited meanwhile: all were refused, and come back in their own time.

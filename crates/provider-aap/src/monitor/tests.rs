@@ -11,6 +11,8 @@ use tokio::time::{advance, sleep};
 use super::*;
 
 mod breaker;
+mod few;
+mod given_back;
 mod hints;
 mod together;
 mod told;
@@ -411,7 +413,7 @@ async fn where_lists_are_refused_jobs_are_asked_about_one_by_one() {
         assert_eq!(seen.unwrap().state(), JobState::Running);
     }
     let pages = controller.asked().iter().filter(|(.., page)| *page).count();
-    assert_eq!((pages, controller.count()), (1, 41));
+    assert_eq!((pages, controller.count()), (3, 43));
 }
 
 #[tokio::test(start_paused = true)]
@@ -470,7 +472,7 @@ fn pages_fit_into_a_request_line() {
     let mut schedule = Schedule::new(&in_rounds(), INTERVAL, 1);
     let now = Instant::now();
     for id in 0..400 {
-        schedule.ask(10_u64.pow(17) + id, KIND, now, true, |_, _| false);
+        schedule.ask(10_u64.pow(17) + id, KIND, now, None, |_, _| false);
     }
     let may = May {
         page: true,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use provider_core::{Effect, ErrorKind, ProviderError};
+use provider_core::{ErrorKind, ProviderError};
 use tokio::time::Instant;
 
 use crate::words::{Kind, Lasting};
@@ -20,9 +20,14 @@ const LONG_WITHOUT_LISTS: Duration = Duration::from_secs(600);
 /// How long the task sleeps at most without looking whether its monitor is still there.
 const MAX_SLEEP: Duration = Duration::from_secs(30);
 
+/// So many lists in a row are refused before that is taken for a right that we lack: gateways answer 403
+/// now and then to what they let through a moment later.
+const REFUSALS: u32 = 3;
+
 /// Whether the controller lets us have lists.
 #[derive(Default)]
 pub(super) struct Lists {
+    in_a_row: u32,
     refused_until: Option<Instant>,
     pause: Option<Duration>,
 }
@@ -32,10 +37,20 @@ impl Lists {
         self.refused_until.is_none_or(|until| until <= now)
     }
 
-    fn refused(&mut self, now: Instant) {
+    fn served(&mut self) {
+        *self = Self::default();
+    }
+
+    /// One was refused. Whether none is asked for from now on.
+    fn refused(&mut self, now: Instant) -> bool {
+        self.in_a_row = self.in_a_row.saturating_add(1);
+        if self.in_a_row < REFUSALS {
+            return false;
+        }
         let pause = self.pause.map_or(WITHOUT_LISTS, |pause| pause * 2);
         let pause = pause.min(LONG_WITHOUT_LISTS);
         (self.pause, self.refused_until) = (Some(pause), Some(now + pause));
+        true
     }
 }
 
@@ -76,8 +91,14 @@ impl Out {
     }
 }
 
-/// Sees to it that nobody waits for a task that is no more, however it ended.
-struct Ending(Weak<Inner>);
+/// Sees to it that nobody waits for a task that is no more, however it ended, or that never began.
+pub(super) struct Ending(Weak<Inner>);
+
+impl Ending {
+    pub(super) fn new(inner: &Arc<Inner>) -> Self {
+        Self(Arc::downgrade(inner))
+    }
+}
 
 impl Drop for Ending {
     fn drop(&mut self) {
@@ -91,8 +112,8 @@ impl Drop for Ending {
 }
 
 /// Runs until there is nothing left to watch, or nobody left to tell.
-pub(super) async fn run(monitor: Weak<Inner>) {
-    let mut ending = Ending(monitor.clone());
+pub(super) async fn run(mut ending: Ending) {
+    let monitor = ending.0.clone();
     let mut questions = FuturesUnordered::new();
     let mut out = Out::default();
     loop {
@@ -120,7 +141,7 @@ pub(super) async fn run(monitor: Weak<Inner>) {
             Some((outcome, pass)) = questions.next() => {
                 let Some(inner) = monitor.upgrade() else { return };
                 *out.of(matches!(outcome, Outcome::Page { .. })) -= 1;
-                done(&inner, outcome, pass);
+                done(&inner, outcome, &pass);
             }
             () = wake.notified() => {}
             () = tokio::time::sleep_until(sleep_until) => {}
@@ -156,9 +177,6 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         }
         Next::Idle => Step::Sleep(now + MAX_SLEEP),
     };
-    if !matches!(step, Step::Ask(..)) {
-        state.breaker.untried(pass);
-    }
     if !matches!(step, Step::Sleep(_)) {
         inner.measure(&state, now);
     }
@@ -168,16 +186,6 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         inner.events.publish(change);
     }
     step
-}
-
-pub(super) fn shut(left: Duration) -> ProviderError {
-    ProviderError::new(
-        Effect::NotSent,
-        ErrorKind::Unavailable,
-        "the controller did not serve lately; it is left alone for a while",
-    )
-    .with_advice("check that the controller runs and takes our credentials")
-    .with_retry_after(left)
 }
 
 async fn ask(inner: Arc<Inner>, question: Question, pass: Pass) -> (Outcome, Pass) {
@@ -192,14 +200,14 @@ async fn ask(inner: Arc<Inner>, question: Question, pass: Pass) -> (Outcome, Pas
 }
 
 /// Whether it is the controller that is at fault, and not what was asked.
-fn is_trouble(error: &ProviderError) -> bool {
+pub(super) fn is_trouble(error: &ProviderError) -> bool {
     !matches!(
         error.kind(),
         ErrorKind::NotFound | ErrorKind::Forbidden | ErrorKind::Invalid | ErrorKind::Conflict
     )
 }
 
-fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
+fn done(inner: &Inner, outcome: Outcome, pass: &Pass) {
     let now = Instant::now();
     let mut state = inner.lock();
     let error = match &outcome {
@@ -209,12 +217,15 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
     let (mut is_shut, moment) = (false, inner.moment(now));
     match error.filter(|error| is_trouble(error)) {
         None => state.breaker.served(pass, moment),
-        Some(error) => is_shut = state.breaker.failed(pass, moment, error.retry_after()),
+        Some(error) => is_shut = state.breaker.failed(pass, moment, error),
     }
     let mut changes = Vec::new();
     match outcome {
         Outcome::Page { ids, but, answer } => match answer {
-            Ok(rows) => changes = state.schedule.page(&ids, but, rows, now),
+            Ok(rows) => {
+                state.lists.served();
+                changes = state.schedule.page(&ids, but, rows, now);
+            }
             Err(error) if is_trouble(&error) => state.schedule.failed(&ids, &error, now),
             Err(error) => refused(&mut state, &ids, &error, now),
         },
@@ -226,9 +237,8 @@ fn done(inner: &Inner, outcome: Outcome, pass: Pass) {
             Err(error) => state.schedule.failed(&[id], &error, now),
         },
     }
-    if is_shut {
-        let left = state.breaker.shut_for(moment);
-        state.schedule.refuse(&shut(left.unwrap_or_default()), now);
+    if is_shut && let Some(refusal) = state.breaker.refusal(moment) {
+        state.schedule.refuse(&refusal, now);
     }
     inner.measure(&state, now);
     drop(state);
@@ -248,7 +258,11 @@ fn refused(state: &mut State, ids: &[u64], error: &ProviderError, now: Instant) 
         state.schedule.again(ids, now);
         return;
     }
-    tracing::warn!("lists of jobs are refused, so each job is asked about by itself: {error}");
-    state.lists.refused(now);
-    state.schedule.each_alone(ids);
+    if state.lists.refused(now) {
+        tracing::warn!("lists of jobs are refused, so each job is asked about by itself: {error}");
+        state.schedule.each_alone(ids);
+    } else {
+        tracing::debug!("a list of jobs was refused and is asked for once more: {error}");
+        state.schedule.again(ids, now);
+    }
 }

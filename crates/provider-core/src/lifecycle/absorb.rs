@@ -2,11 +2,11 @@
 
 use jiff::Timestamp;
 
-use super::{Policy, backoff, entropy::mix, live};
+use super::{Policy, backoff, cancel, entropy::mix, live, relaunch, stray};
 use crate::clock::add;
 use crate::{
     CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, JobRecord, JobState,
-    JobStatus, ProviderError, ProvisionResult, Reason, TriggerError, clock, history,
+    JobStatus, ProviderError, ProvisionResult, Reason, Relaunched, TriggerError, clock, history,
 };
 
 /// What a call of a provider gave.
@@ -22,6 +22,13 @@ pub enum Observation {
     Canceled(Result<CancelResult, ProviderError>),
     /// Of `find_launched`.
     Found(Result<Vec<JobStatus>, ProviderError>),
+    /// Of `find_relaunched`, asked of the provider that owns the attempt.
+    Relaunched {
+        /// What it answered.
+        found: Result<Vec<Relaunched>, ProviderError>,
+        /// Whether the object was to be deleted when it was asked.
+        deleting: bool,
+    },
 }
 
 impl Observation {
@@ -30,23 +37,25 @@ impl Observation {
     pub fn error(&self) -> Option<&ProviderError> {
         match self {
             Self::Provisioned(Err(error)) | Self::Deprovisioned(Err(error)) => Some(error.error()),
-            Self::Status(Err(error)) | Self::Canceled(Err(error)) | Self::Found(Err(error)) => {
-                Some(error)
-            }
+            Self::Status(Err(error))
+            | Self::Canceled(Err(error))
+            | Self::Found(Err(error))
+            | Self::Relaunched {
+                found: Err(error), ..
+            } => Some(error),
             _ => None,
         }
     }
 
     /// Whether it tells that a launch was not carried out.
-    const fn is_no_launch(&self) -> bool {
-        matches!(
-            self,
-            Self::Provisioned(Err(TriggerError::NotLaunched(_)))
-                | Self::Deprovisioned(
-                    Err(TriggerError::NotLaunched(_))
-                        | Ok(DeprovisionResult::Waiting { .. } | DeprovisionResult::Skipped { .. })
-                )
-        )
+    fn is_no_launch(&self) -> bool {
+        match self {
+            Self::Provisioned(Err(error)) | Self::Deprovisioned(Err(error)) => error.is_certain(),
+            Self::Deprovisioned(Ok(
+                DeprovisionResult::Waiting { .. } | DeprovisionResult::Skipped { .. },
+            )) => true,
+            _ => false,
+        }
     }
 
     /// Whether it tells how a job with a name stands, as opposed to how a launch went.
@@ -81,6 +90,10 @@ pub fn absorb(
     observation: &Observation,
     context: &Context<'_>,
 ) -> Vec<JobRecord> {
+    if let Observation::Relaunched { found, deleting } = observation {
+        let found = found.as_deref().unwrap_or_default();
+        return relaunch::put_on_record(records, asked, found, *deleting, context);
+    }
     let there = records.iter().find(|record| {
         record.attempt == asked.attempt
             && record.token == asked.token
@@ -100,15 +113,19 @@ pub fn absorb(
     match observation {
         Observation::Provisioned(Ok(result)) => {
             let (job, state) = (result.job.clone(), result.initial_state);
+            let known = record.job_id.is_some();
             let named = launched(records, &mut record, &mut others, job, state, context);
-            named.set_message(&result.message);
+            // Of a job that is known already, more is known than how its launch went.
+            if !known || named.reason == Some(Reason::Duplicate) && named.message.is_empty() {
+                named.set_message(&result.message);
+            }
         }
         Observation::Deprovisioned(Ok(result)) => {
             deprovisioned(records, &mut record, &mut others, result, context);
         }
         Observation::Provisioned(Err(error)) | Observation::Deprovisioned(Err(error)) => {
             match error.error().stray_job() {
-                Some(job) => stray(records, &mut record, &mut others, job, error, context),
+                Some(job) => strayed(records, &mut record, &mut others, job, error, context),
                 None => not_launched(&mut record, error, context),
             }
         }
@@ -122,13 +139,21 @@ pub fn absorb(
         {
             unknown_to_backend(&mut record, context);
         }
+        Observation::Status(Err(error)) | Observation::Canceled(Err(error))
+            if error.kind() == ErrorKind::Replaced =>
+        {
+            replaced(&mut record, context);
+        }
         Observation::Found(Ok(found)) => {
             adopt(records, &mut record, &mut others, found, context);
         }
-        Observation::Canceled(Ok(CancelResult::Requested))
-        | Observation::Status(Err(_))
+        Observation::Canceled(Ok(CancelResult::Requested)) => {
+            cancel::taken(context.policy, &mut record, context.now);
+        }
+        Observation::Status(Err(_))
         | Observation::Canceled(Err(_))
-        | Observation::Found(Err(_)) => {}
+        | Observation::Found(Err(_))
+        | Observation::Relaunched { .. } => {}
     }
     if there != Some(&record) {
         others.push(record);
@@ -160,11 +185,10 @@ fn launched<'a>(
     state: JobState,
     context: &Context<'_>,
 ) -> &'a mut JobRecord {
-    if let Some(known) = &record.job_id {
+    if record.job_id.is_some() {
         // Mostly it was adopted meanwhile by another process, and what that saw is at least as new.
-        let assumed = record.token.as_ref().is_some_and(|t| t.as_str() == known);
         if job.id.is_empty()
-            || assumed
+            || record.is_assumed()
             || is_job_of(record, &job)
             || is_known(records, record, &job)
         {
@@ -186,6 +210,7 @@ fn launched<'a>(
     }
     name(record, job);
     record.reason = None;
+    record.turned_away = 0;
     move_to(record, state, context.now);
     // A launch answer says how the job began. Its end is believed when it is asked for.
     record.doubtful = state.is_terminal();
@@ -257,12 +282,16 @@ fn provision_record(
                 .is_none_or(|name| name == status.job.provider)
     })?;
     let mut record = known.clone();
-    apply(&mut record, status, context);
+    if status.stray && !record.may_be_live() {
+        stray::mark(&mut record, &status.message, context);
+    } else {
+        apply(&mut record, status, context);
+    }
     (record != *known).then_some(record)
 }
 
 /// A launch that started a job which is not the one that was wanted.
-fn stray(
+fn strayed(
     records: &[JobRecord],
     record: &mut JobRecord,
     others: &mut Vec<JobRecord>,
@@ -278,9 +307,8 @@ fn stray(
         JobState::Pending,
         context,
     );
-    if is_job_of(named, job) {
-        named.reason = Some(Reason::Stray);
-        named.set_message(&error.error().to_string());
+    if is_job_of(named, job) || named.is_assumed() {
+        stray::mark(named, &error.error().to_string(), context);
     }
 }
 
@@ -289,23 +317,29 @@ fn not_launched(record: &mut JobRecord, error: &TriggerError, context: &Context<
         return;
     }
     record.set_message(&error.error().to_string());
-    match error {
-        TriggerError::Ambiguous(_) => {
-            record.reason = Some(Reason::Ambiguous);
-            move_to(record, JobState::Pending, context.now);
-        }
-        TriggerError::NotLaunched(error) => {
-            record.reason = Some(match error.effect() {
-                Effect::NotSent => Reason::NotSent,
-                _ => Reason::Rejected,
-            });
-            move_to(record, JobState::Failed, context.now);
-            record.finished_at = Some(context.now);
-            failed(record, context);
-            let asked_for = error.retry_after().map(|delay| add(context.now, delay));
-            record.retry_at = record.retry_at.max(asked_for);
-        }
+    if !error.is_certain() {
+        record.reason = Some(Reason::Ambiguous);
+        move_to(record, JobState::Pending, context.now);
+        return;
     }
+    let error = error.error();
+    record.reason = Some(match error.effect() {
+        Effect::NotSent => Reason::NotSent,
+        _ => Reason::Rejected,
+    });
+    move_to(record, JobState::Failed, context.now);
+    record.finished_at = Some(context.now);
+    if error.is_failure() {
+        record.turned_away = 0;
+        failed(record, context.policy, context.now, context.seed);
+    } else {
+        record.turned_away = record.turned_away.saturating_add(1);
+        let random = jitter(context.seed, record.attempt);
+        let delay = backoff::after_failures(context.policy, record.turned_away, random);
+        record.retry_at = Some(add(context.now, delay));
+    }
+    let asked_for = error.retry_after().map(|delay| add(context.now, delay));
+    record.retry_at = record.retry_at.max(asked_for);
 }
 
 /// Takes over the jobs that were found under the token of an attempt. One token should have
@@ -319,17 +353,39 @@ fn adopt(
     found: &[JobStatus],
     context: &Context<'_>,
 ) {
-    let unnamed = record.clone();
-    let mut found = found
+    let ended = !record.may_be_live();
+    if ended && record.job_id.is_some() {
+        return late(records, record, others, found, context);
+    }
+    let before = record.clone();
+    // A job that was missing is looked for first, whatever else turns up.
+    let (own, others_found): (Vec<_>, Vec<_>) = found
         .iter()
-        .filter(|status| !is_known(records, &unnamed, &status.job));
+        .partition(|status| is_job_of(&before, &status.job));
+    let new = others_found
+        .into_iter()
+        .filter(|status| !is_known(records, &before, &status.job));
+    let mut found = own.into_iter().chain(new);
     let Some(first) = found.next() else { return };
+    if ended {
+        // It was taken for never launched; where that was counted, its own end counts in its place.
+        let refused = matches!(record.reason, Some(Reason::NotSent | Reason::Rejected));
+        if refused && record.turned_away == 0 {
+            record.failures = record.failures.saturating_sub(1);
+        }
+        move_to(record, JobState::Pending, context.now);
+        (record.finished_at, record.retry_at) = (None, None);
+    }
     let verified = record.job_id.is_some();
     name(record, first.job.clone());
-    if record.cancel_requested_at.is_none() {
+    let kept = record.cancel_requested_at.is_some() || record.reason == Some(Reason::Stray);
+    if !kept && (!verified || record.reason == Some(Reason::PurgeSuspected)) {
         record.reason = Some(Reason::Adopted);
     }
-    record.message.clear();
+    record.turned_away = 0;
+    if record.reason != Some(Reason::Stray) {
+        record.message.clear();
+    }
     if verified {
         // It was taken for purged, at a place where it never was.
         record.state_since = Some(context.now);
@@ -345,6 +401,49 @@ fn adopt(
     }
 }
 
+/// What a search found whose attempt has come to its end meanwhile. The attempt stays at its end; what
+/// nobody has heard of goes on record beside it.
+fn late(
+    records: &[JobRecord],
+    record: &mut JobRecord,
+    others: &mut Vec<JobRecord>,
+    found: &[JobStatus],
+    context: &Context<'_>,
+) {
+    let mut attempt = next_attempt(records, record);
+    for status in found {
+        if is_job_of(record, &status.job) {
+            if status.stray {
+                stray::mark(record, &status.message, context);
+            }
+        } else if !is_known(records, record, &status.job) && !record.is_assumed() {
+            let mut other = second(record, status.job.clone(), attempt);
+            move_to(&mut other, JobState::Pending, context.now);
+            apply(&mut other, status, context);
+            attempt = attempt.saturating_add(1);
+            others.push(other);
+        }
+    }
+}
+
+/// Whether a search has shown that the job of an attempt is not there: nothing was found, or jobs alone
+/// that have records of their own. `records` are those that have taken in what was found.
+pub(super) fn shows_absence(
+    records: &[JobRecord],
+    asked: &JobRecord,
+    observation: &Observation,
+) -> bool {
+    let Observation::Found(Ok(found)) = observation else {
+        return false;
+    };
+    let named = asked.job_id.is_some();
+    found.is_empty()
+        || (named
+            && found.iter().all(|status| {
+                !is_job_of(asked, &status.job) && is_known(records, asked, &status.job)
+            }))
+}
+
 /// Whether the record is of this job. The record's provider is the name that the registry has for it,
 /// which the job need not know.
 fn is_job_of(record: &JobRecord, job: &crate::JobRef) -> bool {
@@ -354,7 +453,7 @@ fn is_job_of(record: &JobRecord, job: &crate::JobRef) -> bool {
 }
 
 /// Whether a job of this record's provider has another record. Two providers may count alike.
-fn is_known(records: &[JobRecord], record: &JobRecord, job: &crate::JobRef) -> bool {
+pub(super) fn is_known(records: &[JobRecord], record: &JobRecord, job: &crate::JobRef) -> bool {
     records.iter().any(|other| {
         let both = other.provider.as_ref().zip(record.provider.as_ref());
         other.attempt != record.attempt
@@ -372,7 +471,9 @@ fn second(first: &JobRecord, job: crate::JobRef, attempt: u64) -> JobRecord {
     other.reason = Some(Reason::Duplicate);
     (other.started_at, other.finished_at, other.retry_at) = (None, None, None);
     // Nobody has asked this one to end.
-    (other.cancel_requested_at, other.cancel_requests) = (None, 0);
+    (other.cancel_requested_at, other.cancel_accepted_at) = (None, None);
+    other.cancel_requests = 0;
+    (other.running_since, other.missing_since) = (None, None);
     other.message.clear();
     other
 }
@@ -384,11 +485,19 @@ fn next_attempt(records: &[JobRecord], record: &JobRecord) -> u64 {
 // ---- statuses ----
 
 /// Brings a record up to date with what the backend just said.
-fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
+pub(super) fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     let was_live = record.may_be_live();
     name(record, status.job.clone());
-    if record.reason == Some(Reason::PurgeSuspected) {
+    record.missing_since = None;
+    if matches!(
+        record.reason,
+        Some(Reason::PurgeSuspected | Reason::Replaced)
+    ) {
         record.reason = None;
+    }
+    if status.stray && record.reason != Some(Reason::Stray) {
+        record.reason = Some(Reason::Stray);
+        record.set_message(stray::message(&status.message));
     }
     let stray = record.reason == Some(Reason::Stray);
     let state = match status.state {
@@ -407,13 +516,43 @@ fn apply(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     if !stray && (!status.message.is_empty() || status.state.is_terminal()) {
         record.set_message(&status.message);
     }
+    unfinished(record, status);
     if was_live && !record.may_be_live() {
         ended(record, status, context);
     }
 }
 
+/// Notes on a deprovision of unknown state that its work is known not to be done, as long as that is so.
+fn unfinished(record: &mut JobRecord, status: &JobStatus) {
+    let is_so = status.unfinished
+        && record.state == JobState::Unknown
+        && record.job_type == crate::JobType::Deprovision;
+    let noted = record.reason == Some(Reason::Unfinished);
+    if noted && !is_so {
+        record.reason = None;
+    }
+    let free = matches!(
+        record.reason,
+        None | Some(Reason::Adopted | Reason::Assumed)
+    );
+    if is_so && free {
+        record.reason = Some(Reason::Unfinished);
+    }
+}
+
 fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
-    let now = context.now;
+    // A copy does what the copied job was launched for.
+    if record.state == JobState::Succeeded
+        && record.copy_of.is_none()
+        && let Some(version) = &status.reconciled_version
+    {
+        record.config_version = Some(version.clone());
+    }
+    settle(record, context.policy, context.now, context.seed);
+}
+
+/// The end that is on record is final.
+fn settle(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
     // The backend's clock is another clock: an end outside the job's life is not believed.
     let begin = record
         .sent_at
@@ -429,10 +568,10 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
     match record.state {
         JobState::Succeeded => {
             record.failures = 0;
-            if let Some(version) = &status.reconciled_version {
-                record.config_version = Some(version.clone());
-            }
-            if record.reason != Some(Reason::Adopted) {
+            if !matches!(
+                record.reason,
+                Some(Reason::Adopted | Reason::RelaunchedByPerson)
+            ) {
                 record.reason = None;
             }
         }
@@ -445,78 +584,118 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
                 record.reason,
                 Some(Reason::Superseded | Reason::CanceledByUs | Reason::Duplicate)
             ) => {}
-        _ => failed(record, context),
+        _ => failed(record, policy, now, seed),
     }
 }
 
 /// Counts a failure and sets when the next attempt is due, from the end of this one.
-fn failed(record: &mut JobRecord, context: &Context<'_>) {
+pub(super) fn failed(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
     record.failures = record.failures.saturating_add(1);
-    let random = jitter(context.seed, record.attempt);
-    let delay = backoff::after_failures(context.policy, record.failures, random);
-    record.retry_at = Some(add(record.finished_at.unwrap_or(context.now), delay));
+    let random = jitter(seed, record.attempt);
+    let delay = backoff::after_failures(policy, record.failures, random);
+    record.retry_at = Some(add(record.finished_at.unwrap_or(now), delay));
 }
 
-/// The backend says that it does not know the job.
+/// The backend says that it does not know the job. What was seen of it before is not weaker for that.
 fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) {
     if !record.may_be_live() {
         return;
     }
+    let now = context.now;
     let sent = record.sent_at.or(record.timestamp);
-    let fresh = sent
-        .is_some_and(|at| clock::since(context.now, at) < context.capabilities.visibility_window);
+    let fresh =
+        sent.is_some_and(|at| clock::since(now, at) < context.capabilities.visibility_window);
     if fresh {
         return; // an accepted launch may take that long to be seen
     }
-    let stray = record.reason == Some(Reason::Stray);
-    let suspected = record.reason == Some(Reason::PurgeSuspected)
-        || (stray && record.state == JobState::Unknown);
-    if suspected {
+    if record.is_missing() {
         // Said twice. Where the token can be looked for, that settles it; otherwise this does, unless
         // both were said in one breath: one mistake is not two proofs.
-        let apart = record.state_since.is_none_or(|since| {
-            clock::since(context.now, since) >= context.policy.cancel_poll_interval
-        });
-        if apart && stray {
-            // It need not be found again to be known as failed.
-            move_to(record, JobState::Failed, context.now);
-            record.finished_at = Some(context.now);
-            failed(record, context);
-        } else if apart && !(context.capabilities.find_launched && record.token.is_some()) {
-            *record = purged(record, context.policy, context.now, context.seed);
+        let first = record.missing_since.or(record.state_since);
+        let apart = first
+            .is_none_or(|since| clock::since(now, since) >= context.policy.cancel_poll_interval);
+        if apart && !record.is_searchable(context.capabilities) {
+            *record = purged(record, context.policy, now, context.seed);
         }
         return;
     }
-    if !stray {
+    record.missing_since = Some(now);
+    if record.state.is_terminal() {
+        return;
+    }
+    let stray = record.reason == Some(Reason::Stray);
+    let late = record.state != JobState::Unknown
+        && live::deadline(context.policy, record).is_some_and(|at| at <= now);
+    if !stray && late {
+        record.reason = Some(Reason::DeadlineExceeded);
+    } else if !stray && record.cancel_requested_at.is_none() {
         record.reason = Some(Reason::PurgeSuspected);
+    }
+    if !stray {
         record.set_message("the backend does not know this job; making sure that it is gone");
     }
-    record.state = JobState::Unknown;
-    record.state_since = Some(context.now);
-    record.doubtful = false;
+    move_to(record, JobState::Unknown, now);
+    record.state_since = Some(now);
 }
 
-/// The record of a job that the backend was proven to have forgotten.
+/// Under the name of the job there is another job now. Where ours can be looked for, it may turn up under
+/// a name of its own; otherwise that is its end. An end that was seen before stands.
+fn replaced(record: &mut JobRecord, context: &Context<'_>) {
+    record.missing_since.get_or_insert(context.now);
+    let stray = record.reason == Some(Reason::Stray);
+    if !record.state.is_terminal() && !stray && record.reason != Some(Reason::Replaced) {
+        record.reason = Some(Reason::Replaced);
+        record.set_message(
+            "the backend has given the id of this job to another one, as after a restore from a backup; \
+             making sure that ours is gone",
+        );
+        move_to(record, JobState::Unknown, context.now);
+        record.state_since = Some(context.now);
+    }
+    if stray || !record.is_searchable(context.capabilities) {
+        *record = purged(record, context.policy, context.now, context.seed);
+    }
+}
+
+/// The record of a job that the backend was proven to have forgotten. An end that was seen stands; a job
+/// that we wanted to end, or that was late, has not succeeded.
 pub(super) fn purged(record: &JobRecord, policy: &Policy, now: Timestamp, seed: u128) -> JobRecord {
     let mut record = record.clone();
     record.doubtful = false;
+    record.missing_since = None;
+    if record.state.is_terminal() {
+        if record.reason == Some(Reason::PurgeSuspected) {
+            record.reason = None;
+        }
+        settle(&mut record, policy, now, seed);
+        return record;
+    }
     record.finished_at = Some(now);
     record.retry_at = None;
-    if live::purge_succeeds(policy) {
+    let late = record.reason == Some(Reason::DeadlineExceeded);
+    let ours = record.cancel_requested_at.is_some() && !late;
+    let replaced = record.reason == Some(Reason::Replaced);
+    if record.reason == Some(Reason::Stray) {
+        move_to(&mut record, JobState::Failed, now);
+        failed(&mut record, policy, now, seed);
+    } else if live::purge_succeeds(policy) && !ours && !late && !replaced {
         record.reason = Some(Reason::Assumed);
         record.set_message("the backend has forgotten this job; taken as succeeded");
         record.failures = 0;
         move_to(&mut record, JobState::Succeeded, now);
     } else {
-        let ours = record.cancel_requested_at.is_some();
-        record.reason = Some(Reason::Purged);
-        record.set_message("the backend has forgotten this job; its result is not known");
+        if replaced {
+            record.set_message(
+                "the backend has given the id of this job to another one, as after a restore from a \
+                 backup; the result of ours is not known",
+            );
+        } else {
+            record.reason = Some(Reason::Purged);
+            record.set_message("the backend has forgotten this job; its result is not known");
+        }
         move_to(&mut record, JobState::Failed, now);
         if !ours {
-            record.failures = record.failures.saturating_add(1);
-            let random = jitter(seed, record.attempt);
-            let delay = backoff::after_failures(policy, record.failures, random);
-            record.retry_at = Some(add(now, delay));
+            failed(&mut record, policy, now, seed);
         }
     }
     record
@@ -536,8 +715,14 @@ fn name(record: &mut JobRecord, job: crate::JobRef) {
 
 fn move_to(record: &mut JobRecord, state: JobState, now: Timestamp) {
     if record.state != state {
+        if record.state == JobState::Running {
+            record.running_since = record.running_since.or(record.state_since);
+        }
         record.state = state;
         record.state_since = Some(now);
+    }
+    if state == JobState::Running {
+        record.running_since.get_or_insert(now);
     }
 }
 

@@ -8,9 +8,11 @@ use super::backoff;
 use super::decision::{
     Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
 };
+use super::pacing::{Look, Pace};
 use super::policy::{
     IncomparableVersion, NeverProvisioned, Policy, Purge, RunningProvision, Supersede,
 };
+use super::relaunch::{self, RelaunchLook};
 use super::{Desired, Mode, live};
 use crate::clock::{add, since};
 use crate::{Capabilities, JobRecord, JobState, JobType, OperationToken, Reason, history};
@@ -20,6 +22,10 @@ use crate::{Capabilities, JobRecord, JobState, JobType, OperationToken, Reason, 
 /// A process that stalls longer has lost the right to launch: another may have found nothing at
 /// the backend by then and launched again. Lookups count this on top of the visibility window.
 pub const LAUNCH_LEASE: Duration = Duration::from_secs(30);
+
+/// How long a process has to have seen a deletion itself before it gives the object up, where the
+/// policy's `abandonAfter` is longer.
+const SEEN_DELETING: Duration = Duration::from_secs(3_600);
 
 /// Everything that a decision may rest on.
 #[derive(Debug, Clone, Copy)]
@@ -59,39 +65,19 @@ pub struct Pass {
     /// The attempt whose token was just looked for in vain, and when that was asked: an answer may
     /// be old by the time that it is acted on.
     pub absent: Option<(u64, Timestamp)>,
-    /// When the live attempts may be asked about again.
+    /// What this process plans and has seen of the live attempts.
     pub paces: Vec<Pace>,
-}
-
-/// When one attempt was last asked about, and when it is due again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Pace {
-    /// The attempt.
-    pub attempt: u64,
-    /// When it was last asked about.
-    pub asked: Timestamp,
-    /// When it is due.
-    pub due: Timestamp,
-    /// Since when this process has looked for its launch in vain.
-    pub vain: Option<Vain>,
-}
-
-/// A launch that this process looks for in vain.
-///
-/// The record says when a launch was sent by the clock of whoever sent it. Whether it can still turn
-/// up is judged by how long this process itself has been looking: clocks of replicas may differ.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Vain {
-    /// Which launch: when it was sent, by its record.
-    pub sent_at: Timestamp,
-    /// Since when, by our own clock.
-    pub since: Timestamp,
+    /// The searches for copies that people have started, since anything else was asked.
+    pub relaunch_looks: Vec<RelaunchLook>,
+    /// Since when this process has seen that the object is being deleted, by its own clock.
+    pub deleting: Option<Timestamp>,
 }
 
 /// Decides the next step. The same arguments give the same decision; any arguments give one.
 #[must_use]
 pub fn decide(situation: &Situation<'_>, pass: &Pass) -> Decision {
-    Rules { s: situation, pass }.decide()
+    let rules = Rules { s: situation, pass };
+    relaunch::first(&rules, rules.decide())
 }
 
 pub(super) struct Rules<'a> {
@@ -190,6 +176,9 @@ impl<'a> Rules<'a> {
     /// The newest attempt is a provision with the desired version, and it has ended.
     fn provision_same_version(&self, newest: &JobRecord) -> Decision {
         let n = newest.attempt;
+        if newest.state == JobState::Succeeded && relaunch::is_overtaken(self, newest) {
+            return self.launch(JobType::Provision, Why::WantedAgain(n));
+        }
         if newest.state == JobState::Succeeded {
             let version = self.s.desired.version.clone();
             return self.rest(Standing::Applied { version }, None, Why::AppliedBy(n));
@@ -199,6 +188,9 @@ impl<'a> Rules<'a> {
         }
         match self.backoff_left(newest) {
             Some(until) => self.backing_off(newest, until),
+            None if self.is_to_be_sent_again(newest) => {
+                self.send_again(newest, Why::BackoffOver(n))
+            }
             None if newest.failures == 0 => self.launch(JobType::Provision, Why::WantedAgain(n)),
             None => self.launch(JobType::Provision, Why::BackoffOver(n)),
         }
@@ -222,7 +214,8 @@ impl<'a> Rules<'a> {
         // An older deprovision says nothing about what was provisioned after it.
         let deprovision = self
             .newest(JobType::Deprovision)
-            .filter(|record| record.attempt > newest_provision);
+            .filter(|record| record.attempt > newest_provision)
+            .filter(|record| !relaunch::is_overtaken(self, record));
         match deprovision {
             Some(record) => self.deprovision_after(record),
             None => {
@@ -277,8 +270,9 @@ impl<'a> Rules<'a> {
         });
         // The provider's choice is about jobs that fail. A launch that was not carried out
         // is tried again, whatever the choice.
-        let stray = newest.reason == Some(Reason::Stray);
-        if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !stray {
+        // One that is known to have removed nothing is not done, nor is one that did something else.
+        let undone = matches!(newest.reason, Some(Reason::Stray | Reason::Unfinished));
+        if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !undone {
             return self.release(
                 Ground::FailureDoesNotBlock,
                 Why::DeprovisionFailureIgnored(n),
@@ -289,6 +283,9 @@ impl<'a> Rules<'a> {
         }
         match self.backoff_left(newest) {
             Some(until) => self.backing_off(newest, until),
+            None if self.is_to_be_sent_again(newest) => {
+                self.send_again(newest, Why::BackoffOver(n))
+            }
             None => self.launch(JobType::Deprovision, Why::BackoffOver(n)),
         }
     }
@@ -306,7 +303,8 @@ impl<'a> Rules<'a> {
             let hold = Hold::Stray { attempt: n };
             return Some(self.rest(Standing::Held(hold), None, Why::Stray(n)));
         }
-        if newest.reason == Some(Reason::Purged) && self.s.policy.config.purge == Purge::Hold {
+        let gone = matches!(newest.reason, Some(Reason::Purged | Reason::Replaced));
+        if gone && self.s.policy.config.purge == Purge::Hold {
             let hold = Hold::Purged { attempt: n };
             return Some(self.rest(Standing::Held(hold), None, Why::Purged(n)));
         }
@@ -374,11 +372,28 @@ impl<'a> Rules<'a> {
         write(vec![record], Some(Right::Launch(n)), why)
     }
 
+    /// Whether an attempt that was turned away is still what would be launched: it goes out under its
+    /// token and on its record, so that an outage does not fill the history.
+    fn is_to_be_sent_again(&self, record: &JobRecord) -> bool {
+        let desired = self.s.desired;
+        record.was_turned_away()
+            && desired.mode == Mode::Managed
+            && record.token.is_some()
+            && record.config_version.as_ref() == Some(&desired.version)
+            && record.provider.as_deref() == Some(desired.provider.as_str())
+            && self.s.backends.capabilities(&desired.provider).is_some()
+    }
+
     /// The same attempt, under the same token, once more. The write is the fence: of two
     /// processes that want this at once, one loses.
     pub(super) fn send_again(&self, record: &JobRecord, why: Why) -> Decision {
         let n = record.attempt;
         let mut record = record.clone();
+        if record.was_turned_away() {
+            // Nothing of it was carried out: a search for it begins here.
+            record.timestamp = Some(self.s.now);
+            record.finished_at = None;
+        }
         record.state = JobState::Pending;
         record.reason = Some(Reason::Intended);
         record.sent_at = Some(self.s.now);
@@ -412,7 +427,9 @@ impl<'a> Rules<'a> {
     fn abandon(&self) -> Option<Decision> {
         let since_when = self.s.deleting_since?;
         let after = self.s.policy.abandon_after?;
-        if self.s.desired.mode == Mode::Paused || since(self.s.now, since_when) < after {
+        if self.s.desired.mode == Mode::Paused
+            || self.s.now < self.abandoned_from(since_when, after)
+        {
             return None;
         }
         // What is done is done: only what may be left behind needs the deadline.
@@ -421,9 +438,19 @@ impl<'a> Rules<'a> {
             .map_or(0, |record| record.attempt);
         let done = self.mine().all(|record| !record.may_be_live())
             && self.newest(JobType::Deprovision).is_some_and(|record| {
-                record.attempt > newest_provision && record.state == JobState::Succeeded
+                record.attempt > newest_provision
+                    && record.state == JobState::Succeeded
+                    && !relaunch::is_overtaken(self, record)
             });
         (!done).then(|| self.release(Ground::Abandoned, Why::AbandonDeadline))
+    }
+
+    /// When deletion has lasted as long as the policy allows. The request for it was stamped by another
+    /// clock: what this process has seen of the deletion itself counts as well, for an hour at most.
+    fn abandoned_from(&self, since_when: Timestamp, after: Duration) -> Timestamp {
+        let now = self.s.now;
+        let seen = self.pass.deleting.filter(|at| *at <= now).unwrap_or(now);
+        add(since_when, after).max(add(seen, after.min(SEEN_DELETING)))
     }
 
     /// Lets the object go, on current records only: a stale reader would let go too early.
@@ -431,22 +458,24 @@ impl<'a> Rules<'a> {
         if !self.pass.current {
             return write(Vec::new(), None, Why::ConfirmBeforeRelease);
         }
-        let left_behind = match ground {
-            Ground::Deprovisioned | Ground::NeverProvisioned => Vec::new(),
-            // The provider may rest on an end that was only assumed.
-            Ground::ProviderSkipped => self
-                .mine()
-                .filter(|record| record.job_type == JobType::Provision)
-                .filter(|record| record.state == JobState::Failed)
-                .filter(|record| record.reason == Some(Reason::Assumed))
-                .map(|record| record.attempt)
-                .collect(),
-            Ground::FailureDoesNotBlock | Ground::Abandoned | Ground::Unmanaged => self
-                .mine()
-                .filter(|record| record.may_have_run())
-                .map(|record| record.attempt)
-                .collect(),
+        let assumed = |record: &JobRecord| record.reason == Some(Reason::Assumed);
+        // A removal that was only assumed may have left everything.
+        let removed = ground == Ground::ProviderSkipped
+            || self
+                .newest(JobType::Deprovision)
+                .is_some_and(|record| !assumed(record));
+        let may_be_left = |record: &&JobRecord| match ground {
+            Ground::NeverProvisioned => false,
+            // What was removed may come back from a job whose end was only assumed.
+            Ground::Deprovisioned | Ground::ProviderSkipped if removed => {
+                record.job_type == JobType::Provision
+                    && record.state == JobState::Failed
+                    && assumed(record)
+            }
+            _ => record.may_have_run(),
         };
+        let left_behind = self.mine().filter(may_be_left);
+        let left_behind = left_behind.map(|record| record.attempt).collect();
         self.rest(
             Standing::Released(Release {
                 ground,
@@ -486,7 +515,8 @@ impl<'a> Rules<'a> {
             let escalation = started
                 .filter(|_| !escalated)
                 .map(|at| add(at, s.policy.escalate_after));
-            let abandon = started.and_then(|at| Some(add(at, s.policy.abandon_after?)));
+            let abandon =
+                started.and_then(|at| Some(self.abandoned_from(at, s.policy.abandon_after?)));
             [wake_at, escalation, abandon.filter(|at| *at > s.now)]
                 .into_iter()
                 .flatten()
@@ -503,6 +533,17 @@ impl<'a> Rules<'a> {
     }
 
     // ---- views ----
+
+    /// What this process plans for an attempt. A clock that was set back makes a plan void.
+    pub(super) fn pace(&self, attempt: u64) -> Option<&'a Pace> {
+        let mut paces = self.pass.paces.iter();
+        paces.find(|pace| pace.attempt == attempt && pace.planned <= self.s.now)
+    }
+
+    /// How this process has last looked at an attempt itself, if it has.
+    pub(super) fn look(&self, attempt: u64) -> Option<Look> {
+        self.pace(attempt)?.look
+    }
 
     pub(super) fn deleting(&self) -> bool {
         self.s.deleting_since.is_some()

@@ -53,6 +53,8 @@ pub enum Call {
     Status(u64),
     /// Look for it by its token.
     Find(u64),
+    /// Ask the provider that owns it whether a person has started a copy of any job of the object.
+    FindRelaunched(u64),
 }
 
 impl Call {
@@ -60,7 +62,11 @@ impl Call {
     #[must_use]
     pub const fn attempt(self) -> u64 {
         match self {
-            Self::Launch(n) | Self::Cancel(n) | Self::Status(n) | Self::Find(n) => n,
+            Self::Launch(n)
+            | Self::Cancel(n)
+            | Self::Status(n)
+            | Self::Find(n)
+            | Self::FindRelaunched(n) => n,
         }
     }
 
@@ -72,6 +78,7 @@ impl Call {
             Self::Cancel(_) => "cancel",
             Self::Status(_) => "status",
             Self::Find(_) => "find",
+            Self::FindRelaunched(_) => "find_relaunched",
         }
     }
 }
@@ -113,7 +120,8 @@ pub enum Standing {
         /// How many failed in a row.
         failures: u32,
     },
-    /// The provider asked to wait before deprovisioning.
+    /// The provider asked to wait before deprovisioning, or could not say whether a person has relaunched a
+    /// job of the object.
     Waiting {
         /// What is waited for.
         reason: String,
@@ -228,6 +236,26 @@ pub enum Block {
         /// The attempt.
         attempt: u64,
     },
+    /// A job is to be cancelled, and the backend refuses to.
+    CancelRefused {
+        /// The attempt.
+        attempt: u64,
+    },
+}
+
+impl Block {
+    /// The attempt that it is about.
+    #[must_use]
+    pub const fn attempt(&self) -> Option<u64> {
+        match self {
+            Self::DefectiveRecord { attempt, .. }
+            | Self::AmbiguousLaunch { attempt }
+            | Self::UnknownTooLong { attempt }
+            | Self::NotEnding { attempt }
+            | Self::CancelRefused { attempt } => Some(*attempt),
+            Self::MissingProvider { .. } => None,
+        }
+    }
 }
 
 /// Why the object may go.
@@ -351,6 +379,8 @@ pub enum Why {
     AbandonDeadline,
     /// Before letting go, it is proven that the records are current.
     ConfirmBeforeRelease,
+    /// The provider of the attempt could not say whether a person has started a copy of a job.
+    RelaunchesUnknown(u64),
     /// The launch is no longer wanted.
     NoLongerWanted(u64),
 }
@@ -389,6 +419,7 @@ impl Why {
             | Self::DeprovisionSucceeded(n)
             | Self::DeprovisionFailureIgnored(n)
             | Self::HeldBackByProvider(n)
+            | Self::RelaunchesUnknown(n)
             | Self::NoLongerWanted(n) => Some(n),
             Self::NothingYet
             | Self::RetryRequested
@@ -444,6 +475,9 @@ impl fmt::Display for Why {
             Self::NeverProvisioned => "no provision launch was ever carried out",
             Self::AbandonDeadline => "deletion has taken as long as the policy allows",
             Self::ConfirmBeforeRelease => "before letting go, the records are proven current",
+            Self::RelaunchesUnknown(_) => {
+                "its provider could not say whether a person has relaunched a job of the object"
+            }
             Self::NoLongerWanted(_) => "its launch is no longer wanted",
         };
         match self.attempt() {

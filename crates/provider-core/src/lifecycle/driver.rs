@@ -8,17 +8,18 @@ use tracing::Instrument;
 
 use super::absorb::{Context, Observation, absorb};
 use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
-use super::decision::{Action, Call, Decision, Rest, Right, Standing, Why};
+use super::decision::{Action, Call, Decision, Ground, Rest, Right, Standing, Why};
 use super::entropy::{Entropy, SystemEntropy};
 use super::event::{self, Event};
 use super::outcome::{OrphanReceipt, Outcome};
-use super::pacing::{self, Pacing};
+use super::pacing::{self, Lesson, Pacing};
+use super::relaunch::{self, RelaunchLook};
 use super::store::{Freshness, Snapshot, StatusStore, StoreError};
 use super::{Desired, Explanation, Policy, ProviderRegistry, telemetry};
 use crate::clock::{add, since};
 use crate::{
-    Clock, FindRequest, JobRecord, JobType, LaunchRequest, ObjectKey, ProviderError, Reason,
-    Resource, history,
+    Clock, FindRequest, JobRecord, JobRef, JobType, LaunchRequest, ObjectKey, ProviderError,
+    RelaunchQuery, Resource, history,
 };
 
 /// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
@@ -82,6 +83,7 @@ impl Lifecycle {
             target = desired.target.as_deref(),
         );
         let begun = self.pacing.begin(resource.key());
+        let deleting = self.seen_deleting(&begun, resource, clock.now());
         let mut run = Run {
             engine: self,
             registry,
@@ -94,6 +96,7 @@ impl Lifecycle {
             version: None,
             pass: Pass {
                 paces: begun.paces.clone(),
+                deleting,
                 ..Pass::default()
             },
             begun,
@@ -122,8 +125,11 @@ impl Lifecycle {
         let snapshot = store.load(resource.key(), Freshness::Current).await?;
         let mut records = (*snapshot.records).clone();
         history::number(&mut records);
+        let begun = self.pacing.begin(resource.key());
+        let deleting = self.seen_deleting(&begun, resource, clock.now());
         let pass = Pass {
-            paces: self.pacing.begin(resource.key()).paces,
+            paces: begun.paces,
+            deleting,
             ..Pass::default()
         };
         let situation = Situation {
@@ -136,6 +142,18 @@ impl Lifecycle {
             seed: 0,
         };
         Ok(super::explain(resource.key(), &situation, &pass))
+    }
+
+    /// Since when this process has seen that the object is being deleted, where that decides anything.
+    fn seen_deleting(
+        &self,
+        begun: &pacing::Begun,
+        resource: &Resource,
+        now: Timestamp,
+    ) -> Option<Timestamp> {
+        resource.deletion_timestamp()?;
+        self.policy.abandon_after?;
+        Some(begun.deleting.filter(|at| *at <= now).unwrap_or(now))
     }
 
     /// Makes an object's jobs due for a poll at its next reconcile, ahead of their pace: for
@@ -285,6 +303,7 @@ impl Run<'_> {
         // What was decided on other records is void.
         self.pass.right = None;
         self.pass.absent = None;
+        self.pass.relaunch_looks.clear();
         self.pass.current = false;
         Ok(resource.is_none_or(|newer| newer.asks_the_same(&self.resource)))
     }
@@ -300,8 +319,7 @@ impl Run<'_> {
         for record in changed {
             let old = before.iter().find(|known| known.attempt == record.attempt);
             if let Some(event) = event::between(old, &record) {
-                telemetry::record_event(&event, &record);
-                events.push(event);
+                events.push((event, record.clone()));
             }
             history::put(&mut records, record);
         }
@@ -323,7 +341,11 @@ impl Run<'_> {
                     self.resource = whole;
                 }
                 self.pass.current = true;
-                self.events.append(&mut events);
+                // Told when it is on record: a write that fails is made again, or by another process.
+                for (event, record) in events {
+                    telemetry::record_event(&event, &record);
+                    self.events.push(event);
+                }
                 Ok(Swapped::Written)
             }
             Err(StoreError::Conflict) => {
@@ -372,7 +394,11 @@ impl Run<'_> {
 
     async fn call(&mut self, call: Call, why: Why) -> Result<(), End> {
         self.pass.right = None;
-        self.pass.absent = None;
+        if !matches!(call, Call::FindRelaunched(_)) {
+            self.pass.absent = None;
+            // It takes time, in which people may have done anything.
+            self.pass.relaunch_looks.clear();
+        }
         let n = call.attempt();
         let Some(asked) = self
             .records
@@ -396,10 +422,11 @@ impl Run<'_> {
             );
             return Ok(());
         }
-        let asked_at = self.clock.now();
+        let (asked_at, conflicts) = (self.clock.now(), self.conflicts);
         let Some(observation) = self.ask(call, &asked).await else {
             return Ok(());
         };
+        let observation = observation.checked();
         let error = observation.error().cloned();
         telemetry::call(call, &asked, error.as_ref(), why);
         // The records may have been written by others during the call, and the object may have been
@@ -417,12 +444,13 @@ impl Run<'_> {
                 Swapped::Outdated => outdated = true,
             }
         }
-        self.pace(call, n, &observation);
-        if matches!(&observation, Observation::Found(Ok(found)) if found.is_empty()) {
-            self.pass.absent = Some((n, asked_at));
-            if let Some(sent_at) = asked.sent_at {
-                pacing::looked_in_vain(&mut self.pass.paces, n, sent_at, asked_at);
+        if let Observation::Relaunched { found, .. } = &observation {
+            // On records that were read again meanwhile, it is looked again.
+            if self.conflicts == conflicts {
+                self.looked(&asked, found.as_ref().err());
             }
+        } else {
+            self.learn(call, &asked, &observation, asked_at);
         }
         self.answered = error.is_none();
         if let Some(error) = error {
@@ -439,6 +467,10 @@ impl Run<'_> {
         let (owner, _) = self.registry.owner(intent)?;
         let provider = self.registry.get(owner)?;
         let kind = provider.launch_kind(&self.request(intent)?, intent.job_type)?;
+        if kind.len() > JobRef::MAX_KIND {
+            tracing::error!(owner, "the kind of the launch is too long to go on record");
+            return None;
+        }
         Some(kind.into_owned())
     }
 
@@ -486,8 +518,12 @@ impl Run<'_> {
             }
             Call::Find(_) => {
                 let mut query =
-                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?)
-                        .with_extra_vars(self.desired.extra_vars.clone());
+                    FindRequest::new(self.resource.clone(), asked.job_type, asked.token.clone()?);
+                // What was sent with another version may have been something else: no job is called
+                // stray for the lack of it.
+                if asked.config_version.as_ref() == Some(&self.desired.version) {
+                    query = query.with_extra_vars(self.desired.extra_vars.clone());
+                }
                 // From the first launch of the token to the last one, whose clock may be another's.
                 let moments = || asked.timestamp.into_iter().chain(asked.sent_at);
                 let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
@@ -495,7 +531,50 @@ impl Run<'_> {
                 query.not_after = moments().max().map(|at| add(at, window));
                 Observation::Found(provider.find_launched(&query).await)
             }
+            Call::FindRelaunched(_) => Observation::Relaunched {
+                found: provider.find_relaunched(&self.relaunch_query(owner)).await,
+                deleting: self.resource.deletion_timestamp().is_some(),
+            },
         })
+    }
+
+    /// A search for copies that people have started has been made.
+    fn looked(&mut self, asked: &JobRecord, error: Option<&ProviderError>) {
+        let Some((owner, caps)) = self.registry.owner(asked) else {
+            return;
+        };
+        let provider = owner.to_owned();
+        let again = error.map(|error| {
+            let pace = caps.poll_interval.max(RETRY_BROKEN_OFF);
+            let wait = pace.max(error.retry_after().unwrap_or_default());
+            let jitter = self.engine.policy.jitter;
+            add(
+                self.clock.now(),
+                super::backoff::vary(wait, jitter, self.random()),
+            )
+        });
+        self.pass
+            .relaunch_looks
+            .push(RelaunchLook { provider, again });
+    }
+
+    /// Which copies are looked for: those of every job of the object that this provider may have run.
+    fn relaunch_query(&self, owner: &str) -> RelaunchQuery {
+        let owned = |record: &&JobRecord| {
+            self.desired.owns(record)
+                && relaunch::can_be_copied(record)
+                && self.registry.owner(record).is_some_and(|(o, _)| o == owner)
+        };
+        let owned = || self.records.iter().filter(owned);
+        let mut query = RelaunchQuery::new(self.resource.clone(), Vec::new());
+        for token in owned().filter_map(|record| record.token.clone()) {
+            if !query.tokens.contains(&token) {
+                query.tokens.push(token);
+            }
+        }
+        let moments = owned().flat_map(|record| record.timestamp.into_iter().chain(record.sent_at));
+        query.not_before = moments.min();
+        query
     }
 
     fn absorb(&self, asked: &JobRecord, observation: &Observation) -> Vec<JobRecord> {
@@ -511,14 +590,22 @@ impl Run<'_> {
         absorb(&self.records, asked, observation, &context)
     }
 
-    /// Sets when the attempt is due again after a call.
-    fn pace(&mut self, call: Call, attempt: u64, observation: &Observation) {
-        let now = self.clock.now();
-        let record = self.records.iter().find(|record| record.attempt == attempt);
-        let Some((_, caps)) = record.and_then(|record| self.registry.owner(record)) else {
+    /// Takes in what a call has given, and sets when the attempt is due again.
+    fn learn(
+        &mut self,
+        call: Call,
+        asked: &JobRecord,
+        observation: &Observation,
+        asked_at: Timestamp,
+    ) {
+        let records = Arc::clone(&self.records);
+        let record = records
+            .iter()
+            .find(|record| record.attempt == asked.attempt);
+        let Some(record) = record else { return };
+        let Some((_, caps)) = self.registry.owner(record) else {
             return;
         };
-        let Some(record) = record else { return };
         let told = match observation {
             Observation::Status(Ok(status)) => status.poll_after,
             _ => None,
@@ -527,24 +614,24 @@ impl Run<'_> {
         let wait = match (call, observation.error()) {
             // A launch in doubt is looked for at once.
             (Call::Launch(_), Some(_)) => Duration::ZERO,
-            // The backend does not know the job: its token is looked for at once.
+            // The backend does not know the job, and did: its token is looked for at once.
             (Call::Status(_) | Call::Cancel(_), _)
-                if record.reason == Some(Reason::PurgeSuspected)
-                    && caps.find_launched
-                    && record.token.is_some() =>
+                if record.is_missing() && !asked.is_missing() && record.is_searchable(caps) =>
             {
                 Duration::ZERO
             }
             (_, Some(error)) => interval.max(error.retry_after().unwrap_or_default()),
             _ => interval,
         };
-        let pace = super::Pace {
-            attempt,
-            asked: now,
-            due: add(now, wait),
-            vain: None,
-        };
-        pacing::set(&mut self.pass.paces, pace);
+        self.pass.learn(&Lesson {
+            records: &records,
+            asked,
+            observation,
+            policy: &self.engine.policy,
+            asked_at,
+            now: self.clock.now(),
+            wait,
+        });
     }
 
     #[allow(
@@ -563,6 +650,16 @@ impl Run<'_> {
         self.engine
             .pacing
             .keep(self.resource.key(), &self.begun, paces, &self.records);
+        // Who was given up stays so, should the finalizer's removal fail.
+        let over = match &end {
+            End::Rest(rest, _) => {
+                matches!(&rest.standing, Standing::Released(r) if r.ground != Ground::Abandoned)
+            }
+            End::Broken(standing) => matches!(standing, Standing::Gone),
+        };
+        self.engine
+            .pacing
+            .note_deletion(self.resource.key(), self.pass.deleting.filter(|_| !over));
         let (standing, why, wake_at, escalated) = match end {
             End::Rest(rest, why) => (rest.standing, Some(why), rest.wake_at, rest.escalated),
             End::Broken(standing) => {

@@ -61,6 +61,8 @@ pub enum EventKind {
     Assumed,
     /// A second job of the same launch was found.
     Duplicate,
+    /// A job was found that a person started as a copy of one of ours.
+    Relaunched,
 }
 
 impl EventKind {
@@ -84,6 +86,7 @@ impl EventKind {
             Self::Withdrawn => "Withdrawn",
             Self::Assumed => "Assumed",
             Self::Duplicate => "Duplicate",
+            Self::Relaunched => "Relaunched",
         }
     }
 }
@@ -104,12 +107,17 @@ pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Option<Event>
 
 fn kind(old: Option<&JobRecord>, new: &JobRecord) -> Option<EventKind> {
     let Some(old) = old else {
+        if new.copy_of.is_some() {
+            return Some(EventKind::Relaunched);
+        }
         return Some(match new.reason {
             Some(Reason::Duplicate) => EventKind::Duplicate,
             _ => EventKind::Intended,
         });
     };
-    if new.cancel_requests > old.cancel_requests {
+    // The wish, and from the second one on the requests that were taken.
+    let wished = new.cancel_requested_at.is_some() && old.cancel_requested_at.is_none();
+    if (wished && new.may_be_live()) || new.cancel_requests > old.cancel_requests.max(1) {
         return Some(EventKind::Cancelling);
     }
     if old.may_be_live() && !new.may_be_live() {
@@ -141,7 +149,7 @@ fn closed(new: &JobRecord) -> EventKind {
         (Some(Reason::HeldBack), _) => EventKind::HeldBack,
         (Some(Reason::NotSent | Reason::Rejected), _) => EventKind::NotLaunched,
         (Some(Reason::Withdrawn), _) => EventKind::Withdrawn,
-        (Some(Reason::Purged), _) => EventKind::Purged,
+        (Some(Reason::Purged | Reason::Replaced), _) => EventKind::Purged,
         (Some(Reason::Assumed), _) => EventKind::Assumed,
         (_, JobState::Succeeded) => EventKind::Succeeded,
         (_, JobState::Canceled) => EventKind::Canceled,

@@ -119,6 +119,9 @@ fn next(action: &Action) -> String {
         Action::Call(Call::Cancel(n)) => format!("ask the backend to cancel attempt {n}"),
         Action::Call(Call::Status(n)) => format!("ask the backend where attempt {n} stands"),
         Action::Call(Call::Find(n)) => format!("look for the job of attempt {n} by its token"),
+        Action::Call(Call::FindRelaunched(n)) => {
+            format!("ask the backend of attempt {n} whether a person has relaunched a job")
+        }
         Action::Rest(rest) => standing(&rest.standing),
     }
 }
@@ -132,6 +135,9 @@ fn standing(standing: &Standing) -> String {
             state,
         } => {
             format!("wait: attempt {attempt} ({job_type}) is {state}")
+        }
+        Standing::BackingOff { until, failures: 0 } => {
+            format!("wait until {until}: the launch could not be made")
         }
         Standing::BackingOff { until, failures } => {
             format!("wait until {until}: {failures} attempt(s) in a row have failed")
@@ -168,6 +174,9 @@ fn standing(standing: &Standing) -> String {
             }
             Block::NotEnding { attempt } => {
                 format!("watch: attempt {attempt} should have ended and does not")
+            }
+            Block::CancelRefused { attempt } => {
+                format!("watch: attempt {attempt} is to be cancelled, and its backend refuses to")
             }
         },
         Standing::Released(release) => match release.ground {
@@ -208,6 +217,9 @@ fn advice(action: &Action) -> &'static str {
         }
         Standing::Blocked(Block::NotEnding { .. }) => {
             "end the job at the backend; it is followed from here"
+        }
+        Standing::Blocked(Block::CancelRefused { .. }) => {
+            "give the right to cancel it, or end the job at the backend; it is followed from here"
         }
         _ if rest.escalated => "deletion takes long: look at the newest attempt's job",
         _ => "",

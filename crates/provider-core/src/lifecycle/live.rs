@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::Mode;
 use super::decide::{LAUNCH_LEASE, Rules, decision, write};
 use super::decision::{Action, Block, Call, Decision, Right, Standing, Why};
-use super::policy::{Ambiguity, Purge};
+use super::policy::{Ambiguity, Policy, Purge};
+use super::{Mode, cancel};
 use crate::clock::{add, since};
 use crate::{Capabilities, JobRecord, JobState, JobType, OnAmbiguity, Reason};
 
@@ -85,17 +85,8 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     };
     let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
     // Judged by how long this process has looked itself: the sender's clock is another clock.
-    let pace = rules.pass.paces.iter().find(|pace| pace.attempt == n);
-    let looking_since = pace
-        .and_then(|pace| pace.vain)
-        .filter(|vain| vain.sent_at == sent_at && vain.since <= now)
-        .map_or(now, |vain| vain.since);
-    let certain_from = add(looking_since, window);
-    let proven = rules
-        .pass
-        .absent
-        .is_some_and(|(attempt, asked)| attempt == n && asked >= certain_from);
-    if proven {
+    let certain_from = add(looking_since(rules, n, sent_at), window);
+    if is_absent(rules, n, certain_from) {
         return if rules.s.desired.mode == Mode::Paused {
             Need::Later(rules.slow_wake(), Why::Mode)
         } else if is_wanted(rules, record) {
@@ -111,9 +102,9 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
             Why::IntentWithoutJob(n),
         ));
     }
-    // It was looked for, and there is no answer; nor was there one for as long as a state may be unknown.
-    let no_answer = pace.is_some_and(|pace| pace.vain.is_none());
-    if no_answer && since(now, sent_at) >= rules.s.policy.unknown {
+    // It was looked for, and there was no answer; nor is there one for as long as a state may be unknown.
+    let unanswered = rules.look(n).is_some_and(|look| !look.answered);
+    if unanswered && (since(now, sent_at) >= rules.s.policy.unknown || is_dark(rules, n)) {
         return doubt(rules, record, due);
     }
     // The look that gives certainty is not missed by an interval.
@@ -123,6 +114,33 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
         due
     };
     Need::Later(due, Why::MayStillAppear(n))
+}
+
+/// Since when this process has looked for a launch in vain. The moment at which it was sent is one of
+/// the sender's clock, which is another clock.
+fn looking_since(rules: &Rules<'_>, attempt: u64, sent_at: Timestamp) -> Timestamp {
+    let now = rules.s.now;
+    rules
+        .pace(attempt)
+        .and_then(|pace| pace.vain)
+        .filter(|vain| vain.sent_at == sent_at && vain.since <= now)
+        .map_or(now, |vain| vain.since)
+}
+
+/// Whether it was just seen that the job of an attempt is not there, by a look not before this moment.
+fn is_absent(rules: &Rules<'_>, attempt: u64, certain_from: Timestamp) -> bool {
+    rules
+        .pass
+        .absent
+        .is_some_and(|(absent, asked)| absent == attempt && asked >= certain_from)
+}
+
+/// Whether this process has not been told where an attempt stands for as long as a state may be unknown.
+fn is_dark(rules: &Rules<'_>, attempt: u64) -> bool {
+    rules
+        .look(attempt)
+        .and_then(|look| look.dark_since)
+        .is_some_and(|dark| since(rules.s.now, dark) >= rules.s.policy.unknown)
 }
 
 /// The provider cannot look launches up.
@@ -179,34 +197,33 @@ fn is_wanted(rules: &Rules<'_>, record: &JobRecord) -> bool {
 fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     let n = record.attempt;
     let now = rules.s.now;
-    if record.reason == Some(Reason::PurgeSuspected) && caps.find_launched && record.token.is_some()
-    {
-        if rules.pass.absent.is_some_and(|(attempt, _)| attempt == n) {
+    let mut certain = None;
+    if record.is_missing() && record.is_searchable(caps) {
+        let certain_from = gone_from(rules, record, caps);
+        if is_absent(rules, n, certain_from) {
             return Need::Now(write(vec![purged(rules, record)], None, Why::Purged(n)));
         }
         if due(rules, n) <= now {
             return Need::Now(decision(Action::Call(Call::Find(n)), Why::VerifyPurge(n)));
         }
+        certain = Some(certain_from).filter(|at| *at > now);
     }
-    let late = deadline(rules, record);
-    if record.state == JobState::Unknown
-        && late.is_some_and(|at| at <= now)
-        && let Some(need) = unknown_too_long(rules, record)
-    {
+    let late = deadline(rules.s.policy, record);
+    let unclear = record.state == JobState::Unknown || record.is_missing();
+    let too_long = unclear && (late.is_some_and(|at| at <= now) || is_dark(rules, n));
+    if too_long && let Some(need) = unknown_too_long(rules, record) {
         return need;
     }
     let end = must_end(rules, record, late);
-    let mut wake = late.filter(|at| *at > now);
+    let mut wake = late.into_iter().chain(certain).filter(|at| *at > now).min();
     if let Some((reason, why)) = &end
         && caps.cancel
         && rules.s.desired.mode != Mode::Paused
     {
         let next = next_cancel(rules, record);
         if next <= now {
-            let round = next_round(rules, record);
             let mut record = record.clone();
             record.cancel_requested_at.get_or_insert(now);
-            record.cancel_requests = round;
             record.reason = Some(reason.clone());
             return Need::Now(write(vec![record], Some(Right::Cancel(n)), *why));
         }
@@ -217,21 +234,44 @@ fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
         return Need::Now(decision(Action::Call(Call::Status(n)), Why::PollDue(n)));
     }
     let at = wake.map_or(due, |at| at.min(due));
-    if record.state == JobState::Unknown && late.is_some_and(|at| at <= now) {
+    if too_long {
         let block = Block::UnknownTooLong { attempt: n };
         return Need::Person(block, at, Why::UnknownPastDeadline(n));
     }
-    let disobeyed = record
-        .cancel_requested_at
-        .is_some_and(|asked| since(now, asked) >= rules.s.policy.cancelling);
-    let stuck = match &end {
-        Some((_, why)) => disobeyed || (!caps.cancel && matches!(why, Why::PastDeadline(_))),
-        None => false,
+    let Some((_, why)) = end else {
+        return Need::Later(at, Why::PolledRecently(n));
     };
-    if stuck {
+    // A job disobeys what the backend was asked for, and not what it has never heard of.
+    let longer =
+        |at: Option<Timestamp>| at.is_some_and(|at| since(now, at) >= rules.s.policy.cancelling);
+    let past = !caps.cancel && late.is_some_and(|at| at <= now);
+    if past || longer(record.cancel_accepted_at) {
         return Need::Person(Block::NotEnding { attempt: n }, at, Why::PastDeadline(n));
     }
-    Need::Later(at, end.map_or(Why::PolledRecently(n), |(_, why)| why))
+    let refused = rules
+        .pace(n)
+        .and_then(|pace| pace.cancel)
+        .is_some_and(|cancel| cancel.refused);
+    if refused && record.cancel_accepted_at.is_none() && longer(record.cancel_requested_at) {
+        return Need::Person(Block::CancelRefused { attempt: n }, at, why);
+    }
+    Need::Later(at, why)
+}
+
+/// From when on a search in vain proves that the backend has forgotten the job. One that was seen there
+/// is seen as long as it is there; a launch that never was may still turn up.
+fn gone_from(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Timestamp {
+    let seen = record.running_since.is_some()
+        || record.started_at.is_some()
+        || record.state.is_terminal()
+        || record.cancel_accepted_at.is_some();
+    match record.sent_at.or(record.timestamp) {
+        Some(sent_at) if !seen => add(
+            looking_since(rules, record.attempt, sent_at),
+            caps.visibility_window,
+        ),
+        _ => Timestamp::MIN,
+    }
 }
 
 /// Why a job must end before its time, if it must.
@@ -246,6 +286,9 @@ fn must_end(
     }
     if record.reason == Some(Reason::Stray) {
         return Some((Reason::Stray, Why::Stray(n)));
+    }
+    if record.reason == Some(Reason::Replaced) {
+        return None; // under its name, a cancel would meet a stranger
     }
     let provision = record.job_type == JobType::Provision;
     if rules.deleting() && provision && rules.deletion_cancels() {
@@ -271,33 +314,64 @@ fn must_end(
     }
 }
 
-/// When the present phase of a job has lasted too long.
-fn deadline(rules: &Rules<'_>, record: &JobRecord) -> Option<Timestamp> {
-    let policy = rules.s.policy;
-    let began = record.state_since.or(record.timestamp)?;
-    let allowed: Duration = match record.state {
-        JobState::Pending | JobState::Waiting => policy.queued?,
-        JobState::Running => policy.running?,
-        JobState::Unknown => policy.unknown,
-        JobState::Succeeded | JobState::Failed | JobState::Canceled => return None,
+/// When the present phase of a job has lasted too long. A phase lasts from its first moment, whatever
+/// word the job was told in between: the queues are one phase, and a job that was seen at work is at work.
+pub(super) fn deadline(policy: &Policy, record: &JobRecord) -> Option<Timestamp> {
+    let launched = record.sent_at.or(record.timestamp);
+    let since = record.state_since.or(record.timestamp);
+    let (began, allowed): (_, Duration) = match record.state {
+        JobState::Pending | JobState::Waiting if record.running_since.is_none() => {
+            (launched.or(since), policy.queued?)
+        }
+        JobState::Pending | JobState::Waiting | JobState::Running => {
+            (record.running_since.or(since), policy.running?)
+        }
+        JobState::Unknown => (since, policy.unknown),
+        JobState::Succeeded | JobState::Failed | JobState::Canceled => {
+            (Some(record.missing_since?), policy.unknown)
+        }
     };
-    Some(add(began, allowed))
+    Some(add(began?, allowed))
 }
 
-/// A job whose state has been unknown for as long as the policy allows.
+/// A job that nobody has been able to tell anything of for as long as the policy allows.
 fn unknown_too_long(rules: &Rules<'_>, record: &JobRecord) -> Option<Need> {
     let n = record.attempt;
-    // One more look first: the answer may have come since.
+    // One more look first: the answer may have come since. A plan is no look.
+    let look = rules.look(n)?;
     if due(rules, n) <= rules.s.now || rules.s.desired.mode == Mode::Paused {
         return None;
     }
+    let policy = rules.s.policy;
     let provision = record.job_type == JobType::Provision;
-    let assumed_over = rules.deleting() && (provision || !blocks(rules, record));
+    // Only what this process was answered itself, after all that time by its own clock, says that nobody
+    // can tell. A backend that is away has said nothing.
+    let told = look.answered
+        && look
+            .dark_since
+            .is_some_and(|dark| since(look.asked, dark) >= policy.unknown);
+    if told && rules.deleting() && record.reason == Some(Reason::Unfinished) {
+        let mut closed = rules.closed(record, JobState::Failed, Reason::Unfinished);
+        super::absorb::failed(&mut closed, policy, rules.s.now, rules.s.seed);
+        let why = Why::UnknownPastDeadline(n);
+        return Some(Need::Now(write(vec![closed], None, why)));
+    }
+    let assumed_over = told && rules.deleting() && (provision || !blocks(rules, record));
     if !assumed_over && !rules.retry_requested() {
         return None;
     }
-    let mut closed = rules.closed(record, JobState::Failed, Reason::Assumed);
-    closed.set_message("its outcome was never known; taken as over after the deadline");
+    let closed = if record.state.is_terminal() {
+        purged(rules, record) // its end was seen
+    } else {
+        let reason = match record.reason {
+            Some(Reason::Stray) => Reason::Stray,
+            _ => Reason::Assumed,
+        };
+        let mut closed = rules.closed(record, JobState::Failed, reason);
+        closed.missing_since = None;
+        closed.set_message("its outcome was never known; taken as over after the deadline");
+        closed
+    };
     Some(Need::Now(write(
         vec![closed],
         None,
@@ -322,47 +396,16 @@ fn purged(rules: &Rules<'_>, record: &JobRecord) -> JobRecord {
 
 /// When the backend may be asked to cancel (again).
 fn next_cancel(rules: &Rules<'_>, record: &JobRecord) -> Timestamp {
-    match record.cancel_requested_at {
-        Some(first) => add(first, cancel_round(rules, record.cancel_requests)),
-        None => rules.s.now,
-    }
+    let again = rules.pace(record.attempt).and_then(|pace| pace.cancel);
+    let ladder = cancel::due(rules.s.policy, record);
+    ladder
+        .max(again.map(|cancel| cancel.again))
+        .unwrap_or(rules.s.now)
 }
 
-/// How long after the first cancel round `n` is due: at once, then after the retry delay, which
-/// doubles up to 64 times, so that a job that does not obey is not bombarded.
-fn cancel_round(rules: &Rules<'_>, n: u32) -> Duration {
-    let doublings = n.min(6);
-    let further = n - doublings;
-    let delays = ((1_u32 << doublings) - 1).saturating_add(further.saturating_mul(64));
-    rules.s.policy.cancel_retry.saturating_mul(delays)
-}
-
-/// The round after this one. Rounds that were missed are not caught up on.
-fn next_round(rules: &Rules<'_>, record: &JobRecord) -> u32 {
-    let Some(first) = record.cancel_requested_at else {
-        return 1;
-    };
-    let elapsed = since(rules.s.now, first);
-    let mut round = record.cancel_requests.saturating_add(1);
-    while round <= 6 && cancel_round(rules, round) <= elapsed {
-        round += 1;
-    }
-    if round > 6 {
-        let beyond = elapsed.saturating_sub(cancel_round(rules, 6)).as_nanos();
-        let delay = rules.s.policy.cancel_retry.as_nanos().max(1) * 64;
-        let missed = u32::try_from(beyond / delay).unwrap_or(u32::MAX);
-        round = round.max(missed.saturating_add(7));
-    }
-    round
-}
-
-/// When an attempt may be asked about again. A clock that was set back makes it due.
+/// When an attempt may be asked about again.
 fn due(rules: &Rules<'_>, attempt: u64) -> Timestamp {
-    let pace = rules.pass.paces.iter().find(|pace| pace.attempt == attempt);
-    match pace {
-        Some(pace) if pace.asked <= rules.s.now => pace.due,
-        _ => rules.s.now,
-    }
+    rules.pace(attempt).map_or(rules.s.now, |pace| pace.due)
 }
 
 /// Whether the policy takes a forgotten job as succeeded.

@@ -19,18 +19,26 @@
 //! - The store keeps its [guarantees](StatusStore).
 //! - A launch is sent within [`LAUNCH_LEASE`] of its intent, and is visible at the backend
 //!   within the provider's [visibility window](crate::Capabilities::visibility_window) or never.
-//! - Clocks of replicas may differ by any amount, and may be set back; none runs ahead by more than
-//!   the slack of the visibility window while a launch is being looked for.
+//! - Clocks of replicas may differ by any amount, and may be set back. What is concluded from silence
+//!   (a launch that is absent, a job that is forgotten, a state that nobody can tell) rests on how long
+//!   a process has looked itself. What only paces or warns moves by the difference: back-offs, repeated
+//!   cancels, the deadlines `queued` and `running`, `escalateAfter`. So does `abandonAfter`, but nobody
+//!   gives an object up before having seen its deletion for an hour (for `abandonAfter`, where that is
+//!   shorter).
 //! - The controller adds its finalizer before the first call, and removes it only when
 //!   [`Outcome::may_release`] says so.
 //!
 //! # Caveats
-//! A person who copies a job at the backend (a "relaunch") starts a job that the engine does not
-//! know. An assumed outcome (see [`Policy`]) is marked on the record as
-//! [`Reason::Assumed`](crate::Reason::Assumed).
+//! A person who copies a job at the backend (a "relaunch") starts a job that the engine learns of before it
+//! launches the next one or lets the object go, where the provider
+//! [can find it](crate::Capabilities::find_relaunched). Copies of jobs whose records have left the
+//! history are not looked for, and two people may run two at once. An assumed outcome (see [`Policy`])
+//! is marked on the record as [`Reason::Assumed`](crate::Reason::Assumed).
 
 mod absorb;
 mod backoff;
+mod bounds;
+mod cancel;
 mod decide;
 mod decision;
 mod driver;
@@ -43,11 +51,14 @@ mod outcome;
 mod pacing;
 mod policy;
 mod registry;
+mod relaunch;
 mod store;
+mod stray;
 mod telemetry;
 
 pub use absorb::{Context, Observation, absorb};
-pub use decide::{Backends, LAUNCH_LEASE, Pace, Pass, Situation, Vain, decide, poll_interval};
+pub use cancel::NotTaken;
+pub use decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
 pub use decision::{
     Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
 };
@@ -57,11 +68,13 @@ pub use event::{Event, EventKind};
 pub use explain::{Explanation, explain};
 pub use memory::{MemoryStore, StoreFault};
 pub use outcome::{OrphanReceipt, Outcome};
+pub use pacing::{Lesson, Look, Pace, Vain};
 pub use policy::{
     Ambiguity, BackoffConfig, DeadlinesConfig, DeletionConfig, IncomparableVersion,
     NeverProvisioned, Policy, PolicyConfig, PolicyError, Purge, RunningProvision, Supersede,
 };
 pub use registry::{DuplicateProvider, ProviderRegistry};
+pub use relaunch::RelaunchLook;
 pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion, Written};
 
 use crate::{ConfigVersion, ExtraVars, JobRecord};

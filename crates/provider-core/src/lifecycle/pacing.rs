@@ -1,5 +1,6 @@
-//! When each live attempt may be asked about again. In memory: a restart forgets it, and then
-//! the first questions are spread over one interval instead of being asked all at once.
+//! When each live attempt may be asked about again, and what this process has seen of it itself. In
+//! memory: a restart forgets it, and then the first questions are spread over one interval instead of
+//! being asked all at once. What is planned is one thing, and what was seen another.
 
 use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, VecDeque};
@@ -10,10 +11,141 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::backoff::{scaled, unit};
-use super::decide::{Pace, Vain};
+use super::cancel::{self, NotTaken};
 use super::entropy::mix;
+use super::{Observation, Pass, Policy, absorb};
 use crate::clock::add;
-use crate::{JobRecord, ObjectKey};
+use crate::{CancelResult, JobRecord, JobState, ObjectKey};
+
+/// When one attempt is due for a question, and what this process has seen of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Pace {
+    /// The attempt.
+    pub attempt: u64,
+    /// When this was planned. A plan from the future, of a clock that was set back since, is void.
+    pub planned: Timestamp,
+    /// When it is due.
+    pub due: Timestamp,
+    /// How this process has last looked at it; none while that is planned only.
+    pub look: Option<Look>,
+    /// Since when this process has looked for its launch in vain.
+    pub vain: Option<Vain>,
+    /// The last request to cancel it, when the backend did not take it.
+    pub cancel: Option<NotTaken>,
+}
+
+/// How a process has last looked at an attempt itself: asked where it stands, or searched for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Look {
+    /// When it asked.
+    pub asked: Timestamp,
+    /// Whether there was an answer. An error is none: it says nothing about the job.
+    pub answered: bool,
+    /// Since when no answer has told where the attempt stands; none when the last one did.
+    pub dark_since: Option<Timestamp>,
+}
+
+/// A launch that this process looks for in vain.
+///
+/// The record says when a launch was sent by the clock of whoever sent it. Whether it can still turn
+/// up is judged by how long this process itself has been looking: clocks of replicas may differ.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Vain {
+    /// Which launch: when it was sent, by its record.
+    pub sent_at: Timestamp,
+    /// Since when, by our own clock.
+    pub since: Timestamp,
+}
+
+/// What a call of a provider has given, for the pass to learn from.
+#[derive(Debug, Clone, Copy)]
+pub struct Lesson<'a> {
+    /// The records with what was seen in them.
+    pub records: &'a [JobRecord],
+    /// The attempt, as it was when the call was made.
+    pub asked: &'a JobRecord,
+    /// What the call gave.
+    pub observation: &'a Observation,
+    /// The user's choices.
+    pub policy: &'a Policy,
+    /// When the call was made: an answer may be old by the time that it is acted on.
+    pub asked_at: Timestamp,
+    /// The present moment.
+    pub now: Timestamp,
+    /// How long nobody needs to ask again.
+    pub wait: Duration,
+}
+
+impl Pass {
+    /// Takes in what a call has given, beside what goes on record.
+    pub fn learn(&mut self, lesson: &Lesson<'_>) {
+        let attempt = lesson.asked.attempt;
+        let known = self.paces.iter().find(|pace| pace.attempt == attempt);
+        let known = known.filter(|pace| pace.planned <= lesson.now).copied();
+        let is_absent = absorb::shows_absence(lesson.records, lesson.asked, lesson.observation);
+        self.absent = is_absent.then_some((attempt, lesson.asked_at));
+        let pace = Pace {
+            attempt,
+            planned: lesson.now,
+            due: add(lesson.now, lesson.wait),
+            look: lesson.look(known.and_then(|pace| pace.look)),
+            vain: lesson.vain(known.and_then(|pace| pace.vain), is_absent),
+            cancel: match lesson.observation {
+                Observation::Canceled(_) => {
+                    cancel::not_taken(lesson.policy, lesson.observation, lesson.now)
+                }
+                _ => known.and_then(|pace| pace.cancel),
+            },
+        };
+        match self.paces.iter_mut().find(|pace| pace.attempt == attempt) {
+            Some(known) => *known = pace,
+            None => self.paces.push(pace),
+        }
+    }
+}
+
+impl Lesson<'_> {
+    fn look(&self, known: Option<Look>) -> Option<Look> {
+        // Whether it was answered, and whether the answer has told where the attempt stands.
+        let (answered, told) = match self.observation {
+            Observation::Status(Ok(status)) => (true, status.state != JobState::Unknown),
+            Observation::Found(Ok(_)) | Observation::Canceled(Ok(CancelResult::Finished(_))) => {
+                (true, true)
+            }
+            Observation::Status(Err(_))
+            | Observation::Found(Err(_))
+            | Observation::Canceled(Err(_) | Ok(CancelResult::Gone)) => (false, false),
+            // It says nothing about where the job stands.
+            Observation::Canceled(Ok(CancelResult::Requested))
+            | Observation::Relaunched { .. }
+            | Observation::Provisioned(_)
+            | Observation::Deprovisioned(_) => return known,
+        };
+        let dark = known.and_then(|look| look.dark_since);
+        let dark = dark
+            .filter(|dark| *dark <= self.asked_at)
+            .unwrap_or(self.asked_at);
+        Some(Look {
+            asked: self.asked_at,
+            answered,
+            dark_since: (!told).then_some(dark),
+        })
+    }
+
+    fn vain(&self, known: Option<Vain>, is_absent: bool) -> Option<Vain> {
+        let sent_at = self.asked.sent_at.or(self.asked.timestamp)?;
+        match self.observation {
+            Observation::Found(Ok(_)) if is_absent => known
+                .filter(|vain| vain.sent_at == sent_at && vain.since <= self.now)
+                .or(Some(Vain {
+                    sent_at,
+                    since: self.asked_at,
+                })),
+            Observation::Found(Ok(_)) => None,
+            _ => known,
+        }
+    }
+}
 
 /// How many nudges are remembered for passes that are under way.
 const NUDGES: usize = 1_024;
@@ -25,6 +157,8 @@ pub(super) struct Pacing(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     paces: HashMap<u64, Vec<Pace>>,
+    /// Since when objects have been seen to be deleted, where that decides anything.
+    deleting: HashMap<u64, Timestamp>,
     /// The last nudges, newest last: a pass may be under way that they have to reach.
     nudged: VecDeque<u64>,
     /// How many nudges there were in all.
@@ -35,6 +169,7 @@ struct State {
 #[derive(Debug, Default)]
 pub(super) struct Begun {
     pub(super) paces: Vec<Pace>,
+    pub(super) deleting: Option<Timestamp>,
     nudges: u64,
 }
 
@@ -43,6 +178,7 @@ impl Pacing {
         let state = self.lock();
         Begun {
             paces: state.paces.get(&hash(key)).cloned().unwrap_or_default(),
+            deleting: state.deleting.get(&hash(key)).copied(),
             nudges: state.nudges,
         }
     }
@@ -86,6 +222,16 @@ impl Pacing {
         }
     }
 
+    /// Remembers since when an object has been seen to be deleted; none forgets it.
+    pub(super) fn note_deletion(&self, key: &ObjectKey, since: Option<Timestamp>) {
+        let key = hash(key);
+        let mut state = self.lock();
+        match since {
+            Some(since) => state.deleting.insert(key, since),
+            None => state.deleting.remove(&key),
+        };
+    }
+
     /// Makes all attempts of an object due at once; those of a pass under way when it ends.
     pub(super) fn nudge(&self, key: &ObjectKey) {
         let key = hash(key);
@@ -126,7 +272,7 @@ impl State {
 
 fn make_due(paces: &mut [Pace]) {
     for pace in paces {
-        pace.due = pace.asked;
+        pace.due = pace.planned;
     }
 }
 
@@ -142,32 +288,11 @@ pub(super) fn first(
     let part = unit(mix(hash(key) ^ attempt ^ random));
     Pace {
         attempt,
-        asked: now,
+        planned: now,
         due: add(now, scaled(interval, part)),
+        look: None,
         vain: None,
-    }
-}
-
-/// Notes that a launch was looked for and not found.
-pub(super) fn looked_in_vain(paces: &mut [Pace], attempt: u64, sent_at: Timestamp, now: Timestamp) {
-    if let Some(pace) = paces.iter_mut().find(|pace| pace.attempt == attempt) {
-        let known = pace
-            .vain
-            .filter(|vain| vain.sent_at == sent_at && vain.since <= now);
-        pace.vain = known.or(Some(Vain {
-            sent_at,
-            since: now,
-        }));
-    }
-}
-
-pub(super) fn set(paces: &mut Vec<Pace>, mut pace: Pace) {
-    if let Some(known) = paces.iter().find(|known| known.attempt == pace.attempt) {
-        pace.vain = pace.vain.or(known.vain);
-    }
-    match paces.iter_mut().find(|known| known.attempt == pace.attempt) {
-        Some(known) => *known = pace,
-        None => paces.push(pace),
+        cancel: None,
     }
 }
 
@@ -189,12 +314,14 @@ mod tests {
         Resource::from_json(object).unwrap().key().clone()
     }
 
-    fn pace(attempt: u64, asked: i64) -> Pace {
+    fn pace(attempt: u64, planned: i64) -> Pace {
         Pace {
             attempt,
-            asked: AT(asked),
-            due: AT(asked + 30),
+            planned: AT(planned),
+            due: AT(planned + 30),
+            look: None,
             vain: None,
+            cancel: None,
         }
     }
 

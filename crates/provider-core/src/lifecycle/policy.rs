@@ -35,7 +35,7 @@ pub struct PolicyConfig {
     pub backoff: BackoffConfig,
     /// How long each phase of a job may last.
     pub deadlines: DeadlinesConfig,
-    /// How long to wait before asking again for a cancel that was not obeyed; doubles each time.
+    /// How long to wait before asking again for a cancel that was taken and not obeyed; doubles each time.
     pub cancel_retry: SignedDuration,
     /// What deletion may do.
     pub deletion: DeletionConfig,
@@ -52,7 +52,8 @@ pub struct PolicyConfig {
     /// in any case.
     pub history_length: usize,
     /// After so many failures in a row for one configuration the engine holds for a person;
-    /// none retries for ever.
+    /// none retries for ever. What could not be launched
+    /// ([`ProviderError::is_failure`](crate::ProviderError::is_failure)) is none.
     pub max_failures: Option<u32>,
 }
 
@@ -74,10 +75,11 @@ pub struct DeadlinesConfig {
     pub queued: Option<SignedDuration>,
     /// From the start to the end. Past it, the job is cancelled and counts as failed.
     pub running: Option<SignedDuration>,
-    /// From the first request to cancel to the end. Past it, a person is called for.
+    /// From the first request to cancel that the backend took to the end. Past it, a person is called for.
     pub cancelling: SignedDuration,
     /// How long a job may be in a state that cannot be told. Past it, provisioning calls for a
-    /// person, and deletion takes the job as over; zero takes that risk at once.
+    /// person, and deletion takes the job as over, when the backend has answered and cannot tell; a
+    /// backend that does not answer is waited for. Zero takes that risk at the first answer.
     pub unknown: SignedDuration,
 }
 

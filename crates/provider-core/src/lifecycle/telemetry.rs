@@ -43,7 +43,7 @@ pub(super) fn call(call: Call, record: &JobRecord, error: Option<&ProviderError>
     .increment(1);
 }
 
-/// Something happened to an attempt, and its record is about to be written.
+/// Something happened to an attempt, and is on record.
 pub(super) fn record_event(event: &Event, record: &JobRecord) {
     tracing::info!(
         event = event.kind.as_str(),

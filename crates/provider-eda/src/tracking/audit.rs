@@ -1,48 +1,65 @@
 //! Tracking in the audit of the EDA server, after the fact.
 //!
-//! An audit rule appears when the actions of the rule have ended, not when they begin (eda-server of
-//! August 2026), and the list cannot be searched by the events of its rules: each rule's events are
-//! asked for once, and remembered.
+//! An audit rule appears when the first action of the rule has ended, and its other actions are added to
+//! it as they end (eda-server of August 2026). Its events are written after it, and not in one
+//! transaction with it. The list cannot be searched by the events of its rules: each rule's events are
+//! asked for until there are some, and remembered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{
-    Clock, Effect, ErrorKind, JobRef, JobState, JobStatus, OperationToken, Preflight,
-    ProviderError, SecretString, clock, text,
+    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, Secret, clock,
+    text,
 };
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
-use url::Url;
 
-use super::SETTLE;
-use crate::client::Client;
+use super::ends::Ends;
+use super::rows::{Action, Detail, Event, Fired, Rule, ended, rank, tokens};
+use super::{Look, SETTLE};
+use crate::api::{AT_ONCE, Api, LOOK, place};
+use crate::client::{Client, std_duration};
 use crate::{ConfigError, activation};
 
-/// The largest page that the EDA server gives.
-const PAGE: usize = 200;
-/// A bound on the rules that are read in one look, newest first; the others are read in the next.
+/// A bound on the rules whose events are read in one look, newest first; the others are read in the next.
 const MAX_NEW: usize = 50;
 
 /// Reads the ends of actions in the audit of the EDA server.
 ///
-/// Needs a token that may read the audit, and an activation that writes one (`skip_audit_events`
+/// Needs a user that may read the audit, and an activation that writes one (`skip_audit_events`
 /// off). Costs a request for every 200 rules that have fired within `lookback`, once per poll
 /// interval for all objects together, and one for each rule that is new.
+///
+/// A rulebook reports an event as ASCII JSON, and a report of 1 MiB or more never arrives; so events are
+/// limited to less than that.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct AuditTracking {
-    /// The EDA server, or the gateway in front of it: scheme and host.
+    /// The EDA server, or the gateway in front of it: scheme, host, and the path before `/api/eda/v1/`
+    /// if there is one.
     pub url: String,
-    /// A token of the gateway, or of the EDA server where there is no gateway.
-    pub token: SecretString,
+    /// A token of the gateway; or the password of `username`.
+    #[serde(alias = "password")]
+    pub token: Secret,
+    /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// The activations that work off our events, by name, all of them: the rules of others are not read.
+    /// Where none is named, the provider's `activation` is meant if it is of the same server, or else
+    /// all rules of the server are read.
+    #[serde(default)]
+    pub activations: Vec<String>,
     /// How far back rules are looked for: longer than the longest job.
     #[serde(default = "default_lookback")]
     pub lookback: SignedDuration,
-    /// How long after a job's end the object may still lack its signs.
+    /// How long nothing may follow an end before it is one: a further action of the rule, another rule,
+    /// or the object's signs. An action that runs longer than this after the first has ended is seen too
+    /// late, because the audit shows no action before its end: with several actions or rules for one
+    /// event, set it to longer than the longest of them.
     #[serde(default = "default_settle")]
     pub settle: SignedDuration,
 }
@@ -55,16 +72,34 @@ fn default_settle() -> SignedDuration {
     SETTLE
 }
 
+provider_core::guarded_settings!(AuditTracking);
+
 impl AuditTracking {
     /// The audit of this server.
     #[must_use]
-    pub fn new(url: impl Into<String>, token: impl Into<SecretString>) -> Self {
+    pub fn new(url: impl Into<String>, token: impl Into<Secret>) -> Self {
         Self {
             url: url.into(),
             token: token.into(),
+            username: None,
+            activations: Vec::new(),
             lookback: default_lookback(),
             settle: default_settle(),
         }
+    }
+
+    /// For this user, with the token as its password.
+    #[must_use]
+    pub fn with_username(mut self, username: impl Into<String>) -> Self {
+        self.username = Some(username.into());
+        self
+    }
+
+    /// Of the rules of this activation, and of others that are named so.
+    #[must_use]
+    pub fn with_activation(mut self, name: impl Into<String>) -> Self {
+        self.activations.push(name.into());
+        self
     }
 
     /// With another time for the consequences of a job's end.
@@ -84,52 +119,16 @@ impl AuditTracking {
                 return Err(ConfigError::new(field, what));
             }
         }
-        activation::api(&self.url, "audit-rules/", "tracking.url").map(drop)
+        place(&self.url, "audit-rules/", FIELD).map(drop)
     }
 }
 
-#[derive(Deserialize)]
-struct List<T> {
-    results: Vec<T>,
-    #[serde(default)]
-    next: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Rule {
-    id: u64,
-}
-
-#[derive(Deserialize)]
-struct Detail {
-    /// When the row was written, which is when the actions had ended.
-    created_at: Option<Timestamp>,
-}
-
-#[derive(Deserialize)]
-struct Event {
-    #[serde(default)]
-    payload: String,
-}
-
-#[derive(Deserialize)]
-struct Action {
-    name: String,
-    #[serde(default)]
-    status: String,
-    #[serde(default)]
-    status_message: Option<String>,
-    #[serde(default)]
-    url: Option<String>,
-    #[serde(default)]
-    fired_at: Option<Timestamp>,
-}
+const FIELD: &str = "tracking.url";
 
 /// What is known of the audit.
 #[derive(Default)]
 struct Known {
-    /// The operation tokens of the events of each rule.
-    rules: BTreeMap<u64, Vec<String>>,
+    rules: BTreeMap<u64, Fired>,
     asked: Option<Timestamp>,
 }
 
@@ -139,6 +138,7 @@ pub(crate) struct Audit {
     clock: Arc<dyn Clock>,
     interval: Duration,
     known: Mutex<Known>,
+    ends: Ends,
     /// Held while the audit is read. Whoever comes meanwhile is told what is known.
     reading: tokio::sync::Mutex<()>,
 }
@@ -151,6 +151,8 @@ impl fmt::Debug for Audit {
     }
 }
 
+const RULES: &str = "list of audit rules";
+
 impl Audit {
     pub(super) fn new(config: AuditTracking, clock: Arc<dyn Clock>, interval: Duration) -> Self {
         Self {
@@ -158,7 +160,18 @@ impl Audit {
             clock,
             interval,
             known: Mutex::default(),
+            ends: Ends::default(),
             reading: tokio::sync::Mutex::default(),
+        }
+    }
+
+    fn api<'a>(&'a self, client: &'a Client) -> Api<'a> {
+        Api {
+            client,
+            url: &self.config.url,
+            token: &self.config.token,
+            username: self.config.username.as_deref(),
+            field: FIELD,
         }
     }
 
@@ -171,178 +184,223 @@ impl Audit {
         let known = self.known();
         let rules = known.rules.iter();
         rules
-            .filter(|(_, tokens)| tokens.iter().any(|seen| seen == token.as_str()))
+            .filter(|(_, rule)| rule.tokens.iter().any(|seen| seen == token.as_str()))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// Whether a rule that is not known is not there: the audit was read to its end, lately.
+    fn is_read(&self, now: Timestamp) -> bool {
+        let known = self.known();
+        let lately = known.asked.is_some_and(|at| self.lately(at, now));
+        lately
+            && !known
+                .rules
+                .values()
+                .any(|rule| rule.may_be_uncommitted(now))
+    }
+
+    fn lately(&self, at: Timestamp, now: Timestamp) -> bool {
+        at <= now && clock::since(now, at) < self.interval
     }
 
     pub(super) async fn look(
         &self,
         client: &Client,
         token: &OperationToken,
-    ) -> Result<Option<JobStatus>, ProviderError> {
-        let mut rules = self.rules_of(token);
-        if rules.is_empty()
-            && let Ok(_reading) = self.reading.try_lock()
-        {
-            self.refresh(client).await?;
-            rules = self.rules_of(token);
+    ) -> Result<Look, ProviderError> {
+        let api = self.api(client);
+        let look = tokio::time::timeout(LOOK, self.look_at(&api, token));
+        look.await.unwrap_or_else(|_| {
+            let text = format!("the audit was not read to its end in {} s", LOOK.as_secs());
+            Err(
+                ProviderError::new(Effect::NotSent, ErrorKind::Timeout, text).with_advice(
+                    "name the activations in `tracking`, look back less far, or look at the load of the \
+                     EDA server",
+                ),
+            )
+        })
+    }
+
+    async fn look_at(&self, api: &Api<'_>, token: &OperationToken) -> Result<Look, ProviderError> {
+        // Also when a rule is known: another one may have fired for the same event.
+        if let Ok(_reading) = self.reading.try_lock() {
+            self.refresh(api).await?;
         }
+        let rules = self.rules_of(token);
+        let actions = self.actions(api, &rules).await?;
         let mut worst: Option<JobStatus> = None;
-        for rule in rules {
-            let path = format!("audit-rules/{rule}/");
-            let detail: Detail = self.read(client, &self.url(&path)?).await?;
-            let path = format!("{path}actions/");
-            for action in self.all::<Action>(client, &path, &[]).await? {
-                if let Some(status) = ended(&action, detail.created_at, token)
-                    && worst.as_ref().is_none_or(|w| rank(&status) > rank(w))
-                {
-                    worst = Some(status);
-                }
+        for (_, action) in &actions {
+            if let Some(status) = ended(action, token)
+                && worst.as_ref().is_none_or(|w| rank(&status) > rank(w))
+            {
+                worst = Some(status);
             }
         }
-        Ok(worst)
+        let now = self.clock.now();
+        let Some(mut status) = worst else {
+            return Ok(match self.is_read(now) {
+                true => Look::Nothing,
+                false => Look::Unread,
+            });
+        };
+        if let ([rule], [_]) = (rules.as_slice(), actions.as_slice()) {
+            // Of a second action the audit does not tell when it ended.
+            let detail: Detail = api
+                .one(&format!("audit-rules/{rule}/"), "audit rule")
+                .await?;
+            status.finished_at = detail.created_at.filter(|_| status.state.is_terminal());
+        }
+        let all: Vec<(u64, &str, &str)> = actions
+            .iter()
+            .map(|(rule, action)| (*rule, action.id.as_str(), action.status.as_str()))
+            .collect();
+        let settle = std_duration(self.config.settle);
+        status.settled =
+            status.state.is_terminal() && self.ends.have_rested(token, &all, settle, now);
+        Ok(Look::Job(Box::new(status)))
+    }
+
+    /// The actions of these rules that have ended, in a steady order.
+    async fn actions(
+        &self,
+        api: &Api<'_>,
+        rules: &[u64],
+    ) -> Result<Vec<(u64, Action)>, ProviderError> {
+        let mut all = Vec::new();
+        for some in rules.chunks(AT_ONCE) {
+            let mut lists = Vec::new();
+            for rule in some {
+                lists.push(async move {
+                    let path = format!("audit-rules/{rule}/actions/");
+                    let actions = api.all::<Action>(&path, &[], "list of actions").await;
+                    (*rule, actions)
+                });
+            }
+            for (rule, actions) in join_all(lists).await {
+                all.extend(actions?.into_iter().map(|action| (rule, action)));
+            }
+        }
+        all.sort_by(|(a, x), (b, y)| (a, &x.id).cmp(&(b, &y.id)));
+        Ok(all)
     }
 
     /// Reads the rules that are new since the last look.
-    async fn refresh(&self, client: &Client) -> Result<(), ProviderError> {
+    async fn refresh(&self, api: &Api<'_>) -> Result<(), ProviderError> {
         let now = self.clock.now();
-        let lately = |at: Timestamp| at <= now && clock::since(now, at) < self.interval;
-        if self.known().asked.is_some_and(lately) {
+        if self.known().asked.is_some_and(|at| self.lately(at, now)) {
             return Ok(());
         }
-        let since = now.checked_sub(self.config.lookback).unwrap_or(now);
-        let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let filter = [("fired_at__gte", since.as_str()), ("order_by", "-fired_at")];
-        let listed = self.all::<Rule>(client, "audit-rules/", &filter).await?;
-        let listed: Vec<u64> = listed.into_iter().map(|rule| rule.id).collect();
-        let new: Vec<u64> = {
+        let listed = self.listed(api, now).await?;
+        let due: Vec<u64> = {
             let mut known = self.known();
             let there: BTreeSet<u64> = listed.iter().copied().collect();
             known.rules.retain(|id, _| there.contains(id));
-            let is_new = |id: &u64| !known.rules.contains_key(id);
-            listed.into_iter().filter(is_new).collect()
+            for id in there {
+                known.rules.entry(id).or_insert(Fired {
+                    first_seen: now,
+                    read: None,
+                    has_events: false,
+                    tokens: Vec::new(),
+                });
+            }
+            let mut due: Vec<u64> = listed;
+            due.retain(|id| {
+                let rule = known.rules.get(id);
+                rule.is_some_and(|rule| rule.is_due(self.interval, now))
+            });
+            // What was never read comes before what had nothing.
+            due.sort_by_key(|id| known.rules.get(id).and_then(|rule| rule.read));
+            due
         };
-        let all_read = new.len() <= MAX_NEW;
-        for id in new.into_iter().take(MAX_NEW) {
-            let path = format!("audit-rules/{id}/events/");
-            let events = self.all::<Event>(client, &path, &[]).await?;
-            let tokens = events.iter().flat_map(|event| tokens(&event.payload));
-            self.known().rules.insert(id, tokens.collect());
+        let all_read = due.len() <= MAX_NEW;
+        for some in due.get(..MAX_NEW).unwrap_or(&due).chunks(AT_ONCE) {
+            let mut lists = Vec::new();
+            for rule in some {
+                lists.push(async move {
+                    let path = format!("audit-rules/{rule}/events/");
+                    (*rule, api.all::<Event>(&path, &[], "list of events").await)
+                });
+            }
+            for (rule, events) in join_all(lists).await {
+                self.learn(rule, events, now)?;
+            }
         }
         self.known().asked = all_read.then_some(now);
         Ok(())
     }
 
-    /// All pages of a list.
-    async fn all<T: DeserializeOwned>(
+    fn learn(
         &self,
-        client: &Client,
-        path: &str,
-        filter: &[(&str, &str)],
-    ) -> Result<Vec<T>, ProviderError> {
-        let mut rows = Vec::new();
-        for page in 1_u32.. {
-            let mut url = self.url(path)?;
-            url.query_pairs_mut()
-                .extend_pairs(filter)
-                .append_pair("page_size", &PAGE.to_string())
-                .append_pair("page", &page.to_string());
-            let list: List<T> = self.read(client, &url).await?;
-            let empty = list.results.is_empty();
-            rows.extend(list.results);
-            if empty || list.next.is_none() {
-                break;
+        rule: u64,
+        events: Result<Vec<Event>, ProviderError>,
+        now: Timestamp,
+    ) -> Result<(), ProviderError> {
+        let mut known = self.known();
+        let events = match events {
+            // The row was removed meanwhile.
+            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
+            events => events?,
+        };
+        if let Some(fired) = known.rules.get_mut(&rule) {
+            fired.read = Some(now);
+            fired.has_events = !events.is_empty();
+            let found = events.iter().flat_map(|event| tokens(&event.payload));
+            fired.tokens = found.collect();
+        }
+        Ok(())
+    }
+
+    /// The rules that have fired lately, newest first, of the activations that are named.
+    async fn listed(&self, api: &Api<'_>, now: Timestamp) -> Result<Vec<u64>, ProviderError> {
+        let since = now.checked_sub(self.config.lookback).unwrap_or(now);
+        let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+        let filter = [("fired_at__gte", since.as_str()), ("order_by", "-fired_at")];
+        let mut ids = Vec::new();
+        for name in &self.config.activations {
+            if let Some(row) = activation::named(api, name).await? {
+                ids.push(row.id.to_string());
             }
         }
-        Ok(rows)
-    }
-
-    fn url(&self, path: &str) -> Result<Url, ProviderError> {
-        activation::api(&self.config.url, path, "tracking.url").map_err(|error| {
-            ProviderError::new(Effect::NotSent, ErrorKind::Invalid, error.to_string())
-        })
-    }
-
-    async fn read<T: DeserializeOwned>(
-        &self,
-        client: &Client,
-        url: &Url,
-    ) -> Result<T, ProviderError> {
-        let (status, body) = client.get_json(url, &self.config.token).await?;
-        activation::read(status, &body, "list of audit rules")
+        let mut rules = Vec::new();
+        if ids.len() < self.config.activations.len() || ids.is_empty() {
+            // One that is gone has left its rules behind, and they are found without its name.
+            rules = api.all::<Rule>("audit-rules/", &filter, RULES).await?;
+        } else {
+            for id in &ids {
+                let mut filter = filter.to_vec();
+                filter.push(("activation_instance__activation", id.as_str()));
+                rules.extend(api.all::<Rule>("audit-rules/", &filter, RULES).await?);
+            }
+        }
+        Ok(rules.into_iter().map(|rule| rule.id).collect())
     }
 
     pub(super) async fn check(&self, client: &Client, report: &mut Preflight) {
         let check = "tracking: audit";
-        let read = async {
-            let mut url = self.url("audit-rules/")?;
-            url.query_pairs_mut().append_pair("page_size", "1");
-            self.read::<List<Rule>>(client, &url).await
-        };
-        match read.await {
-            Ok(_) => report.ok(check, "the audit of the EDA server can be read"),
+        let api = self.api(client);
+        match api.shows_any("audit-rules/", RULES).await {
+            Ok(true) => report.ok(check, "the audit of the EDA server can be read"),
+            Ok(false) => report.warning(
+                check,
+                "the audit of the EDA server shows no rule: either none has fired yet, or this user may \
+                 not see any, which is answered in the same way",
+                "give the user of the API the right to view the audit (role Auditor), and look again once \
+                 a rule has fired",
+            ),
             Err(error) => report.error(check, error.message(), error.advice()),
         }
-    }
-}
-
-/// The operation tokens in the YAML text of an event.
-fn tokens(payload: &str) -> impl Iterator<Item = String> {
-    payload.split("operationToken").skip(1).map(|rest| {
-        let rest = rest.trim_start_matches(['"', '\'', ':', ' ']);
-        let is_part = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-        rest.chars().take_while(|c| is_part(*c)).collect()
-    })
-}
-
-/// What an action that ran automation says about the event; others say nothing.
-fn ended(action: &Action, at: Option<Timestamp>, token: &OperationToken) -> Option<JobStatus> {
-    if !action.name.starts_with("run_") {
-        return None;
-    }
-    let state = match action.status.as_str() {
-        "successful" => JobState::Succeeded,
-        "failed" | "error" => JobState::Failed,
-        "canceled" => JobState::Canceled,
-        _ => JobState::Unknown,
-    };
-    let mut job = JobRef::new("eda", "action", token.as_str());
-    if let Some(url) = action.url.as_deref().filter(|url| !url.is_empty()) {
-        job = job.with_url(text::bounded(url, 300));
-    }
-    let message = action.status_message.as_deref().unwrap_or_default();
-    let message = if message.is_empty() {
-        format!("{} ended {}", action.name, action.status)
-    } else {
-        message.to_owned()
-    };
-    let mut status = JobStatus::new(job, state).with_message(&message);
-    status.started_at = action.fired_at;
-    status.finished_at = at.filter(|_| state.is_terminal());
-    Some(status)
-}
-
-/// Of several actions of one event, the worst tells how it went.
-const fn rank(status: &JobStatus) -> u8 {
-    match status.state {
-        JobState::Succeeded => 0,
-        JobState::Canceled => 1,
-        JobState::Failed => 2,
-        _ => 3,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tokens_are_read_from_yaml_in_any_quotes() {
-        let text = "payload:\n  providerEvent:\n    action: create\n    operationToken: 0a1b\n  other:\n    \
-                    operationToken: '123'\n  third: {\"operationToken\": \"zz-9\", \"a\": 1}\n";
-        let found: Vec<String> = tokens(text).collect();
-        assert_eq!(found, ["0a1b", "123", "zz-9"]);
-        assert_eq!(tokens("payload: operationToke").count(), 0);
+        for name in &self.config.activations {
+            let check = format!("tracking: activation {}", text::bounded(name, 60));
+            match activation::named(&api, name).await {
+                Ok(Some(_)) => report.ok(&check, "its rules are read"),
+                Ok(None) => report.warning(
+                    &check,
+                    "the EDA server shows no activation of this name, so the rules of all are read",
+                    "correct the name, or give the user of the API the right to view activations",
+                ),
+                Err(error) => report.error(&check, error.message(), error.advice()),
+            }
+        }
     }
 }

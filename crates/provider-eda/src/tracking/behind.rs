@@ -2,10 +2,15 @@
 
 use std::time::Duration;
 
-use provider_core::{JobRecord, JobStatus, JobType, OperationToken, ProviderError, Resource, text};
+use futures::future::join_all;
+use provider_core::{
+    Effect, ErrorKind, JobRecord, JobState, JobStatus, JobType, OperationToken, ProviderError,
+    Resource, text,
+};
 
-use super::{Tracking, is_fresh};
+use super::{Look, Tracking};
 use crate::EdaProvider;
+use crate::api::{AT_ONCE, LOOK};
 use crate::client::std_duration;
 use crate::completion::Verdict;
 use crate::kind::{self, EVENT};
@@ -17,29 +22,24 @@ impl EdaProvider {
         resource: &Resource,
         token: Option<&OperationToken>,
         kind: Option<&str>,
-    ) -> Result<Option<JobStatus>, ProviderError> {
+    ) -> Result<Look, ProviderError> {
         let (Some(tracker), Some(token)) = (&self.tracker, token) else {
-            return Ok(None);
+            return Ok(Look::Nothing);
         };
-        let Some(mut status) = tracker.look(&self.client, resource, token).await? else {
-            return Ok(None);
-        };
-        let behind = std::mem::replace(
-            &mut status.job,
-            kind::event(&self.config.name, kind.unwrap_or(EVENT), token),
-        );
-        let message = match status.message.as_str() {
-            "" => format!("{behind} is {}", status.state),
-            message => format!("{behind}: {message}"),
-        };
-        status.message = text::bounded(&message, text::MAX_TEXT);
-        status.job.url = behind.url;
-        Ok(Some(status))
-    }
-
-    pub(crate) fn settle(&self) -> Duration {
-        let tracking = self.config.tracking.as_ref();
-        tracking.map(Tracking::settle).unwrap_or_default()
+        let mut look = tracker.look(&self.client, resource, token).await?;
+        if let Look::Job(status) = &mut look {
+            let behind = std::mem::replace(
+                &mut status.job,
+                kind::event(&self.config.name, kind.unwrap_or(EVENT), token),
+            );
+            let message = match status.message.as_str() {
+                "" => format!("{behind} is {}", status.state),
+                message => format!("{behind}: {message}"),
+            };
+            status.message = text::bounded(&message, text::MAX_TEXT);
+            status.job.url = behind.url;
+        }
+        Ok(look)
     }
 
     /// Looks at the jobs behind the provision events of the history: one that is at work is asked
@@ -49,50 +49,124 @@ impl EdaProvider {
         resource: &Resource,
         history: &mut Vec<JobRecord>,
     ) -> Result<Option<Verdict>, ProviderError> {
-        let Some(tracker) = &self.tracker else {
+        if self.tracker.is_none() {
             return Ok(None);
-        };
+        }
+        // The launch that waits for this has a lease.
+        let looks = tokio::time::timeout(LOOK, self.look_at_provisions(resource, history)).await;
+        let looks = looks.unwrap_or_else(|_| {
+            let text = format!(
+                "the jobs behind the provision events were not all seen in {} s",
+                LOOK.as_secs()
+            );
+            let error = ProviderError::new(Effect::NotSent, ErrorKind::Timeout, text);
+            Err(error.with_advice("look at the load of the server that the jobs are tracked on"))
+        })?;
+        let mut wait = None;
+        let mut over = Vec::new();
+        for (record, look) in looks {
+            match self.is_over(resource, &record, look).await? {
+                Judged::Unseen => {}
+                Judged::Over => over.push(record.attempt),
+                // All that are at work are asked to stop, and the first is told.
+                Judged::Wait(verdict) => wait = wait.or(Some(verdict)),
+            }
+        }
+        history.retain(|record| !over.contains(&record.attempt));
+        Ok(wait)
+    }
+
+    async fn look_at_provisions(
+        &self,
+        resource: &Resource,
+        history: &[JobRecord],
+    ) -> Result<Vec<(JobRecord, Look)>, ProviderError> {
         let ours = |record: &JobRecord| {
             let owner = record.provider.as_deref();
             owner.is_none_or(|name| name == self.config.name)
         };
-        let poll = std_duration(self.config.timing.poll_interval);
-        let mut over = Vec::new();
-        for record in history.iter() {
-            if record.job_type != JobType::Provision || !record.may_have_run() || !ours(record) {
-                continue;
+        let provisions: Vec<&JobRecord> = history
+            .iter()
+            .filter(|record| {
+                record.job_type == JobType::Provision && record.may_have_run() && ours(record)
+            })
+            .collect();
+        let mut seen = Vec::with_capacity(provisions.len());
+        for some in provisions.chunks(AT_ONCE) {
+            let mut looks = Vec::with_capacity(some.len());
+            for record in some {
+                looks.push(self.seen(resource, record.token.as_ref(), record.kind.as_deref()));
             }
-            let (token, kind) = (record.token.as_ref(), record.kind.as_deref());
-            let Some(status) = self.seen(resource, token, kind).await? else {
-                continue;
-            };
-            let fresh = is_fresh(&status, self.settle(), self.clock.now());
-            let reason = if !status.state.is_terminal() {
-                if let (Some(token), true) = (&record.token, self.is_live()) {
-                    tracker.cancel(resource, token).await?;
-                }
-                format!("{} and is being cancelled", status.message)
-            } else if !status.settled {
-                format!("the end of {} is not certain yet", status.message)
-            } else if fresh && !self.config.completion.has_finalizer(resource) {
-                "a provision job has just ended, and its marks may not be in sight yet".to_owned()
-            } else {
-                over.push(record.attempt);
-                continue;
-            };
-            let known = record.job_id.is_some();
-            return Ok(Some(Verdict::Wait {
+            for (record, look) in some.iter().zip(join_all(looks).await) {
+                seen.push(((*record).clone(), look?));
+            }
+        }
+        Ok(seen)
+    }
+
+    async fn is_over(
+        &self,
+        resource: &Resource,
+        record: &JobRecord,
+        look: Look,
+    ) -> Result<Judged, ProviderError> {
+        let poll = std_duration(self.config.timing.poll_interval);
+        let wait = |reason: String, provision_job| {
+            Judged::Wait(Verdict::Wait {
                 reason,
                 left: poll.min(Duration::from_secs(5)),
-                provision_job: known.then(|| Box::new(status)),
-            }));
+                provision_job,
+            })
+        };
+        let mut status = match look {
+            Look::Job(status) => status,
+            Look::Nothing => return Ok(Judged::Unseen),
+            Look::Unread => {
+                let reason = "what became of the provision event has not been read to its end yet";
+                return Ok(wait(reason.to_owned(), None));
+            }
+        };
+        let known = record.job_id.is_some();
+        if !status.state.is_terminal() {
+            if let (Some(tracker), Some(token), true) =
+                (&self.tracker, &record.token, self.is_live())
+            {
+                tracker.cancel(resource, token).await?;
+            }
+            let reason = format!("{} and is being cancelled", status.message);
+            return Ok(wait(reason, known.then_some(status)));
         }
-        history.retain(|record| !over.contains(&record.attempt));
-        Ok(None)
+        // What the engine has settled was doubted then.
+        let was_settled = !record.may_be_live() && record.state == JobState::Succeeded;
+        status.settled |= was_settled || self.shows_end(resource, record, &status);
+        if !status.settled {
+            let reason = format!("the end of {} is not certain yet", status.message);
+            return Ok(wait(reason, known.then_some(status)));
+        }
+        Ok(Judged::Over)
+    }
+
+    /// Whether the object carries the sign of this very success.
+    fn shows_end(&self, resource: &Resource, record: &JobRecord, status: &JobStatus) -> bool {
+        let version = record.config_version.as_ref();
+        status.state == JobState::Succeeded
+            && self.config.completion.has_applied(
+                resource,
+                version,
+                record.token.as_ref(),
+                record.kind.as_deref(),
+            )
     }
 
     pub(crate) fn is_live(&self) -> bool {
         let tracking = self.config.tracking.as_ref();
         tracking.is_some_and(Tracking::is_live)
     }
+}
+
+/// What a look says about a provision that is in the way of a deletion.
+enum Judged {
+    Unseen,
+    Over,
+    Wait(Verdict),
 }

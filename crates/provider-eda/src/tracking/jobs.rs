@@ -14,7 +14,8 @@ use provider_core::{
 use serde::Deserialize;
 
 use super::alive::Alive;
-use super::{SETTLE, doubt_fresh_failures, telling};
+use super::ends::Ends;
+use super::{Look, SETTLE, telling};
 use crate::ConfigError;
 use crate::backend::of_aap;
 use crate::client::std_duration;
@@ -22,7 +23,7 @@ use crate::kind::{self, EVENT};
 
 /// Finds an event's job on the AAP controller by its label.
 ///
-/// The rule launches one job, and labels it with something of the event:
+/// The rule labels its jobs with something of the event:
 ///
 /// ```yaml
 /// action:
@@ -38,7 +39,7 @@ use crate::kind::{self, EVENT};
 /// A job is searched by its label until it is found and once more when it has ended; in between it
 /// is watched like a job of [`AapProvider`], together with all others.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct JobTracking {
     /// The controller that the rulebook launches on; templates and envelope are not used.
     pub aap: AapConfig,
@@ -47,7 +48,8 @@ pub struct JobTracking {
     /// where a rulebook puts the event unless `include_events` is off.
     #[serde(default = "default_label")]
     pub label: String,
-    /// How long after a job's end the rulebook may repeat it, or the object may still lack its signs.
+    /// How long nothing may follow a job's end before it is the end of the event: a repetition by the
+    /// rulebook, a job of a further action or rule, or the object's signs.
     #[serde(default = "default_settle")]
     pub settle: SignedDuration,
 }
@@ -59,6 +61,8 @@ fn default_label() -> String {
 fn default_settle() -> SignedDuration {
     SETTLE
 }
+
+provider_core::guarded_settings!(JobTracking);
 
 impl JobTracking {
     /// Tracking on this controller by the label `osac-{token}`.
@@ -105,6 +109,7 @@ pub(crate) struct Jobs {
     settle: Duration,
     clock: Arc<dyn Clock>,
     alive: Arc<Mutex<Alive>>,
+    ends: Ends,
 }
 
 fn lock(alive: &Mutex<Alive>) -> MutexGuard<'_, Alive> {
@@ -143,9 +148,11 @@ impl Jobs {
             settle: std_duration(config.settle),
             clock,
             alive: Arc::default(),
+            ends: Ends::default(),
         })
     }
 
+    /// All jobs of an event, oldest first.
     async fn jobs(
         &self,
         resource: &Resource,
@@ -163,12 +170,17 @@ impl Jobs {
         &self,
         resource: &Resource,
         token: &OperationToken,
-    ) -> Result<Option<JobStatus>, ProviderError> {
+    ) -> Result<Look, ProviderError> {
         if let Some(status) = self.at_work(resource, token).await? {
-            return Ok(Some(status));
+            return Ok(Look::Job(Box::new(status)));
         }
-        let Some(mut status) = telling(self.jobs(resource, token).await?) else {
-            return Ok(None);
+        let jobs = self.jobs(resource, token).await?;
+        let all: Vec<(String, &'static str)> = jobs
+            .iter()
+            .map(|job| (job.job.to_string(), job.state.as_str()))
+            .collect();
+        let Some(mut status) = telling(jobs) else {
+            return Ok(Look::Nothing);
         };
         let job = TrackedJob::from(status.job.clone());
         let detail = self.aap.provision_status(resource, &job).await;
@@ -186,8 +198,12 @@ impl Jobs {
                 lock(&self.alive).learn(token, &status.job);
             }
         }
-        doubt_fresh_failures(&mut status, self.settle, self.clock.now());
-        Ok(Some(status))
+        if status.state.is_terminal() {
+            // The rulebook may repeat a failed job, and run a further one after any.
+            let now = self.clock.now();
+            status.settled &= self.ends.have_rested(token, &all, self.settle, now);
+        }
+        Ok(Look::Job(Box::new(status)))
     }
 
     /// The event's job, if it was at work when it was last seen, and still is.

@@ -4,16 +4,16 @@
 mod alive;
 mod audit;
 mod behind;
+mod ends;
 #[cfg(feature = "aap")]
 mod jobs;
+mod rows;
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use provider_core::{
     CancelResult, Clock, JobStatus, OperationToken, Preflight, ProviderError, Resource, WakeUps,
-    clock,
 };
 use serde::Deserialize;
 
@@ -28,7 +28,7 @@ pub use jobs::JobTracking;
 /// How the jobs behind events are seen. Without it, an event's end is known only by the signs that
 /// the automation leaves on the object.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(remote = "Self", rename_all = "camelCase")]
 #[non_exhaustive]
 pub enum Tracking {
     /// On the AAP controller that the rulebook launches on, by the label of the job: its state at
@@ -38,6 +38,8 @@ pub enum Tracking {
     /// In the audit of the EDA server: how the actions of a rule ended, once they have.
     Audit(AuditTracking),
 }
+
+provider_core::guarded_settings!(Tracking);
 
 #[cfg(feature = "aap")]
 impl From<JobTracking> for Tracking {
@@ -52,19 +54,11 @@ impl From<AuditTracking> for Tracking {
     }
 }
 
-/// How long the consequences of a job's end may take: a rulebook's own retry of a failed job, the
-/// annotation or the finalizer in our view of the object.
+/// How long the consequences of a job's end may take: a rulebook's own retry of a failed job, a further
+/// action or rule for the same event, the annotation or the finalizer in our view of the object.
 pub(crate) const SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Tracking {
-    pub(crate) fn settle(&self) -> Duration {
-        match self {
-            #[cfg(feature = "aap")]
-            Self::Jobs(jobs) => std_duration(jobs.settle),
-            Self::Audit(audit) => std_duration(audit.settle),
-        }
-    }
-
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             #[cfg(feature = "aap")]
@@ -83,11 +77,22 @@ impl Tracking {
     }
 }
 
+/// What a look at the jobs of an event has shown.
+#[derive(Debug)]
+pub(crate) enum Look {
+    /// Where the event stands. An end is settled when nothing has followed it for a while.
+    Job(Box<JobStatus>),
+    /// There is no job of this event.
+    Nothing,
+    /// Not everything has been read yet, so it cannot be told.
+    Unread,
+}
+
 /// The running part of [`Tracking`].
 pub(crate) enum Tracker {
     #[cfg(feature = "aap")]
     Jobs(Box<jobs::Jobs>),
-    Audit(Audit),
+    Audit(Box<Audit>),
 }
 
 impl Tracker {
@@ -103,11 +108,16 @@ impl Tracker {
                 Arc::clone(clock),
                 config.timing.poll_interval,
             )?))),
-            Some(Tracking::Audit(audit)) => Some(Self::Audit(Audit::new(
-                audit.clone(),
-                Arc::clone(clock),
-                std_duration(config.timing.poll_interval),
-            ))),
+            Some(Tracking::Audit(audit)) => {
+                let mut audit = audit.clone();
+                if audit.activations.is_empty() {
+                    let same = config.activation.iter().filter(|one| one.url == audit.url);
+                    audit.activations.extend(same.map(|one| one.name.clone()));
+                }
+                let poll = std_duration(config.timing.poll_interval);
+                let audit = Audit::new(audit, Arc::clone(clock), poll);
+                Some(Self::Audit(Box::new(audit)))
+            }
         })
     }
 
@@ -117,7 +127,7 @@ impl Tracker {
         client: &Client,
         resource: &Resource,
         token: &OperationToken,
-    ) -> Result<Option<JobStatus>, ProviderError> {
+    ) -> Result<Look, ProviderError> {
         match self {
             #[cfg(feature = "aap")]
             Self::Jobs(jobs) => jobs.look(resource, token).await,
@@ -165,13 +175,6 @@ impl Tracker {
     }
 }
 
-/// Whether the end of a job may still have consequences.
-pub(crate) fn is_fresh(status: &JobStatus, settle: Duration, now: Timestamp) -> bool {
-    status
-        .finished_at
-        .is_some_and(|end| clock::since(now, end) < settle)
-}
-
 /// Of several jobs of one event, oldest first, the one that tells where the event stands: one that
 /// is alive, else the last. A rulebook that repeats a failed job makes a new one.
 #[cfg(feature = "aap")]
@@ -180,12 +183,4 @@ fn telling(jobs: Vec<JobStatus>) -> Option<JobStatus> {
     let unsettled = jobs.iter().rposition(|job| !job.settled);
     let at = alive.or(unsettled).or(jobs.len().checked_sub(1))?;
     jobs.into_iter().nth(at)
-}
-
-/// A failed job is the end of its event only when the rulebook has not repeated it for a while.
-#[cfg(feature = "aap")]
-fn doubt_fresh_failures(status: &mut JobStatus, settle: Duration, now: Timestamp) {
-    if status.state == provider_core::JobState::Failed && is_fresh(status, settle, now) {
-        status.settled = false;
-    }
 }

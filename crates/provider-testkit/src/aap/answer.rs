@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::query::Refusal;
+use super::query::{Page, Refusal};
 
 /// What goes back.
 #[derive(Debug)]
@@ -11,7 +11,21 @@ pub(super) struct Answer {
     pub headers: Vec<(&'static str, String)>,
     pub body: Vec<u8>,
     pub json: bool,
+    pub by: By,
     pub end: End,
+    /// How many rows of a list it has.
+    pub rows: usize,
+}
+
+/// Whose answer it is, which its headers tell (AWX 24.6.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// A view of the controller: with the product, the node and the time.
+    View,
+    /// The controller before any view: with the total time and the request's id alone.
+    Controller,
+    /// What is in front of it.
+    Gateway,
 }
 
 /// How the connection fares.
@@ -29,12 +43,29 @@ impl Answer {
             headers: Vec::new(),
             body: serde_json::to_vec(body).unwrap_or_default(),
             json: true,
+            by: By::View,
             end: End::Answered,
+            rows: 0,
         }
     }
 
     pub(super) fn detail(status: u16, text: &str) -> Self {
         Self::json(status, &json!({ "detail": text }))
+    }
+
+    /// What the controller says of a path that it does not have.
+    pub(super) fn no_such_path() -> Self {
+        Self {
+            by: By::Controller,
+            ..Self::detail(404, "The requested resource could not be found.")
+        }
+    }
+
+    pub(super) fn page<R>(page: Page<R>, write: impl FnMut(R) -> Value) -> Self {
+        let rows = page.rows.len();
+        let mut answer = Self::json(200, &page.into_json(write));
+        answer.rows = rows;
+        answer
     }
 
     pub(super) fn empty(status: u16) -> Self {
@@ -43,7 +74,9 @@ impl Answer {
             headers: Vec::new(),
             body: Vec::new(),
             json: false,
+            by: By::View,
             end: End::Answered,
+            rows: 0,
         }
     }
 
@@ -55,17 +88,40 @@ impl Answer {
             headers: vec![("content-type", "text/html".to_owned())],
             body,
             json: false,
+            by: By::Gateway,
             end: End::Answered,
+            rows: 0,
         }
+    }
+
+    /// By the gateway of AAP 2.5, or whatever else is in front and speaks JSON.
+    pub(super) fn gateway(status: u16) -> Self {
+        Self::detail(
+            status,
+            match status {
+                401 => "Authentication credentials were not provided.",
+                403 => "RBAC: access denied",
+                404 => "Not Found",
+                _ => "upstream connect error or disconnect/reset before headers",
+            },
+        )
+        .by(By::Gateway)
     }
 
     pub(super) fn redirect(status: u16, location: &str) -> Self {
         let mut answer = Self::empty(status);
+        answer.by = By::Controller;
         answer.headers = vec![
             ("location", location.to_owned()),
             ("content-type", "text/html; charset=utf-8".to_owned()),
         ];
         answer
+    }
+
+    /// The same, said by somebody else.
+    pub(super) fn by(mut self, by: By) -> Self {
+        self.by = by;
+        self
     }
 
     pub(super) fn ends(mut self, end: End) -> Self {

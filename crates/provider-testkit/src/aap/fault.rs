@@ -46,10 +46,17 @@ pub enum Fault {
     DropAfter,
     /// A launch whose connection closes at once, and which commits this much later (milliseconds).
     CommitLate(u64),
+    /// A launch whose connection closes at once; its job has its id and its `created` already, and is
+    /// visible this much later (milliseconds), after others with higher ids.
+    CommitSlowly(u64),
     /// The request is carried out, and no answer ever comes.
     Hang,
     /// An answer of this status, with a JSON `detail`; the request is not carried out.
     Status(u16),
+    /// An answer of this status by a gateway in front, in JSON and without the controller's headers; the
+    /// request is not carried out. AAP 2.5's answers 401 and 403 now and then while its own database is
+    /// slow, and 404 where a route is gone.
+    Gateway(u16),
     /// The request is carried out, and this status is answered nevertheless (a gateway in between).
     StatusAfter(u16),
     /// 429 with `Retry-After` in seconds.
@@ -83,6 +90,9 @@ pub struct Weather {
     pub late_commits: u8,
     /// Any request that is refused before it is looked at (connection, 5xx, 429, maintenance).
     pub refusals: u8,
+    /// With what such requests are refused instead, by the gateway in front: one of these statuses, by
+    /// chance. The usual mixture where there are none.
+    pub statuses: Vec<u16>,
     /// An event that no websocket is told of.
     pub lost_events: u8,
     /// A job that ends `failed` or `error`.
@@ -104,6 +114,7 @@ impl Default for Weather {
             lost_answers: 0,
             late_commits: 0,
             refusals: 0,
+            statuses: Vec::new(),
             lost_events: 0,
             failures: 0,
             lying_cancels: 0,
@@ -222,6 +233,9 @@ impl Faults {
             }
         }
         if chance(dice, weather.refusals) {
+            if let Some(status) = one_of(dice, &weather.statuses) {
+                return Some(Fault::Gateway(status));
+            }
             return Some(match dice.next() % 5 {
                 0 => Fault::DropBefore,
                 1 => Fault::Status(500),
@@ -272,6 +286,14 @@ impl Faults {
         }
         Some(plan)
     }
+}
+
+fn one_of(dice: &SeededEntropy, statuses: &[u16]) -> Option<u16> {
+    let count = u64::try_from(statuses.len())
+        .ok()
+        .filter(|count| *count > 0)?;
+    let at = usize::try_from(dice.next() % count).ok()?;
+    statuses.get(at).copied()
 }
 
 fn chance(dice: &SeededEntropy, percent: u8) -> bool {

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::clock;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::journal::Run;
+use super::nodes::Other;
 use super::notify;
 use super::plan::{Ending, OnCancel, RunPlan};
 use super::world::{Kind, Template};
@@ -41,8 +43,23 @@ pub(super) struct Job {
     pub parent: Option<u64>,
     pub children: Vec<u64>,
     pub sliced: bool,
+    /// What it is where it is neither a job nor a workflow job.
+    pub other: Option<Other>,
     /// Whether its work goes on, whatever its status says.
-    working: bool,
+    pub(super) working: bool,
+    /// Where the controller cannot show it.
+    pub broken: Option<Broken>,
+}
+
+/// A job whose row cannot be rendered (a NaN among its artifacts, for one) makes a 500 of every answer
+/// that it is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Broken {
+    /// In lists; by itself the job can be read.
+    InLists,
+    /// Wherever it would be shown.
+    Everywhere,
 }
 
 impl Job {
@@ -56,8 +73,9 @@ impl Job {
 }
 
 #[derive(Debug)]
-enum Event {
-    Commit(Box<NewJob>),
+pub(super) enum Event {
+    /// With its id and its `created`, where it has them already.
+    Commit(Box<NewJob>, Option<(u64, Timestamp)>),
     Start(u64),
     Finish(u64),
     Stop(u64),
@@ -85,16 +103,18 @@ pub(super) struct Jobs {
     pub labels: Vec<(String, u64)>,
     pub jobs: BTreeMap<u64, Job>,
     pub journal: BTreeMap<u64, Run>,
+    /// When templates were made that were not there from the beginning.
+    pub born: BTreeMap<u64, Timestamp>,
     /// What has changed in it.
     pub journal_changed: BTreeSet<u64>,
     /// Jobs whose status has changed and that nobody has been told of, where somebody listens.
     pub changed: Option<Vec<u64>>,
     /// Jobs of which a notification is due.
     pub told: Vec<u64>,
-    events: BTreeMap<(Timestamp, u64), Event>,
+    pub(super) events: BTreeMap<(Timestamp, u64), Event>,
     blocked: BTreeMap<u64, VecDeque<u64>>,
     counter: u64,
-    last_id: u64,
+    pub(super) last_id: u64,
 }
 
 impl Jobs {
@@ -153,8 +173,11 @@ impl Jobs {
             }
             let ((when, _), event) = entry.remove_entry();
             match event {
-                Event::Commit(new) => {
+                Event::Commit(new, None) => {
                     self.create(*new, when);
+                }
+                Event::Commit(new, Some((id, created))) => {
+                    self.insert(id, *new, created, when);
                 }
                 Event::Start(id) => {
                     self.start(id, when);
@@ -174,7 +197,7 @@ impl Jobs {
     }
 
     /// Its status, and that of the workflow around it, may have changed.
-    fn note(&mut self, id: u64) {
+    pub(super) fn note(&mut self, id: u64) {
         let parent = self.jobs.get(&id).and_then(|job| job.parent);
         if let Some(changed) = &mut self.changed {
             changed.push(id);
@@ -188,14 +211,24 @@ impl Jobs {
     }
 
     pub(super) fn commit_later(&mut self, new: NewJob, when: Timestamp) {
-        self.at(when, Event::Commit(Box::new(new)));
+        self.at(when, Event::Commit(Box::new(new), None));
+    }
+
+    /// The row has been inserted; its transaction ends later.
+    pub(super) fn commit_slowly(&mut self, new: NewJob, now: Timestamp, when: Timestamp) {
+        self.last_id += 1;
+        let known = Some((self.last_id, now));
+        self.at(when, Event::Commit(Box::new(new), known));
     }
 
     pub(super) fn create(&mut self, new: NewJob, now: Timestamp) -> Option<u64> {
+        self.last_id += 1;
+        self.insert(self.last_id, new, now, now)
+    }
+
+    fn insert(&mut self, id: u64, new: NewJob, created: Timestamp, now: Timestamp) -> Option<u64> {
         let template = self.templates.get(&new.template)?.clone();
         let organization = self.organization(&template.organization);
-        self.last_id += 1;
-        let id = self.last_id;
         let child = new.parent.is_some();
         let sliced = template.slices > 1 && !child;
         let kind = if sliced {
@@ -215,7 +248,7 @@ impl Jobs {
             launch_type: new.launch_type,
             user: new.user,
             plan: new.plan,
-            created: now,
+            created,
             status: "pending",
             started: None,
             finished: None,
@@ -227,7 +260,9 @@ impl Jobs {
             parent: new.parent,
             children: Vec::new(),
             sliced,
+            other: None,
             working: false,
+            broken: None,
         };
         if let Some(changed) = &mut self.changed {
             changed.push(id);
@@ -272,7 +307,7 @@ impl Jobs {
         job.started = Some(now);
         job.working = true;
         job.explanation.clear();
-        job.handed_out = job.kind == Kind::Job;
+        job.handed_out = job.kind == Kind::Job && job.other != Some(Other::Approval);
         let (kind, plan, template, sliced) = (job.kind, job.plan.clone(), job.template, job.sliced);
         let child = NewJob {
             template: template.unwrap_or_default(),
@@ -298,9 +333,9 @@ impl Jobs {
             }
             return;
         }
-        let count = template
-            .and_then(|template| self.templates.get(&template))
-            .map_or(1, |template| if sliced { template.slices } else { 1 });
+        let template = template.and_then(|template| self.templates.get(&template));
+        let count = template.map_or(1, |template| if sliced { template.slices } else { 1 });
+        let nodes = template.map_or_else(Vec::new, |template| template.nodes.clone());
         let children: Vec<u64> = (0..count)
             .filter_map(|_| self.create(child.clone(), now))
             .collect();
@@ -316,6 +351,7 @@ impl Jobs {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.children = children;
         }
+        self.add_nodes(id, &nodes, now);
     }
 
     /// Whoever is told of jobs of this template is told of this one, in its own time.
@@ -400,7 +436,7 @@ impl Jobs {
         true
     }
 
-    fn stop(&mut self, id: u64, now: Timestamp) {
+    pub(super) fn stop(&mut self, id: u64, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
             return;
         };
@@ -410,7 +446,7 @@ impl Jobs {
         self.stopped(id, now, false);
     }
 
-    fn stopped(&mut self, id: u64, now: Timestamp, succeeded: bool) {
+    pub(super) fn stopped(&mut self, id: u64, now: Timestamp, succeeded: bool) {
         if let Some(run) = self.journal.get_mut(&id) {
             run.stopped.get_or_insert(now);
             run.succeeded = succeeded;
@@ -541,6 +577,12 @@ impl Jobs {
             return true;
         }
         false
+    }
+
+    /// Whether there is such a job.
+    pub(super) fn break_row(&mut self, id: u64, broken: Option<Broken>) -> bool {
+        let job = self.jobs.get_mut(&id);
+        job.map(|job| job.broken = broken).is_some()
     }
 
     /// The new job of `POST …/relaunch/`.

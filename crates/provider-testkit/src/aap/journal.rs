@@ -34,15 +34,7 @@ impl Run {
     /// its variables that has `metadata`.
     #[must_use]
     pub fn object(&self) -> Option<String> {
-        let metadata = find(&self.extra_vars, 0)?;
-        let text = |name: &str| metadata.get(name).and_then(Value::as_str);
-        text("uid").filter(|uid| !uid.is_empty()).map_or_else(
-            || {
-                let name = text("name")?;
-                Some(format!("{}/{name}", text("namespace").unwrap_or_default()))
-            },
-            |uid| Some(uid.to_owned()),
-        )
+        object_of(&self.extra_vars)
     }
 
     /// Whether the two were alive at one moment.
@@ -51,6 +43,23 @@ impl Run {
         let ended_before = |a: &Self, b: &Self| a.stopped.is_some_and(|end| end <= b.accepted);
         !ended_before(self, other) && !ended_before(other, self)
     }
+}
+
+/// The object that the body of a request is about.
+pub(super) fn object_in(body: &[u8]) -> Option<String> {
+    object_of(&serde_json::from_slice(body).ok()?)
+}
+
+fn object_of(variables: &Value) -> Option<String> {
+    let metadata = find(variables, 0)?;
+    let text = |name: &str| metadata.get(name).and_then(Value::as_str);
+    text("uid").filter(|uid| !uid.is_empty()).map_or_else(
+        || {
+            let name = text("name")?;
+            Some(format!("{}/{name}", text("namespace").unwrap_or_default()))
+        },
+        |uid| Some(uid.to_owned()),
+    )
 }
 
 fn find(value: &Value, depth: u8) -> Option<&Value> {

@@ -36,7 +36,7 @@ pub(super) fn read(template: &Template, body: &Value) -> Result<Accepted, Value>
     let mut accepted = Map::new();
     let mut dropped = Map::new();
     for (name, value) in given {
-        if template.ask_variables || template.required.contains(&name) {
+        if template.ask_variables || template.asks_in_survey(&name) {
             accepted.insert(name, value);
         } else {
             dropped.insert(name, value);

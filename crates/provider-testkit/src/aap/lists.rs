@@ -7,14 +7,19 @@ use serde_json::{Value, json};
 
 use super::answer::Answer;
 use super::jobs::Job;
+use super::nodes::Other;
 use super::query::{Context, NumberedTemplate, Page, Row, select};
 use super::routes::{Asked, kind_of};
 use super::rows::{self, View};
 use super::state::State;
 
-pub(super) fn list_values(asked: &Asked<'_>, all: Vec<Value>) -> Result<Answer, Answer> {
-    let page = Page::cut(all, asked.path, &asked.query)?;
-    Ok(Answer::json(200, &page.into_json(|row| row)))
+pub(super) fn list_values(
+    state: &State,
+    asked: &Asked<'_>,
+    all: Vec<Value>,
+) -> Result<Answer, Answer> {
+    let page = Page::cut(all, asked.path, &asked.query, state.max_page_size)?;
+    Ok(Answer::page(page, |row| row))
 }
 
 fn of_type<R: Row>(rows: Vec<R>, asked: &Asked<'_>, kind: impl Fn(&R) -> &'static str) -> Vec<R> {
@@ -44,6 +49,7 @@ pub(super) fn templates(
         .templates
         .iter()
         .filter(|(_, template)| kind.is_none_or(|kind| template.kind == kind))
+        .filter(|(id, _)| state.sees_template(**id, user))
         .map(|(id, template)| NumberedTemplate(*id, template))
         .collect();
     let rows = of_type(rows, asked, |row| row.1.kind.template_type());
@@ -51,19 +57,23 @@ pub(super) fn templates(
         select(rows, &asked.query, &context)?,
         asked.path,
         &asked.query,
+        state.max_page_size,
     )?;
-    Ok(Answer::json(
-        200,
-        &page.into_json(|NumberedTemplate(id, template)| {
-            rows::template(&state.jobs, id, template, state.may_launch(template, user))
-        }),
-    ))
+    Ok(Answer::page(page, |NumberedTemplate(id, template)| {
+        rows::template(
+            &state.jobs,
+            id,
+            template,
+            state.may_launch(id, template, user),
+        )
+    }))
 }
 
 pub(super) fn jobs(
     state: &State,
     asked: &Asked<'_>,
     collection: &str,
+    user: usize,
     now: Timestamp,
 ) -> Result<Answer, Answer> {
     let kind = kind_of(collection);
@@ -73,7 +83,13 @@ pub(super) fn jobs(
         unified: kind.is_none(),
     };
     let all = &state.jobs.jobs;
-    let of_kind = |job: &&Job| kind.is_none_or(|kind| job.kind == kind);
+    let other = Other::of_collection(collection);
+    let of_kind = |job: &&Job| {
+        let is_job =
+            other.is_none() && kind.is_none_or(|kind| job.kind == kind && job.other.is_none());
+        let is_meant = is_job || (other.is_some() && job.other == other);
+        is_meant && state.sees_job(job, user)
+    };
     // Jobs that are asked for by number are looked up, so that a page costs the same among many.
     let named: Option<Vec<&Job>> = ids(asked).map(|ids| {
         let named = ids.iter().filter_map(|id| all.get(id));
@@ -84,7 +100,7 @@ pub(super) fn jobs(
         // Without any row, the conditions could not be checked.
         _ => all.values().filter(of_kind).collect(),
     };
-    let rows = of_type(rows, asked, |job| job.kind.job_type());
+    let rows = of_type(rows, asked, |job| job.job_type());
     let view = if kind.is_none() {
         View::Unified
     } else {
@@ -94,11 +110,14 @@ pub(super) fn jobs(
         select(rows, &asked.query, &context)?,
         asked.path,
         &asked.query,
+        state.max_page_size,
     )?;
-    Ok(Answer::json(
-        200,
-        &page.into_json(|job| rows::job(&state.jobs, &state.users, job, view, now)),
-    ))
+    if page.rows.iter().any(|job| job.broken.is_some()) {
+        return Err(Answer::detail(500, "A server error has occurred."));
+    }
+    Ok(Answer::page(page, |job| {
+        rows::job(&state.jobs, &state.users, job, view, now)
+    }))
 }
 
 /// The numbers of a condition `id__in` that every row must meet.

@@ -353,6 +353,7 @@ impl<R> Page<R> {
         rows: Vec<R>,
         path: &str,
         query: &[(String, String)],
+        most: usize,
     ) -> Result<Self, Refusal> {
         let get = |name: &str| {
             query
@@ -365,7 +366,7 @@ impl<R> Page<R> {
             .and_then(|size| size.parse().ok())
             .filter(|size| *size > 0)
             .unwrap_or(25)
-            .min(200);
+            .min(most);
         let page: usize = match get("page") {
             None => 1,
             Some(page) => page.parse().unwrap_or(0),

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use super::answer::{Answer, End};
 use super::fault::{Fault, Route};
-use super::jobs::{Job, NewJob};
+use super::jobs::{Broken, Job, NewJob};
 use super::lists::{jobs, list_values, stdout, templates};
+use super::nodes::Other;
 use super::rows::{self, View};
 use super::state::State;
 use super::world::{Kind, Layout};
@@ -45,7 +46,7 @@ fn route(method: &str, segments: &[&str]) -> Route {
         ("POST", [.., "launch"]) => Route::Launch,
         (_, [.., "launch"]) => Route::LaunchOptions,
         ("POST", [.., "cancel"]) => Route::Cancel,
-        ("GET", ["jobs" | "workflow_jobs", _]) => Route::Job,
+        ("GET", [collection, _]) if is_job(collection) => Route::Job,
         ("GET", ["jobs" | "workflow_jobs" | "unified_jobs"]) => Route::Jobs,
         (
             "GET",
@@ -59,30 +60,66 @@ fn route(method: &str, segments: &[&str]) -> Route {
     }
 }
 
-/// Answers as the controller would, faults included.
-pub(super) fn answer(state: &mut State, asked: &Asked<'_>, now: Timestamp) -> Answer {
+/// A request that what is in front of the controller lets through.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub route: Route,
+    prefix: &'static str,
+    segments: Vec<String>,
+    fault: Option<Fault>,
+}
+
+/// What is in front of the controller: it may answer itself.
+pub(super) fn admit(
+    state: &mut State,
+    asked: &Asked<'_>,
+    now: Timestamp,
+) -> Result<Admitted, Answer> {
     state.jobs.advance(now);
     let Some((prefix, rest)) = below_root(state.layout, asked.path) else {
-        return root(state, asked);
+        return Err(root(state, asked));
     };
     let segments: Vec<String> = rest
         .split('/')
         .filter(|part| !part.is_empty())
         .map(percent_decoded)
         .collect();
-    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-    let route = route(asked.method, &segments);
+    let names: Vec<&str> = segments.iter().map(String::as_str).collect();
+    let route = route(asked.method, &names);
     *state.counts.entry(route).or_default() += 1;
     let fault = state.faults.next(route);
     if let Some(answer) = fault
         .as_ref()
-        .and_then(|fault| instead(state, fault, asked, &segments, now))
+        .and_then(|fault| instead(state, fault, asked, &names, now))
     {
-        return answer;
+        return Err(answer);
     }
     if !asked.path.ends_with('/') {
-        return slash(asked);
+        return Err(slash(asked));
     }
+    Ok(Admitted {
+        route,
+        prefix,
+        segments,
+        fault,
+    })
+}
+
+/// Answers as the controller does, and as its answer fares on its way.
+pub(super) fn serve(
+    state: &mut State,
+    asked: &Asked<'_>,
+    admitted: Admitted,
+    now: Timestamp,
+) -> Answer {
+    state.jobs.advance(now);
+    let Admitted {
+        prefix,
+        segments,
+        fault,
+        ..
+    } = admitted;
+    let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
     let mut answer = carry_out(state, asked, &segments, now);
     if prefix != "/api/v2" && answer.json {
         let text = String::from_utf8_lossy(&answer.body);
@@ -143,6 +180,19 @@ pub(super) fn instead(
             state.jobs.commit_later(accepted, when);
             Answer::empty(500).ends(End::Closed)
         }
+        Fault::CommitSlowly(delay) => {
+            let accepted = match segments {
+                [templates, id, "launch"] => {
+                    let kind = kind_of(templates)?;
+                    let user = state.user(asked.authorization)?;
+                    prepare(state, kind, id, user, asked.body).ok()?.0
+                }
+                _ => return None,
+            };
+            let when = provider_core::clock::add(now, std::time::Duration::from_millis(*delay));
+            state.jobs.commit_slowly(accepted, now, when);
+            Answer::empty(500).ends(End::Closed)
+        }
         Fault::Status(status) => Answer::detail(
             *status,
             match status {
@@ -153,6 +203,7 @@ pub(super) fn instead(
                 _ => "A server error has occurred.",
             },
         ),
+        Fault::Gateway(status) => Answer::gateway(*status),
         Fault::RateLimited(seconds) => {
             let mut answer = Answer::detail(429, "Request was throttled.");
             answer.headers.push(("retry-after", seconds.to_string()));
@@ -192,7 +243,7 @@ fn root(state: &State, asked: &Asked<'_>) -> Answer {
             }),
         ),
         ("/migrations_notran/", _) => Answer::html(200, 3_000),
-        _ => Answer::detail(404, "The requested resource could not be found."),
+        _ => Answer::no_such_path(),
     }
 }
 
@@ -206,6 +257,10 @@ fn slash(asked: &Asked<'_>) -> Answer {
         location = format!("{location}?{query}");
     }
     Answer::redirect(301, &location)
+}
+
+fn is_job(collection: &str) -> bool {
+    matches!(collection, "jobs" | "workflow_jobs") || Other::of_collection(collection).is_some()
 }
 
 pub(super) fn kind_of(collection: &str) -> Option<Kind> {
@@ -276,7 +331,7 @@ fn get(
                 .enumerate()
                 .map(|(at, name)| json!({"id": at + 1, "type": "organization", "name": name}))
                 .collect();
-            list_values(asked, all)
+            list_values(state, asked, all)
         }
         ["labels"] => {
             let name = asked.query.iter().find(|(name, _)| name == "name");
@@ -288,7 +343,7 @@ fn get(
                 .filter(|(_, (label, _))| name.is_none_or(|(_, name)| name == label))
                 .map(|(at, (name, organization))| label(at + 1, name, *organization))
                 .collect();
-            list_values(asked, all)
+            list_values(state, asked, all)
         }
         [collection @ ("job_templates" | "workflow_job_templates" | "unified_job_templates")] => {
             templates(state, asked, collection, user)
@@ -299,8 +354,12 @@ fn get(
         ] => {
             let kind = kind_of(collection).unwrap_or(Kind::Job);
             let id = template_id(state, kind, id)?;
+            if !state.sees_template(id, user) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
             let body = state.jobs.templates.get(&id).map(|template| {
-                rows::template(&state.jobs, id, template, state.may_launch(template, user))
+                let startable = state.may_launch(id, template, user);
+                rows::template(&state.jobs, id, template, startable)
             });
             Ok(Answer::json(200, &body.unwrap_or_default()))
         }
@@ -313,7 +372,10 @@ fn get(
             let id = template_id(state, kind, id)?;
             let template = state.jobs.templates.get(&id);
             match template {
-                Some(template) if !state.may_launch(template, user) => {
+                Some(template)
+                    if template.restricted && !state.may_launch(id, template, user)
+                        || !state.sees_template(id, user) =>
+                {
                     Err(Answer::detail(403, FORBIDDEN))
                 }
                 Some(template) => Ok(Answer::json(200, &rows::launch_options(id, template))),
@@ -321,10 +383,30 @@ fn get(
             }
         }
         [collection @ ("jobs" | "workflow_jobs" | "unified_jobs")] => {
-            jobs(state, asked, collection, now)
+            jobs(state, asked, collection, user, now)
         }
-        [collection @ ("jobs" | "workflow_jobs"), id] => {
+        [
+            collection @ ("job_templates" | "workflow_job_templates"),
+            id,
+            "survey_spec",
+        ] => {
+            let kind = kind_of(collection).unwrap_or(Kind::Job);
+            let id = template_id(state, kind, id)?;
+            let template = state.jobs.templates.get(&id);
+            match template.filter(|_| state.sees_template(id, user)) {
+                Some(template) => Ok(Answer::json(200, &rows::survey(template))),
+                None => Err(Answer::detail(403, FORBIDDEN)),
+            }
+        }
+        ["workflow_approvals"] => jobs(state, asked, "workflow_approvals", user, now),
+        [collection, id] if is_job(collection) => {
             let job = job(state, collection, id)?;
+            if !state.sees_job(job, user) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
+            if job.broken == Some(Broken::Everywhere) {
+                return Err(Answer::detail(500, "A server error has occurred."));
+            }
             let row = rows::job(&state.jobs, &state.users, job, View::Detail, now);
             Ok(Answer::json(200, &row))
         }
@@ -353,7 +435,7 @@ fn get(
                         .as_ref()
                         .is_none_or(|kinds| kinds.contains(&text("event")))
             });
-            list_values(asked, all.collect())
+            list_values(state, asked, all.collect())
         }
         ["jobs", id, "stdout"] => {
             let job = job(state, "jobs", id)?;
@@ -369,12 +451,9 @@ fn get(
                     Some(rows::node(parent, n + 1, state.jobs.jobs.get(child)?, now))
                 })
                 .collect();
-            list_values(asked, nodes)
+            list_values(state, asked, nodes)
         }
-        _ => Err(Answer::detail(
-            404,
-            "The requested resource could not be found.",
-        )),
+        _ => Err(Answer::no_such_path()),
     }
 }
 
@@ -428,7 +507,12 @@ fn post(
             Ok(Answer::empty(202))
         }
         [collection @ ("jobs" | "workflow_jobs"), id, "relaunch"] => {
-            let id = job(state, collection, id)?.id;
+            let first = job(state, collection, id)?;
+            let (id, template) = (first.id, first.template);
+            let startable = template.and_then(|id| Some((id, state.jobs.templates.get(&id)?)));
+            if !startable.is_some_and(|(id, template)| state.may_launch(id, template, user)) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
             let new = state.jobs.relaunch(id, user, now);
             let Some(job) = new.and_then(|id| state.jobs.jobs.get(&id)) else {
                 return Err(Answer::detail(404, "Not found."));
@@ -465,10 +549,7 @@ fn post(
                 &label(state.jobs.labels.len(), name, organization),
             ))
         }
-        _ => Err(Answer::detail(
-            404,
-            "The requested resource could not be found.",
-        )),
+        _ => Err(Answer::no_such_path()),
     }
 }
 
@@ -503,7 +584,7 @@ fn prepare(
     let Some(template) = state.jobs.templates.get(&id) else {
         return Err(Answer::detail(404, "Not found."));
     };
-    if !state.may_launch(template, user) {
+    if !state.may_launch(id, template, user) {
         return Err(Answer::detail(403, FORBIDDEN));
     }
     let accepted =
@@ -590,11 +671,11 @@ fn template_id(state: &State, kind: Kind, given: &str) -> Result<u64, Answer> {
 }
 
 fn job<'a>(state: &'a State, collection: &str, id: &str) -> Result<&'a Job, Answer> {
-    let kind = kind_of(collection);
+    let (kind, other) = (kind_of(collection), Other::of_collection(collection));
     id.parse()
         .ok()
         .and_then(|id: u64| state.jobs.jobs.get(&id))
-        .filter(|job| Some(job.kind) == kind)
+        .filter(|job| job.other == other && (Some(job.kind) == kind || other.is_some()))
         .ok_or_else(|| {
             let model = match kind {
                 Some(Kind::Workflow) => "WorkflowJob",

@@ -1,5 +1,7 @@
 //! Jobs and templates as the controller writes them.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use provider_core::clock;
 use serde_json::{Map, Value, json};
@@ -55,6 +57,28 @@ fn summary(row: &mut Map<String, Value>, name: &str, with: Value) {
             fields.insert(name.to_owned(), Value::Object(with));
         }
     }
+}
+
+/// The variables of a job as its row shows them: a text that Python wrote, so that NaN is a number.
+fn variables(job: &Job, template: Option<&Template>) -> String {
+    let mut members = BTreeMap::new();
+    if let Some(template) = template {
+        members.clone_from(&template.own_variables);
+    }
+    for (name, value) in &job.extra_vars {
+        let hidden = template.is_some_and(|t| t.passwords.contains(name)) && value.is_string();
+        let shown = if hidden {
+            "\"$encrypted$\"".to_owned()
+        } else {
+            value.to_string()
+        };
+        members.insert(name.clone(), shown);
+    }
+    let members: Vec<String> = members
+        .iter()
+        .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())))
+        .collect();
+    format!("{{{}}}", members.join(","))
 }
 
 pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Timestamp) -> Value {
@@ -151,7 +175,7 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
     put("result_traceback", json!(job.traceback));
     put(
         "extra_vars",
-        json!(serde_json::to_string(&job.extra_vars).unwrap_or_default()),
+        json!(variables(job, template.map(|(_, template)| template))),
     );
     put(
         "launched_by",
@@ -208,6 +232,7 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
             put("is_sliced_job", json!(job.sliced));
         }
     }
+    super::nodes::in_row(job, &mut row);
     drop_fields(&mut row, view);
     Value::Object(row)
 }
@@ -279,10 +304,13 @@ pub(super) fn template(jobs: &Jobs, id: u64, template: &Template, startable: boo
         json!(format!("/api/v2/{}/{id}/", template.kind.templates())),
     );
     put("name", json!(template.name));
+    if let Some(born) = jobs.born.get(&id) {
+        put("created", json!(time(*born)));
+    }
     put("organization", json!(organization));
     put("ask_variables_on_launch", json!(template.ask_variables));
     put("ask_labels_on_launch", json!(template.ask_labels));
-    put("survey_enabled", json!(!template.required.is_empty()));
+    put("survey_enabled", json!(template.has_survey()));
     put("allow_simultaneous", json!(template.allow_simultaneous));
     if let Some(last) = last {
         put("status", json!(last.status));
@@ -310,7 +338,7 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
     };
     put("ask_variables_on_launch", json!(template.ask_variables));
     put("ask_labels_on_launch", json!(template.ask_labels));
-    put("survey_enabled", json!(!template.required.is_empty()));
+    put("survey_enabled", json!(template.has_survey()));
     put("variables_needed_to_start", json!(template.required));
     put(
         "can_start_without_user_input",
@@ -321,6 +349,29 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
         json!({"name": template.name, "id": id, "description": ""}),
     );
     Value::Object(row)
+}
+
+/// `GET …/survey_spec/`.
+pub(super) fn survey(template: &Template) -> Value {
+    let question = |name: &String, kind: &str, required: bool| {
+        json!({
+            "question_name": name, "question_description": "", "variable": name, "type": kind,
+            "required": required, "default": "", "min": 0, "max": 1024, "choices": "",
+            "new_question": true,
+        })
+    };
+    if !template.has_survey() {
+        return json!({});
+    }
+    let plain = template
+        .required
+        .iter()
+        .map(|name| question(name, "text", true));
+    let hidden = template
+        .passwords
+        .iter()
+        .map(|name| question(name, "password", false));
+    json!({"name": "", "description": "", "spec": plain.chain(hidden).collect::<Vec<_>>()})
 }
 
 pub(super) fn user(id: usize, user: &User) -> Value {
@@ -335,6 +386,7 @@ pub(super) fn user(id: usize, user: &User) -> Value {
     );
     row.insert("username".to_owned(), json!(user.name));
     row.insert("is_superuser".to_owned(), json!(user.superuser));
+    row.insert("is_system_auditor".to_owned(), json!(user.auditor));
     Value::Object(row)
 }
 
@@ -358,7 +410,7 @@ pub(super) fn node(parent: &Job, number_: usize, child: &Job, now: Timestamp) ->
         json!({
             "id": child.id, "name": child.name, "status": child.status,
             "failed": matches!(child.status, "failed" | "error" | "canceled"),
-            "elapsed": elapsed, "type": child.kind.job_type(),
+            "elapsed": elapsed, "type": child.job_type(),
         }),
     );
     summary(

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::fault::{Fault, Route, Weather};
 use super::plan::RunPlan;
 use super::state::State;
+use super::web::Costs;
 
 /// What is to go wrong, and what jobs are to do. All of it may be absent.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -16,6 +17,8 @@ pub struct Script {
     pub weather: Option<Weather>,
     /// The courses of the next jobs.
     pub plans: Vec<ScriptedPlan>,
+    /// What requests cost, and how many are worked on at once.
+    pub costs: Option<Costs>,
 }
 
 /// A fault of the next requests of a route.
@@ -81,6 +84,9 @@ impl Script {
         }
         for plan in self.plans {
             plan.happen(state);
+        }
+        if self.costs.is_some() {
+            state.set_costs(self.costs);
         }
     }
 }

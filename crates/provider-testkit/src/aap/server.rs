@@ -18,17 +18,19 @@ use provider_core::Clock;
 use tokio::net::TcpListener;
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::answer::{Answer, End};
-use super::control;
+use super::answer::{Answer, By, End};
 use super::fault::{Fault, Route, Weather};
+use super::jobs::Broken;
 use super::journal::{Run, overlapping};
 use super::notify::Notice;
 use super::plan::{Ending, RunPlan};
 use super::push;
+use super::received::Received;
 use super::routes::{self, Asked};
 use super::script::Script;
 use super::state::State;
-use super::world::{Template, World};
+use super::web::{Costs, Load, Web};
+use super::world::{Layout, Template, World};
 
 /// A running simulator; it stops when this is dropped.
 #[derive(Debug)]
@@ -39,9 +41,9 @@ pub struct AapSim {
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     latency: Duration,
     /// What websockets are told; and how they are all closed.
     pushes: tokio::sync::broadcast::Sender<String>,
@@ -49,7 +51,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -57,6 +59,9 @@ impl Shared {
 impl Drop for AapSim {
     fn drop(&mut self) {
         self.server.abort();
+        if let Some(web) = &self.shared.lock().web {
+            web.close();
+        }
     }
 }
 
@@ -116,6 +121,18 @@ impl AapSim {
         self.shared.lock().faults.clear();
     }
 
+    /// What requests cost from now on, or, with `None`, nothing.
+    pub fn costs(&self, costs: Option<Costs>) {
+        self.shared.lock().set_costs(costs);
+    }
+
+    /// What the workers have done since costs were set.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        let web = self.shared.lock().web.clone();
+        web.as_deref().map(Web::load).unwrap_or_default()
+    }
+
     /// A person revokes this token.
     pub fn revoke(&self, token: &str) {
         let users = &mut self.shared.lock().users;
@@ -125,6 +142,11 @@ impl AapSim {
         }
     }
 
+    /// The API is at another place from now on, as after an upgrade.
+    pub fn move_to(&self, layout: Layout) {
+        self.shared.lock().layout = layout;
+    }
+
     /// Everything that a script says.
     pub fn play(&self, script: Script) {
         script.happen(&mut self.shared.lock());
@@ -132,7 +154,38 @@ impl AapSim {
 
     /// Adds a template and returns its id.
     pub fn add_template(&self, template: Template) -> u64 {
-        self.shared.lock().jobs.add_template(template)
+        let now = self.shared.clock.now();
+        let mut state = self.shared.lock();
+        let id = state.jobs.add_template(template);
+        state.jobs.born.insert(id, now);
+        id
+    }
+
+    /// The user with this token loses every role on the template of this name, or has them again.
+    /// Jobs are shown to whoever may read their template.
+    pub fn estrange(&self, token: &str, template: &str, is_stranger: bool) {
+        let mut state = self.shared.lock();
+        let user = state.users.iter().position(|user| user.token == token);
+        let named = |(_, known): &(&u64, &Template)| known.name == template;
+        let ids: Vec<u64> = state
+            .jobs
+            .templates
+            .iter()
+            .filter(named)
+            .map(|(id, _)| *id)
+            .collect();
+        for key in ids.into_iter().filter_map(|id| Some((user?, id))) {
+            if is_stranger {
+                state.strangers.insert(key);
+            } else {
+                state.strangers.remove(&key);
+            }
+        }
+    }
+
+    /// The controller cannot show this job any more, or can again.
+    pub fn break_row(&self, id: u64, broken: Option<Broken>) {
+        self.advanced().jobs.break_row(id, broken);
     }
 
     /// Deletes the template of this id.
@@ -221,6 +274,25 @@ impl AapSim {
     pub fn reap(&self, id: u64) -> bool {
         let now = self.shared.clock.now();
         self.advanced().jobs.reap(id, now)
+    }
+
+    /// The database is that of a backup again: it knows no job after this one, and gives their ids to others.
+    /// What was at work was stopped with the controller.
+    pub fn restore(&self, newest: u64) {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.restore(newest, now);
+    }
+
+    /// The dispatcher is restarted while this job is just starting, and cancels it; whether it was active.
+    pub fn interrupt(&self, id: u64) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.interrupt(id, now)
+    }
+
+    /// An administrator sets this status in the database and no time with it; whether there is such a job.
+    pub fn set_in_database(&self, id: u64, status: &'static str) -> bool {
+        let now = self.shared.clock.now();
+        self.advanced().jobs.set_in_database(id, status, now)
     }
 
     /// The clean-up deletes this job; whether there was an ended one.
@@ -413,30 +485,14 @@ async fn handle(
     if !shared.latency.is_zero() {
         tokio::time::sleep(shared.latency).await;
     }
-    let query = uri.query().unwrap_or_default();
-    let asked = Asked {
-        method: method.as_str(),
-        path: uri.path(),
-        query: url::form_urlencoded::parse(query.as_bytes())
-            .into_owned()
-            .collect(),
-        authorization: headers
-            .get(header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok()),
-        body: &body,
+    let request = Received {
+        method,
+        uri,
+        headers,
+        body,
     };
+    let answer = request.answer(&shared).await;
     let now = shared.clock.now();
-    let answer = {
-        let mut state = shared.lock();
-        if asked.path.starts_with("/_sim/") {
-            control::answer(&mut state, &asked, now)
-        } else {
-            if state.record_requests {
-                state.requests.push(format!("{method} {uri}"));
-            }
-            routes::answer(&mut state, &asked, now)
-        }
-    };
     match answer.end {
         End::Answered => write(answer, now),
         End::Silent => std::future::pending().await,
@@ -456,12 +512,23 @@ fn write(answer: Answer, now: jiff::Timestamp) -> Response<Body> {
         .header(
             header::DATE,
             now.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string(),
-        )
-        .header("x-api-product-name", "AWX")
-        .header("x-api-node", "controller-1");
-    if answer.json {
+        );
+    if answer.by == By::View {
         response = response
-            .header(header::CONTENT_TYPE, "application/json")
+            .header("x-api-product-name", "AWX")
+            .header("x-api-node", "controller-1")
+            .header("x-api-time", "0.050s");
+    }
+    if answer.by != By::Gateway {
+        response = response
+            .header("x-api-total-time", "0.060s")
+            .header("x-api-request-id", "7912ca1acb874367a5428f80758c5584");
+    }
+    if answer.json {
+        response = response.header(header::CONTENT_TYPE, "application/json");
+    }
+    if answer.json && answer.by != By::Gateway {
+        response = response
             .header(header::VARY, "Accept, Accept-Language, origin, Cookie")
             .header(header::ALLOW, "GET, POST, HEAD, OPTIONS");
     }

@@ -1,11 +1,13 @@
 //! All that the simulated controller knows.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::sync::Arc;
 
 use super::fault::{Faults, Route};
-use super::jobs::Jobs;
+use super::jobs::{Job, Jobs};
 use super::notify::{self, Notice};
 use super::plan::RunPlan;
+use super::web::{Costs, Web};
 use super::world::{Layout, Template, User, World};
 
 #[derive(Debug)]
@@ -19,6 +21,11 @@ pub(super) struct State {
     pub counts: BTreeMap<Route, u64>,
     pub requests: Vec<String>,
     pub record_requests: bool,
+    pub max_page_size: usize,
+    /// Users, and the templates on which they have no role any more.
+    pub strangers: BTreeSet<(usize, u64)>,
+    /// Where requests cost something.
+    pub web: Option<Arc<Web>>,
 }
 
 impl State {
@@ -33,7 +40,15 @@ impl State {
             counts: BTreeMap::new(),
             requests: Vec::new(),
             record_requests: world.record_requests,
+            max_page_size: world.max_page_size.max(1),
+            strangers: BTreeSet::new(),
+            web: world.costs.map(Web::new),
         }
+    }
+
+    /// From now on. Requests that have come in already cost what they did.
+    pub(super) fn set_costs(&mut self, costs: Option<Costs>) {
+        self.web = costs.map(Web::new);
     }
 
     /// The number of the user who sent this header.
@@ -63,10 +78,32 @@ impl State {
         notices.collect()
     }
 
-    pub(super) fn may_launch(&self, template: &Template, user: usize) -> bool {
+    fn sees_all(&self, user: usize) -> bool {
         self.users
             .get(user)
-            .is_some_and(|user| user.superuser || !template.restricted)
+            .is_some_and(|user| user.superuser || user.auditor)
+    }
+
+    pub(super) fn sees_template(&self, id: u64, user: usize) -> bool {
+        self.sees_all(user) || !self.strangers.contains(&(user, id))
+    }
+
+    /// A job is shown to whoever may read its template; once that is gone, to those who see all.
+    pub(super) fn sees_job(&self, job: &Job, user: usize) -> bool {
+        let template = job.template;
+        let template = template.filter(|id| self.jobs.templates.contains_key(id));
+        // Jobs of other kinds have no template here; everybody has the roles that show them.
+        let is_of_another_kind = job.other.is_some();
+        let is_shown = template.is_some_and(|id| self.sees_template(id, user));
+        self.sees_all(user) || is_of_another_kind || is_shown
+    }
+
+    /// The role Execute; a token of the scope `read` has none.
+    pub(super) fn may_launch(&self, id: u64, template: &Template, user: usize) -> bool {
+        self.users.get(user).is_some_and(|of| {
+            let may = !of.auditor && !template.restricted && self.sees_template(id, user);
+            !of.read_only && (of.superuser || may)
+        })
     }
 
     /// The course of the next job of this template.

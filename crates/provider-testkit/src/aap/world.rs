@@ -1,11 +1,14 @@
 //! What exists on the simulated controller before the first job.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::nodes::Node;
 use super::notify::Webhook;
 use super::plan::RunPlan;
+use super::web::Costs;
 
 /// The two kinds of template, and of the jobs that come from them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -68,6 +71,12 @@ pub struct Template {
     /// Required survey variables.
     #[serde(default)]
     pub required: Vec<String>,
+    /// Survey questions of the type password: their variables are taken, and shown as `$encrypted$`.
+    #[serde(default)]
+    pub passwords: Vec<String>,
+    /// The template's own variables, by name, each as Python writes it in JSON: `NaN` is a number there.
+    #[serde(default)]
+    pub own_variables: BTreeMap<String, String>,
     /// `job_slice_count`; above 1, launches come back as workflow jobs.
     #[serde(default = "one")]
     pub slices: u32,
@@ -80,6 +89,9 @@ pub struct Template {
     /// What its jobs do.
     #[serde(default)]
     pub plan: RunPlan,
+    /// Of a workflow: nodes beside the one that runs a playbook.
+    #[serde(default)]
+    pub nodes: Vec<Node>,
     /// Who is told of its jobs.
     #[serde(default)]
     pub notifies: Option<Webhook>,
@@ -112,10 +124,13 @@ impl Template {
             ask_variables: true,
             ask_labels: false,
             required: Vec::new(),
+            passwords: Vec::new(),
+            own_variables: BTreeMap::new(),
             slices: 1,
             allow_simultaneous: true,
             restricted: false,
             plan: RunPlan::default(),
+            nodes: Vec::new(),
             notifies: None,
         }
     }
@@ -129,6 +144,17 @@ impl Template {
         }
     }
 
+    pub(super) fn has_survey(&self) -> bool {
+        !self.required.is_empty() || !self.passwords.is_empty()
+    }
+
+    pub(super) fn asks_in_survey(&self, name: &str) -> bool {
+        self.required
+            .iter()
+            .chain(&self.passwords)
+            .any(|asked| asked == name)
+    }
+
     /// In another organization.
     #[must_use]
     pub fn in_organization(mut self, name: impl Into<String>) -> Self {
@@ -140,6 +166,13 @@ impl Template {
     #[must_use]
     pub fn with_plan(mut self, plan: RunPlan) -> Self {
         self.plan = plan;
+        self
+    }
+
+    /// With another node beside the one that runs a playbook.
+    #[must_use]
+    pub fn with_node(mut self, node: Node) -> Self {
+        self.nodes.push(node);
         self
     }
 
@@ -185,6 +218,20 @@ impl Template {
         self
     }
 
+    /// With a survey that asks for these variables as passwords.
+    #[must_use]
+    pub fn hiding(mut self, variables: &[&str]) -> Self {
+        self.passwords = variables.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// With a variable of its own, as Python writes it in JSON.
+    #[must_use]
+    pub fn with_own_variable(mut self, name: &str, value: &str) -> Self {
+        self.own_variables.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
     /// With a survey that requires these variables.
     #[must_use]
     pub fn requiring(mut self, variables: &[&str]) -> Self {
@@ -204,6 +251,8 @@ pub struct User {
     pub token: String,
     /// `is_superuser`.
     pub superuser: bool,
+    /// `is_system_auditor`: sees everything, and may start nothing.
+    pub auditor: bool,
     /// Whether the token has the scope `read` only.
     pub read_only: bool,
 }
@@ -230,8 +279,12 @@ pub struct World {
     pub users: Vec<User>,
     /// Paths.
     pub layout: Layout,
+    /// `MAX_PAGE_SIZE`: no page has more rows, however many are asked for.
+    pub max_page_size: usize,
     /// Time that every answer takes on the wall clock, for people who watch.
     pub latency: Duration,
+    /// What requests cost it, and how many it works on at once; without, it is as fast as this machine.
+    pub costs: Option<Costs>,
     /// The version that it claims.
     pub version: String,
     /// Whether it keeps requests for [`AapSim::requests`](super::AapSim::requests).
@@ -252,6 +305,7 @@ impl Default for World {
             password: format!("{name}-password"),
             token: token.to_owned(),
             superuser,
+            auditor: false,
             read_only,
         };
         Self {
@@ -262,7 +316,9 @@ impl Default for World {
                 user("reader", READER_TOKEN, false, true),
             ],
             layout: Layout::Controller,
+            max_page_size: 200,
             latency: Duration::ZERO,
+            costs: None,
             version: "24.6.1".to_owned(),
             record_requests: false,
         }

@@ -9,7 +9,7 @@ use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, ExtraVars, FindRequest,
     JobRecord, JobRef, JobStatus, JobType, LaunchRequest, OperationToken, Provider, ProviderError,
-    Reason, Resource, TrackedJob, TriggerError,
+    Reason, RelaunchQuery, Relaunched, Resource, TrackedJob, TriggerError,
 };
 use serde_json::{Value, json};
 
@@ -189,6 +189,33 @@ impl Case {
             return Ok(());
         }
         not_applicable("find_launched is not declared")
+    }
+
+    pub(super) fn needs_relaunched(&self) -> Verdict {
+        if self.capabilities().find_relaunched {
+            return Ok(());
+        }
+        not_applicable("find_relaunched is not declared")
+    }
+
+    /// A search for copies of these launches, from the first of them on.
+    pub(super) fn relaunch_query(&self, of: &[&Launched]) -> RelaunchQuery {
+        let object = of.first().map_or("vm", |launched| launched.name());
+        let tokens = of.iter().map(|launched| launched.token().clone()).collect();
+        let mut query = RelaunchQuery::new(self.world.object(object), tokens);
+        query.not_before = of
+            .iter()
+            .filter_map(|launched| launched.record.sent_at)
+            .min();
+        query
+    }
+
+    pub(super) async fn relaunched(&self, of: &[&Launched]) -> Result<Vec<Relaunched>, Stop> {
+        let query = self.relaunch_query(of);
+        match self.provider.find_relaunched(&query).await {
+            Ok(found) => Ok(found),
+            Err(error) => broken(format!("a search without trouble ended in: {error}")),
+        }
     }
 
     /// The same provider, for other tasks.

@@ -117,6 +117,8 @@ pub enum Deed {
     SpeakUnknownWord,
     /// A person starts a copy of it.
     BeCopied,
+    /// The copies that persons have started of it do their work to the end, well.
+    FinishCopies,
 }
 
 /// One job that was really started.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::behaviours::{cancel, deprovision, find, launch, status, tasks, text};
+use super::behaviours::{cancel, deprovision, find, launch, relaunch, status, tasks, text};
 use super::case::Case;
 use super::harness::Harness;
 use super::report::{Report, Row, Stop, Verdict};
@@ -94,6 +94,11 @@ pub const fn all() -> &'static [Behaviour] {
         find::a_copy_is_not_found: "A copy that a person started is not found.",
         find::a_failed_search_proves_nothing: "A search that fails is no proof that nothing was launched.",
         find::a_deprovision_is_found_by_its_token: "Deprovision jobs are found as well.",
+        relaunch::a_relaunch_is_found: "A copy that a person started is found as a relaunch, with the token that it carries and an id of its own.",
+        relaunch::a_relaunch_that_has_ended_is_found_too: "Relaunches are found in whatever state they are, and their end is told.",
+        relaunch::a_search_for_relaunches_finds_no_originals: "Our own launches are no relaunches. Where nobody has made a copy nothing is found, and that is no error.",
+        relaunch::a_search_for_relaunches_finds_its_own_tokens_alone: "A search for relaunches finds copies of the launches that were asked for alone.",
+        relaunch::a_failed_search_for_relaunches_proves_nothing: "A search for relaunches that fails is no proof that there are none.",
         deprovision::a_deprovision_waits_for_a_job_at_work: "While a provision job is at work no deprovision is started. Once it has ended, one is.",
         deprovision::a_deprovision_waits_for_a_launch_in_doubt: "The same for a launch whose answer was lost.",
         deprovision::a_deprovision_waits_after_a_cancel_that_lost: "The same for a job that goes on although the engine has asked for its cancel.",

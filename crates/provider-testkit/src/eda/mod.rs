@@ -20,13 +20,17 @@
 //! A [`Rulebook`] links them to the [AAP simulator](crate::aap): its rules turn events into labelled
 //! jobs, whose playbooks leave their marks on the objects, and the audit tells how they ended.
 //!
-//! What they do not simulate: conditions beyond the action of an event, compressed bodies, and the credential types
+//! An event with a member without a name stops the rulebook's queue, one whose text is a multiple of a
+//! stream's pieces is lost with 200, and a report of 1 MiB or more never reaches the audit.
+//!
+//! What they do not simulate: conditions beyond the action of an event, compressed bodies, SHA-1, and the credential types
 //! OAuth2, ECDSA, ServiceNow and Dynatrace.
 
 mod api;
 pub mod control;
 mod fault;
 mod journal;
+mod known;
 mod rulebook;
 mod script;
 mod server;
@@ -36,10 +40,10 @@ mod webhook;
 mod world;
 mod yaml;
 
-pub use api::AuditRule;
+pub use api::{AuditAction, AuditRule};
 pub use fault::{Fault, Weather};
 pub use journal::{Event, Fate, Trouble};
 pub use rulebook::{Cluster, Marks, Objects, Rule, Rulebook};
 pub use script::{Script, ScriptedFault};
 pub use server::EdaSim;
-pub use world::{HmacCheck, Stream, StreamCredential, Webhook, World};
+pub use world::{HmacCheck, HmacHash, Stream, StreamCredential, Webhook, World};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Map, Value, json};
 
-use super::api::AuditRule;
+use super::api::{AuditAction, AuditRule};
 use super::journal::{Event, Fate};
 use super::server::EdaSim;
 use crate::aap::{AapSim, Run};
@@ -65,6 +65,8 @@ pub struct Rule {
     pub labels: Vec<String>,
     /// How often a job that ended `failed` is launched anew.
     pub retries: u32,
+    /// The templates of its further actions, which are run one after the other.
+    pub then: Vec<String>,
 }
 
 impl Rule {
@@ -77,6 +79,21 @@ impl Rule {
             template: template.to_owned(),
             labels: Vec::new(),
             retries: 0,
+            then: Vec::new(),
+        }
+    }
+
+    /// With a further action behind the others.
+    #[must_use]
+    pub fn then(mut self, template: &str) -> Self {
+        self.then.push(template.to_owned());
+        self
+    }
+
+    fn template(&self, action: usize) -> Option<&str> {
+        match action.checked_sub(1) {
+            None => Some(&self.template),
+            Some(further) => self.then.get(further).map(String::as_str),
         }
     }
 
@@ -123,6 +140,8 @@ impl Default for Marks {
 #[derive(Debug)]
 pub struct Rulebook {
     rules: Vec<Rule>,
+    /// The number of its activation.
+    activation: usize,
     at_once: usize,
     marks: Marks,
     seen: u64,
@@ -136,6 +155,10 @@ pub struct Rulebook {
 struct Running {
     event: Event,
     rule: usize,
+    /// Which of the rule's actions is at work, from 0, …
+    action: usize,
+    /// … and the row of the audit, once there is one.
+    row: Option<u64>,
     job: u64,
     tries_left: u32,
 }
@@ -146,6 +169,7 @@ impl Rulebook {
     pub fn sequential(rules: impl IntoIterator<Item = Rule>) -> Self {
         Self {
             rules: rules.into_iter().collect(),
+            activation: 1,
             at_once: 1,
             marks: Marks::default(),
             seen: 0,
@@ -164,6 +188,13 @@ impl Rulebook {
         }
     }
 
+    /// As the rulebook of another activation, which sees the same events.
+    #[must_use]
+    pub fn of_activation(mut self, number: usize) -> Self {
+        self.activation = number;
+        self
+    }
+
     /// With other playbooks behind the templates.
     #[must_use]
     pub fn with_marks(mut self, marks: Marks) -> Self {
@@ -177,6 +208,7 @@ impl Rulebook {
         self.seen = eda.journal().last().map_or(self.seen, |event| event.id);
         self.queue.clear();
         self.running.clear();
+        eda.restart_rulebook();
         eda.work_off(usize::MAX);
     }
 
@@ -209,15 +241,17 @@ impl Rulebook {
             // Only `failed` is repeated, and by a job of its own.
             if status == Some("failed") && running.tries_left > 0 {
                 running.tries_left -= 1;
-                if let Ok(job) = self.launch(aap, running.rule, &running.event) {
+                if let Ok(job) = self.launch(aap, &running) {
                     running.job = job;
                     going_on.push(running);
                     continue;
                 }
             }
             let link = format!("{}/#/jobs/playbook/{}/details/", aap.url(), running.job);
-            self.audit(eda, &running, status.unwrap_or("error"), "", &link);
-            eda.work_off(1);
+            let ended = AuditAction::ended(status.unwrap_or("error")).with_url(&link);
+            self.audit(eda, &mut running, ended);
+            running.action += 1;
+            going_on.extend(self.go_on(eda, aap, running));
         }
         self.running = going_on;
         while self.running.len() < self.at_once
@@ -233,27 +267,44 @@ impl Rulebook {
             eda.work_off(1);
             return;
         };
-        let tries_left = self.rules.get(rule).map_or(0, |rule| rule.retries);
-        let mut running = Running {
+        let running = Running {
             event,
             rule,
+            action: 0,
+            row: None,
             job: 0,
-            tries_left,
+            tries_left: 0,
         };
-        match self.launch(aap, rule, &running.event) {
-            Ok(job) => {
-                running.job = job;
-                self.running.push(running);
-            }
-            Err(message) => {
-                self.audit(eda, &running, "failed", &message, "");
-                eda.work_off(1);
-            }
-        }
+        let begun = self.go_on(eda, aap, running);
+        self.running.extend(begun);
     }
 
-    fn launch(&mut self, aap: &AapSim, rule: usize, event: &Event) -> Result<u64, String> {
-        let rule = self.rules.get(rule).ok_or("the rule is gone")?;
+    /// Launches the next action of a rule; after the last one the event is worked off.
+    fn go_on(&mut self, eda: &EdaSim, aap: &AapSim, mut running: Running) -> Option<Running> {
+        let rule = self.rules.get(running.rule);
+        let (retries, actions) = rule.map_or((0, 0), |rule| (rule.retries, 1 + rule.then.len()));
+        while running.action < actions {
+            running.tries_left = retries;
+            match self.launch(aap, &running) {
+                Ok(job) => {
+                    running.job = job;
+                    return Some(running);
+                }
+                Err(message) => {
+                    let failed = AuditAction::ended("failed").with_message(&message);
+                    self.audit(eda, &mut running, failed);
+                    running.action += 1;
+                }
+            }
+        }
+        eda.work_off(1);
+        None
+    }
+
+    fn launch(&mut self, aap: &AapSim, running: &Running) -> Result<u64, String> {
+        let event = &running.event;
+        let rule = self.rules.get(running.rule).ok_or("the rule is gone")?;
+        let template = rule.template(running.action).ok_or("the action is gone")?;
         let vars = json!({"ansible_eda": {
             "ruleset": "simulated", "rule": rule.name,
             "event": {"payload": event.payload, "meta": {"endpoint": event.endpoint}},
@@ -261,24 +312,21 @@ impl Rulebook {
         let labels: Vec<String> = rule.labels.iter().map(|l| filled(l, event)).collect();
         let none = Map::new();
         let vars = vars.as_object().unwrap_or(&none);
-        let job = aap.launch(&rule.template, vars, &labels)?;
+        let job = aap.launch(template, vars, &labels)?;
         self.marking.push(job);
         Ok(job)
     }
 
-    fn audit(&self, eda: &EdaSim, running: &Running, status: &str, message: &str, link: &str) {
-        let Some(rule) = self.rules.get(running.rule) else {
-            return;
-        };
-        eda.audit(AuditRule {
-            name: rule.name.clone(),
-            fired_at: running.event.at,
-            payload: running.event.payload.clone(),
-            action: "run_job_template".to_owned(),
-            status: status.to_owned(),
-            status_message: message.to_owned(),
-            url: link.to_owned(),
-        });
+    /// The row of a rule is written when its first action ends; the others are added to it.
+    fn audit(&self, eda: &EdaSim, running: &mut Running, ended: AuditAction) {
+        if let Some(row) = running.row {
+            return eda.audit_action(row, ended);
+        }
+        if let Some(rule) = self.rules.get(running.rule) {
+            let event = &running.event;
+            let fired = AuditRule::new(&rule.name, event.at, event.payload.clone());
+            running.row = eda.audit(fired.of_activation(self.activation), ended);
+        }
     }
 }
 

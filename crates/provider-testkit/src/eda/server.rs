@@ -20,7 +20,7 @@ use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
-use super::api::{Api, AuditRule};
+use super::api::Api;
 use super::control::{self, Reach};
 use super::fault::{Fault, Faults, Weather};
 use super::journal::{Event, Fate, Trouble};
@@ -31,33 +31,35 @@ use super::{stream, webhook};
 /// A running simulator; it stops, and forgets its queue, when this is dropped.
 #[derive(Debug)]
 pub struct EdaSim {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     address: SocketAddr,
     tls: bool,
     server: AbortHandle,
 }
 
 #[derive(Debug)]
-struct Shared {
+pub(super) struct Shared {
     state: Mutex<State>,
-    clock: Arc<dyn Clock>,
+    pub(super) clock: Arc<dyn Clock>,
     worked_off: Notify,
 }
 
 #[derive(Debug)]
-struct State {
+pub(super) struct State {
     world: World,
-    api: Api,
+    pub(super) api: Api,
     faults: Faults,
     journal: Vec<Event>,
     troubles: Vec<Trouble>,
     /// Events that were taken and not worked off.
     queued: usize,
+    /// An event has stopped the queue of the rulebook, whose process lives on.
+    poisoned: bool,
     requests: u64,
 }
 
 impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,6 +99,7 @@ impl EdaSim {
                 journal: Vec::new(),
                 troubles: Vec::new(),
                 queued: 0,
+                poisoned: false,
                 requests: 0,
             }),
             clock,
@@ -158,23 +161,9 @@ impl EdaSim {
         change(&mut self.shared.lock().world);
     }
 
-    /// From now on the server's own API is there as well, for this token.
-    pub fn serve_api(&self, token: &str) {
-        self.shared.lock().api.token = Some(token.to_owned());
-    }
-
-    /// What the API tells of an activation, `running` for one.
-    pub fn activation(&self, name: &str, status: &str) {
-        let mut state = self.shared.lock();
-        let activations = &mut state.api.activations;
-        activations.retain(|(known, _)| known != name);
-        activations.push((name.to_owned(), status.to_owned()));
-    }
-
-    /// A rule has fired and its action has ended: a row of the audit.
-    pub fn audit(&self, rule: AuditRule) {
-        let written = self.shared.clock.now();
-        self.shared.lock().api.rules.push((rule, written));
+    /// The process of the rulebook starts afresh: what stopped its queue is forgotten.
+    pub fn restart_rulebook(&self) {
+        self.shared.lock().poisoned = false;
     }
 
     /// Everything that was really taken so far, in order.
@@ -381,7 +370,11 @@ async fn handle(
         }
         state.requests += 1;
         // Trouble is meant for the events.
-        if let Some(outcome) = state.api.answer(&asked) {
+        let streams = match &state.world {
+            World::Streams(streams) => streams.as_slice(),
+            World::Webhook(_) => &[],
+        };
+        if let Some(outcome) = state.api.answer(&asked, streams) {
             return write(outcome);
         }
         let fault = state.faults.next();
@@ -415,7 +408,12 @@ async fn handle(
         };
         if let Some(taken) = outcome.taken.take() {
             let (endpoint, payload, fate) = *taken;
-            let lost = fault == Some(Fault::Lose);
+            // The library that a rulebook reads paths with raises at a member without a name, and that
+            // ends the task of the queue.
+            let poison = fate == Fate::Queued && has_nameless_member(&payload);
+            let lost = fault == Some(Fault::Lose) || (state.poisoned && fate == Fate::Queued);
+            state.poisoned |= poison;
+            let fate = if poison { Fate::Dropped } else { fate };
             let event = Event {
                 id: u64::try_from(state.journal.len()).unwrap_or(0) + 1,
                 at: shared.clock.now(),
@@ -439,6 +437,16 @@ async fn handle(
         Some(Fault::StatusAfter(status)) => write(page(status)),
         Some(Fault::Truncated) => broken_off(write(outcome)),
         _ => write(outcome),
+    }
+}
+
+fn has_nameless_member(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, item)| name.is_empty() || has_nameless_member(item)),
+        Value::Array(items) => items.iter().any(has_nameless_member),
+        _ => false,
     }
 }
 

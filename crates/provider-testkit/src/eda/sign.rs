@@ -1,38 +1,39 @@
-//! HMAC-SHA-256 as RFC 2104 writes it down, on purpose not by the library that senders use.
+//! HMAC as RFC 2104 writes it down, on purpose not by the library that senders use.
 
 use base64::Engine;
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha384, Sha512};
 
-use super::world::HmacCheck;
+use super::world::{HmacCheck, HmacHash};
 
-const BLOCK: usize = 64;
-
-fn hmac(key: &[u8], body: &[u8]) -> [u8; 32] {
-    let mut block = [0_u8; BLOCK];
-    if key.len() > BLOCK {
-        for (to, from) in block.iter_mut().zip(Sha256::digest(key)) {
-            *to = from;
-        }
+/// `block` is the length of the hash's blocks.
+fn hmac<D: Digest>(block: usize, key: &[u8], body: &[u8]) -> Vec<u8> {
+    let mut padded = if key.len() > block {
+        D::digest(key).to_vec()
     } else {
-        for (to, from) in block.iter_mut().zip(key) {
-            *to = *from;
-        }
-    }
-    let inner = Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x36))
+        key.to_vec()
+    };
+    padded.resize(block, 0);
+    let with = |byte: u8| -> Vec<u8> { padded.iter().map(|one| one ^ byte).collect() };
+    let inner = D::new()
+        .chain_update(with(0x36))
         .chain_update(body)
         .finalize();
-    Sha256::new()
-        .chain_update(block.map(|byte| byte ^ 0x5c))
+    D::new()
+        .chain_update(with(0x5c))
         .chain_update(inner)
         .finalize()
-        .into()
+        .to_vec()
 }
 
 impl HmacCheck {
     /// The digest of a body, as it is written in the header.
     pub(super) fn digest(&self, body: &[u8]) -> String {
-        let digest = hmac(self.secret.as_bytes(), body);
+        let key = self.secret.as_bytes();
+        let digest = match self.hash {
+            HmacHash::Sha256 => hmac::<Sha256>(64, key, body),
+            HmacHash::Sha384 => hmac::<Sha384>(128, key, body),
+            HmacHash::Sha512 => hmac::<Sha512>(128, key, body),
+        };
         if self.base64 {
             base64::engine::general_purpose::STANDARD.encode(digest)
         } else {
@@ -49,7 +50,8 @@ mod tests {
     #[test]
     fn the_published_vectors_come_out() {
         let hex = |key: &[u8], body: &[u8]| -> String {
-            hmac(key, body).iter().map(|b| format!("{b:02x}")).collect()
+            let digest = hmac::<Sha256>(64, key, body);
+            digest.iter().map(|b| format!("{b:02x}")).collect()
         };
         assert_eq!(
             hex(b"Jefe", b"what do ya want for nothing?"),

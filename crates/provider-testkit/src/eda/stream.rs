@@ -38,20 +38,29 @@ pub(super) fn answer(streams: &[Stream], asked: &Asked<'_>) -> Outcome {
         Ok(payload) => payload,
         Err(refusal) => return refusal,
     };
-    let event = json!({
-        "payload": payload,
-        "meta": {
-            "endpoint": asked.path, "eda_event_stream_uuid": stream.uuid,
-            "eda_event_stream_name": "simulated",
-        },
+    let mut meta = json!({
+        "endpoint": asked.path, "eda_event_stream_uuid": stream.uuid,
+        "eda_event_stream_name": "simulated",
     });
-    if !pieces_fit(&event) {
+    if let (Value::Object(meta), true) = (&mut meta, stream.all_headers) {
+        meta.insert("headers".to_owned(), headers(asked));
+    }
+    let event = json!({ "payload": payload, "meta": meta });
+    let mut text = String::new();
+    yaml::python(&event, &mut text);
+    if !pieces_fit(&text) {
         return broken();
     }
-    let fate = match (stream.test_mode, stream.listening) {
-        (true, _) => Fate::TestMode,
-        (false, true) => Fate::Queued,
-        (false, false) => Fate::Lost,
+    // One piece too many is announced, and the receiver waits for it in vain.
+    let is_torn = text.len() >= PIECE && text.len().is_multiple_of(PIECE);
+    let fate = if is_torn {
+        Fate::Lost
+    } else {
+        match (stream.test_mode, stream.listening) {
+            (true, _) => Fate::TestMode,
+            (false, true) => Fate::Queued,
+            (false, false) => Fate::Lost,
+        }
     };
     Outcome::text(200, "").taking(asked.path, payload, fate)
 }
@@ -135,10 +144,19 @@ fn read(asked: &Asked<'_>) -> Result<Value, Outcome> {
     }
 }
 
-/// Whether the event can be passed on to activations.
-fn pieces_fit(event: &Value) -> bool {
-    let mut text = String::new();
-    yaml::python(event, &mut text);
+/// The headers of a request as they stand in its event, what is secret in them blanked out.
+fn headers(asked: &Asked<'_>) -> Value {
+    let all = asked.headers.iter().map(|(name, value)| {
+        let secret = name == "authorization" || name.as_str().contains("signature");
+        let shown = String::from_utf8_lossy(value.as_bytes());
+        let shown = if secret { "<redacted>".into() } else { shown };
+        (name.to_string(), Value::from(shown))
+    });
+    Value::Object(all.collect())
+}
+
+/// Whether the event, as Python writes it, can be passed on to activations.
+fn pieces_fit(text: &str) -> bool {
     if text.len() < PIECE {
         return text.len() < NOTIFICATION;
     }

@@ -62,9 +62,24 @@ impl Webhook {
     }
 }
 
-/// How a signature is checked (always SHA-256).
+/// The hash of a signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum HmacHash {
+    /// SHA-256.
+    #[default]
+    Sha256,
+    /// SHA-384.
+    Sha384,
+    /// SHA-512.
+    Sha512,
+}
+
+/// How a signature is checked.
 #[derive(Debug, Clone)]
 pub struct HmacCheck {
+    /// The hash.
+    pub hash: HmacHash,
     /// The secret.
     pub secret: String,
     /// The header.
@@ -80,6 +95,7 @@ impl HmacCheck {
     #[must_use]
     pub fn hex(secret: &str) -> Self {
         Self {
+            hash: HmacHash::default(),
             secret: secret.to_owned(),
             header: "X-Hub-Signature-256".to_owned(),
             base64: false,
@@ -94,6 +110,13 @@ impl HmacCheck {
             base64: true,
             ..Self::hex(secret)
         }
+    }
+
+    /// With another hash.
+    #[must_use]
+    pub fn with_hash(mut self, hash: HmacHash) -> Self {
+        self.hash = hash;
+        self
     }
 
     /// With a prefix.
@@ -122,6 +145,8 @@ pub struct Stream {
     pub test_mode: bool,
     /// Whether an activation listens; without one, events are lost.
     pub listening: bool,
+    /// `additional_data_headers: "*"`: all headers of a request are put into its event.
+    pub all_headers: bool,
 }
 
 /// The credential of an event stream.
@@ -159,6 +184,7 @@ impl Stream {
             credential,
             test_mode: false,
             listening: true,
+            all_headers: false,
         }
     }
 

@@ -39,6 +39,7 @@ impl Harness for FakeHarness {
         let fake = fake.with_capabilities(|capabilities| {
             capabilities.cancel = !self.undeclared.contains(&Function::Cancel);
             capabilities.find_launched = !self.undeclared.contains(&Function::FindLaunched);
+            capabilities.find_relaunched = !self.undeclared.contains(&Function::FindRelaunched);
             if self.assumes {
                 let kind = "assumed".into();
                 capabilities.on_ambiguity = OnAmbiguity::AssumeSent { kind };
@@ -54,10 +55,11 @@ impl Harness for FakeHarness {
 }
 
 const LAUNCHES: [Function; 2] = [Function::TriggerProvision, Function::TriggerDeprovision];
-const QUESTIONS: [Function; 3] = [
+const QUESTIONS: [Function; 4] = [
     Function::ProvisionStatus,
     Function::DeprovisionStatus,
     Function::FindLaunched,
+    Function::FindRelaunched,
 ];
 
 fn fails(effect: Effect, kind: ErrorKind, text: &str) -> ProviderError {
@@ -151,6 +153,14 @@ impl World for FakeWorld {
             Deed::BeForgotten => self.fake.purge(job.id),
             Deed::SpeakUnknownWord => self.fake.end(job.id, JobState::Unknown),
             Deed::BeCopied => return self.fake.copy(job.id).is_some(),
+            Deed::FinishCopies => {
+                for copy in jobs
+                    .iter()
+                    .filter(|other| other.token == *token && other.id > job.id)
+                {
+                    self.fake.end(copy.id, JobState::Succeeded);
+                }
+            }
             _ => return false,
         }
         true

@@ -9,7 +9,8 @@ use futures::StreamExt;
 use provider_core::{
     CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, FindRequest, JobRecord,
     JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight, Provider,
-    ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError, WakeUps,
+    ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource, TrackedJob, TriggerError,
+    WakeUps,
 };
 use provider_testkit::conformance::SECRET;
 use provider_testkit::{FakeJob, FakeProvider};
@@ -585,6 +586,59 @@ impl Provider for Wrong {
         for status in &found {
             memory.known.insert(status.job.id.clone());
             memory.found.insert(status.job.id.clone());
+        }
+        Ok(found)
+    }
+
+    async fn find_relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        self.pause().await;
+        if self.is("the_undeclared_is_unsupported/relaunched") {
+            return Ok(Vec::new());
+        }
+        let asked = |job: &FakeJob| query.tokens.contains(&job.token);
+        let told = |status: JobStatus, query: &RelaunchQuery| {
+            let token = query.tokens.first().cloned().unwrap();
+            Relaunched::new(token, status)
+        };
+        let mut found = match self.fake.find_relaunched(query).await {
+            Err(trouble) if self.is("errors_hold_no_secret/relaunched") => {
+                let text = format!("sent with {CREDENTIAL}");
+                return Err(ProviderError::new(trouble.effect(), trouble.kind(), text));
+            }
+            Err(_) if self.is("a_failed_search_for_relaunches_proves_nothing") => {
+                return Ok(Vec::new());
+            }
+            other => other?,
+        };
+        match self.defect {
+            "a_relaunch_is_found" => {
+                found.retain(|copy| copy.status.state.is_terminal());
+            }
+            "a_relaunch_is_found/token" => {
+                for copy in found
+                    .iter_mut()
+                    .filter(|copy| !copy.status.state.is_terminal())
+                {
+                    copy.token = OperationToken::from_random(7);
+                }
+            }
+            "a_relaunch_that_has_ended_is_found_too" => {
+                found.retain(|copy| !copy.status.state.is_terminal());
+            }
+            "a_search_for_relaunches_finds_no_originals" if found.is_empty() => {
+                let all = self.fake.jobs();
+                let alone = all.iter().all(asked);
+                let originals = self.listed(|job| alone && asked(job));
+                found.extend(originals.into_iter().map(|status| told(status, query)));
+            }
+            "a_search_for_relaunches_finds_its_own_tokens_alone" if found.is_empty() => {
+                let others = self.listed(|job| !asked(job));
+                found.extend(others.into_iter().map(|status| told(status, query)));
+            }
+            _ => {}
         }
         Ok(found)
     }

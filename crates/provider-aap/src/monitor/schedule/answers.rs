@@ -116,7 +116,6 @@ impl Schedule {
             let behind: Vec<u64> = ids.clone().filter(|id| *id > end).collect();
             left = self.same(ids.filter(|id| *id <= end), &rows, chance, now);
             self.again(&behind, now);
-            left.extend(behind);
         } else {
             left.extend_from_slice(ids);
         }
@@ -209,12 +208,18 @@ impl Schedule {
         is_worth
     }
 
-    /// Those of them that are not answered have their place in the next page, at once.
+    /// Those of them that are not answered have their place in the next page, at once; those of which
+    /// what was seen counts no more are asked about by themselves.
     pub(in crate::monitor) fn again(&mut self, ids: &[u64], now: Instant) {
         for id in ids {
             let job = self.jobs.get_mut(id);
-            if let Some(job) = job.filter(|job| job.place == Place::Asked && !job.voided) {
-                self.line.put(*id, job, Place::Round(now));
+            if let Some(job) = job.filter(|job| job.place == Place::Asked) {
+                let place = if std::mem::take(&mut job.voided) {
+                    Place::Alone
+                } else {
+                    Place::Round(now)
+                };
+                self.line.put(*id, job, place);
             }
         }
     }

@@ -26,10 +26,23 @@ impl At {
         }
     }
 
+    fn shut(&mut self) -> Duration {
+        match self.0.ask(self.1) {
+            Door::Shut(left) => left,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn is_trying(&mut self) -> bool {
+        matches!(self.0.ask(self.1), Door::Trying)
+    }
+
     fn fails(&mut self, asked_for: Option<u64>) -> bool {
         let pass = self.pass();
-        let asked_for = asked_for.map(Duration::from_secs);
-        self.0.failed(pass, self.1, asked_for)
+        let error = asked_for.map_or_else(unavailable, |seconds| {
+            unavailable().with_retry_after(Duration::from_secs(seconds))
+        });
+        self.0.failed(&pass, self.1, &error)
     }
 }
 
@@ -40,29 +53,32 @@ async fn the_breaker_opens_tries_once_and_closes() {
     let mut at = At::new(3);
     assert!(!at.fails(None) && !at.fails(None));
     let pass = at.pass();
-    at.0.served(pass, at.1);
+    at.0.served(&pass, at.1);
     // It has just served: that some questions fail does not mean that it is down.
     for _ in 0..10 {
         assert!(!at.fails(None));
     }
     at.later(Duration::from_secs(3));
     assert!(at.fails(None));
-    assert_eq!(at.0.ask(at.1), Door::Shut(PAUSE));
+    assert_eq!(at.shut(), PAUSE);
     at.later(PAUSE);
     let probe = at.pass();
-    assert_eq!(at.0.ask(at.1), Door::Trying, "one at a time");
-    assert!(at.0.failed(probe, at.1, None), "one failed try is enough");
-    assert_eq!(at.0.ask(at.1), Door::Shut(PAUSE));
+    assert!(at.is_trying(), "one at a time");
+    assert!(
+        at.0.failed(&probe, at.1, &unavailable()),
+        "one failed try is enough"
+    );
+    assert_eq!(at.shut(), PAUSE);
     at.later(PAUSE);
     let probe = at.pass();
-    at.0.untried(probe);
+    drop(probe);
     let probe = at.pass();
-    at.0.served(probe, at.1);
+    at.0.served(&probe, at.1);
     // Open, and with nothing on record.
     assert!(!at.fails(None) && !at.fails(None));
     // A time that the server asks for is kept at once.
     assert!(at.fails(Some(7)));
-    assert_eq!(at.0.ask(at.1), Door::Shut(Duration::from_secs(7)));
+    assert_eq!(at.shut(), Duration::from_secs(7));
 }
 
 /// Several questions are on their way when the server asks for quiet: what the others come back with
@@ -72,23 +88,24 @@ async fn an_answer_from_before_does_not_open_the_breaker() {
     let mut at = At::new(3);
     let [early, late] = [at.pass(), at.pass()];
     assert!(at.fails(Some(45)));
-    at.0.served(early, at.1);
+    at.0.served(&early, at.1);
     let quiet = Duration::from_secs(45);
-    assert_eq!(at.0.ask(at.1), Door::Shut(quiet));
+    assert_eq!(at.shut(), quiet);
     at.later(quiet);
     let probe = at.pass();
     // Nor does it end the try, or count against it.
-    assert!(!at.0.failed(late, at.1, None));
-    assert_eq!(at.0.ask(at.1), Door::Trying);
-    at.0.served(late, at.1);
-    assert_eq!(at.0.ask(at.1), Door::Trying);
-    at.0.served(probe, at.1);
+    assert!(!at.0.failed(&late, at.1, &unavailable()));
+    assert!(at.is_trying());
+    at.0.served(&late, at.1);
+    assert!(at.is_trying());
+    at.0.served(&probe, at.1);
     at.pass();
     // But what it asks for is heard, and never shortens a pause.
     let late = at.pass();
     assert!(at.fails(Some(45)));
-    assert!(at.0.failed(late, at.1, Some(Duration::from_secs(5))));
-    assert_eq!(at.0.ask(at.1), Door::Shut(quiet));
+    let soon = unavailable().with_retry_after(Duration::from_secs(5));
+    assert!(at.0.failed(&late, at.1, &soon));
+    assert_eq!(at.shut(), quiet);
 }
 
 #[tokio::test(start_paused = true)]
@@ -195,6 +212,52 @@ async fn refused_credentials_shut_the_breaker_and_a_refused_job_does_not() {
             assert_eq!(error.effect(), Effect::NotSent);
             assert!(error.retry_after().is_some_and(|left| left <= PAUSE));
         }
+    }
+}
+
+/// "The controller did not serve lately" tells nobody that the token has expired.
+#[tokio::test(start_paused = true)]
+async fn who_is_refused_is_told_why_and_what_to_do() {
+    let of =
+        |kind, text, advice| ProviderError::new(Effect::Rejected, kind, text).with_advice(advice);
+    for cause in [
+        of(
+            ErrorKind::Unauthorized,
+            "our credentials are not accepted",
+            "check the token",
+        ),
+        of(
+            ErrorKind::Unavailable,
+            "no connection: UnknownIssuer",
+            "check the CA file",
+        ),
+        of(
+            ErrorKind::Unavailable,
+            "it failed with 503",
+            "look at its logs",
+        ),
+        of(
+            ErrorKind::Timeout,
+            "no answer in time",
+            "raise the time-out",
+        ),
+    ] {
+        let controller = Controller::with(1);
+        let monitor = monitor(&controller, &in_rounds());
+        let trouble = cause.clone();
+        controller.trouble(move || Some(trouble.clone()));
+        for _ in 0..5 {
+            assert_eq!(monitor.seen(KIND, 1).await.unwrap_err(), cause);
+        }
+        let refused = monitor.seen(KIND, 1).await.unwrap_err();
+        assert_eq!(controller.count(), 5, "it is left alone");
+        assert_eq!(
+            (refused.effect(), refused.kind(), refused.advice()),
+            (Effect::NotSent, cause.kind(), cause.advice())
+        );
+        assert!(refused.message().contains(cause.message()), "{refused}");
+        assert!(refused.message().contains("is left alone for a while"));
+        assert!(refused.retry_after().is_some_and(|left| left <= PAUSE));
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use provider_core::SystemClock;
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Layout, RunPlan, Script, Template, Weather, World,
+    ADMIN_TOKEN, AapSim, Costs, Layout, RunPlan, Script, Template, Weather, World,
 };
 
 use crate::{Common, Failure, stopped};
@@ -21,13 +21,14 @@ Examples:
   provider-sim aap --template osac-create-compute-instance --template osac-delete-compute-instance
   provider-sim aap --template work@Default --workflow chain --layout gateway --token t0ken
   provider-sim aap --templates-file templates.yaml --listen 127.0.0.1:0 --journal jobs.jsonl
+  provider-sim aap --template work --workers 5 --launch-ms 5000     # as slow as a busy one
 
 A file of templates:
   - {name: work, plan: {queue: 0, run: 500}}
   - {name: picky, ask_variables: false, organization: Lab}
   - {name: chain, kind: workflow, required: [vlan]}   # a survey with a question
 
-Controls, below URL/_sim/: journal, counts, faults, weather, templates, plans, jobs/ID/end,
+Controls, below URL/_sim/: journal, counts, load, costs, faults, weather, templates, plans, jobs/ID/end,
   jobs/ID/cancel, jobs/ID/reap, jobs/ID/purge; docs/SIMULATORS.md of provider-testkit explains them.";
 
 #[derive(Debug, Args)]
@@ -59,6 +60,58 @@ pub(crate) struct Options {
     /// Time that every answer takes, in milliseconds.
     #[arg(long, default_value_t = 0)]
     latency_ms: u64,
+    #[command(flatten)]
+    pace: Pace,
+}
+
+/// A controller as slow as a real one. Any of these makes it so; the others are then as measured on AWX
+/// 24.6.1. Without, it is as fast as this machine.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Slowness")]
+struct Pace {
+    /// How many requests are worked on at once (5); the others wait. A worker goes on when its client has
+    /// gone away.
+    #[arg(long, value_name = "N")]
+    workers: Option<u32>,
+    /// How many wait for a worker at most (128); those beyond get 502.
+    #[arg(long, value_name = "N")]
+    worker_queue: Option<u32>,
+    /// What a row of a list costs, in milliseconds (10).
+    #[arg(long, value_name = "MS")]
+    row_ms: Option<u64>,
+    /// What any request costs, one job for one (60).
+    #[arg(long, value_name = "MS")]
+    detail_ms: Option<u64>,
+    /// What a launch costs (150).
+    #[arg(long, value_name = "MS")]
+    launch_ms: Option<u64>,
+    /// After so long, the web server in front answers 504 (120000).
+    #[arg(long, value_name = "MS")]
+    patience_ms: Option<u64>,
+}
+
+impl Pace {
+    fn costs(&self) -> Option<Costs> {
+        let usual = Costs::default();
+        let given = [
+            self.row_ms,
+            self.detail_ms,
+            self.launch_ms,
+            self.patience_ms,
+        ];
+        if self.workers.or(self.worker_queue).is_none() && given.iter().all(Option::is_none) {
+            return None;
+        }
+        let time = |given: Option<u64>, usual| given.map_or(usual, Duration::from_millis);
+        let costs = usual
+            .with_workers(self.workers.unwrap_or(usual.workers))
+            .with_queue(self.worker_queue.unwrap_or(usual.queue))
+            .with_row(time(self.row_ms, usual.row))
+            .with_detail(time(self.detail_ms, usual.detail))
+            .with_launch(time(self.launch_ms, usual.launch))
+            .with_patience(time(self.patience_ms, usual.patience));
+        Some(costs)
+    }
 }
 
 fn layout(text: &str) -> Result<Layout, String> {
@@ -98,6 +151,7 @@ fn world(options: &Options) -> Result<World, Failure> {
     let mut world = World::with(templates);
     world.layout = options.layout;
     world.latency = Duration::from_millis(options.latency_ms);
+    world.costs = options.pace.costs();
     if let Some(admin) = world.users.first_mut() {
         admin.token.clone_from(&options.token);
     }

@@ -10,6 +10,7 @@
 
 mod aap;
 mod eda;
+mod forward;
 mod journal;
 
 use std::net::SocketAddr;
@@ -57,6 +58,8 @@ enum What {
     Aap(Box<aap::Options>),
     /// A service that takes events.
     Eda(Box<eda::Options>),
+    /// A network in between, which swallows connections: neither side hears that nothing comes through.
+    Forward(forward::Options),
 }
 
 /// What both have.
@@ -185,6 +188,7 @@ async fn main() -> ExitCode {
     let result = match Options::parse().what {
         What::Aap(options) => options.run().await,
         What::Eda(options) => options.run().await,
+        What::Forward(options) => options.run().await,
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -208,6 +212,7 @@ mod tests {
             let address = match Options::try_parse_from(all).unwrap().what {
                 What::Aap(options) => options.listen(),
                 What::Eda(options) => options.listen(),
+                What::Forward(_) => unreachable!("not asked for"),
             };
             address.to_string()
         };

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use provider_core::{
-    ErrorKind, JobType, LaunchRequest, OperationToken, ProvisionResult, TriggerError,
+    Capabilities, ErrorKind, JobType, LaunchRequest, OperationToken, ProvisionResult, TriggerError,
 };
 
 use crate::conformance::case::{Case, Ways, broken, check};
@@ -227,7 +227,13 @@ pub async fn a_provider_does_not_change_what_it_is(case: &Case) -> Verdict {
 /// What is not declared answers that it is unsupported, and did nothing.
 pub async fn the_undeclared_is_unsupported(case: &Case) -> Verdict {
     let capabilities = case.capabilities();
-    if capabilities.cancel && capabilities.find_launched {
+    let Capabilities {
+        cancel,
+        find_launched,
+        find_relaunched,
+        ..
+    } = capabilities;
+    if cancel && find_launched && find_relaunched {
         return Err(Stop::NotApplicable("everything is declared".to_owned()));
     }
     let launched = case.provision("vm").await?;
@@ -240,15 +246,20 @@ pub async fn the_undeclared_is_unsupported(case: &Case) -> Verdict {
         )),
         None => broken(format!("{what} was answered")),
     };
-    if !capabilities.cancel {
+    if !cancel {
         let object = case.world().object("vm");
         let answer = case.provider().cancel(&object, &launched.tracked()).await;
         unsupported("cancel", answer.err())?;
     }
-    if !capabilities.find_launched {
+    if !find_launched {
         let query = case.query(&launched.request, JobType::Provision);
         let answer = case.provider().find_launched(&query).await;
         unsupported("find_launched", answer.err())?;
+    }
+    if !find_relaunched {
+        let query = case.relaunch_query(&[&launched]);
+        let answer = case.provider().find_relaunched(&query).await;
+        unsupported("find_relaunched", answer.err())?;
     }
     case.tick().await;
     let after = (case.journal().await.len(), case.at_work(&launched).await);

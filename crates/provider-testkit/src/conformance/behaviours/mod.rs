@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod deprovision;
 pub mod find;
 pub mod launch;
+pub mod relaunch;
 pub mod status;
 pub mod tasks;
 pub mod text;

@@ -99,6 +99,14 @@ pub async fn errors_hold_no_secret(case: &Case) -> Verdict {
                     error,
                 )?;
             }
+            if case.capabilities().find_relaunched && world.break_next(fault, way).await {
+                let query = case.relaunch_query(&[&launched]);
+                let error = provider.find_relaunched(&query).await.err();
+                look(
+                    format!("{fault:?}, way {way}: the error of a search for relaunches"),
+                    error,
+                )?;
+            }
         }
     }
     for way in 0.. {

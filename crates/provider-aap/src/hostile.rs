@@ -1,0 +1,133 @@
+//! Numbers, times, lengths and types that no controller should send: nothing of them stops a look, or the
+//! reckoning with what it saw.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use proptest::prelude::*;
+use provider_core::{JobRef, TrackedJob};
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+
+use crate::body::{JobBody, time};
+use crate::identity::Launch;
+use crate::monitor::{Moment, Seen, usual_times};
+use crate::nodes::Child;
+use crate::status::Confirmation;
+
+fn hostile() -> impl Strategy<Value = String> {
+    let words = [
+        "null",
+        "true",
+        "1e19",
+        "-1e19",
+        "1e308",
+        "-0.0",
+        "1e-320",
+        "18446744073709551616",
+        "-1",
+        "0",
+        "9223372036854775807",
+        "\"\"",
+        "\"NaN\"",
+        "[]",
+        "[[[]]]",
+        "{}",
+        "{\"a\":1e400}",
+        "\"9999-12-31T23:59:59Z\"",
+        "\"-9999-01-01T00:00:00Z\"",
+        "\"2026-01-01T00:00:00\"",
+        "\"2026-01-01T00:00:00.123456789012Z\"",
+        "\"2026-01-01T25:61:61Z\"",
+        "\".\"",
+        "\"é.é\"",
+        "\"canceled\"",
+        "\"successful\"",
+        "\"failed\"",
+        "\"running\"",
+        "\"job\"",
+        "\"workflow_job\"",
+    ];
+    prop_oneof![
+        6 => proptest::sample::select(words.to_vec()).prop_map(str::to_owned),
+        1 => any::<f64>().prop_map(|number| json!(number).to_string()),
+        1 => any::<u64>().prop_map(|number| number.to_string()),
+        1 => "[ -~é.:TZ0-9+-]{0,200}".prop_map(|text| Value::from(text).to_string()),
+    ]
+}
+
+const MEMBERS: [&str; 16] = [
+    "id",
+    "type",
+    "status",
+    "job_explanation",
+    "result_traceback",
+    "created",
+    "started",
+    "finished",
+    "canceled_on",
+    "elapsed",
+    "artifacts",
+    "work_unit_id",
+    "event_processing_finished",
+    "unified_job_template",
+    "extra_vars",
+    "url",
+];
+
+fn look_at(text: &str, now: Timestamp) {
+    let row: Box<RawValue> = serde_json::from_str(text).unwrap();
+    let body = JobBody::read(&row, "t");
+    let _ = Child::read(&row);
+    for ended in [body.end(now).unwrap_or(now), Timestamp::MIN, Timestamp::MAX] {
+        let _ = body.certainty(Confirmation {
+            window: Duration::from_secs(60),
+            limit: Duration::MAX,
+            ended,
+            now,
+        });
+    }
+    let status = body.to_status(JobRef::new("aap", "job", "1"), str::to_owned);
+    assert!(
+        status
+            .elapsed
+            .is_none_or(|took| took <= Duration::from_secs(315_360_000))
+    );
+    for at in [Timestamp::MIN, now, Timestamp::MAX] {
+        let tracked = TrackedJob::from(JobRef::new("aap", "job", "1")).with_launched_at(at);
+        let _ = Launch::of(&tracked, Duration::MAX).verdict(&body, false);
+    }
+    // As the worker learns from it: again and again, for one template.
+    let read = Moment::now(Some(now), now);
+    usual_times(&Seen::new(body, &read, false), 50);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_member_of_a_body_stops_a_look(
+        values in proptest::collection::vec((0..MEMBERS.len(), hostile()), 0..24),
+        now in prop_oneof![Just(Timestamp::MIN), Just(Timestamp::MAX), Just(Timestamp::UNIX_EPOCH)],
+    ) {
+        // Some members come twice.
+        let members = values.iter().map(|(at, value)| format!("\"{}\": {value}", MEMBERS[*at]));
+        look_at(&format!("{{{}}}", members.collect::<Vec<_>>().join(", ")), now);
+    }
+
+    #[test]
+    fn no_text_is_too_odd_a_time(text in "[0-9TZ:.+ -]{0,60}|\\PC{0,60}") {
+        let _ = time(&text);
+    }
+}
+
+#[test]
+fn a_success_that_took_longer_than_anything_lasts_does_not_stop_the_worker() {
+    for elapsed in ["1e19", "1.8e19", "1e308", "-1", "315360001"] {
+        let text = format!(
+            "{{\"id\": 7, \"type\": \"job\", \"status\": \"successful\", \"unified_job_template\": 9, \
+             \"elapsed\": {elapsed}}}"
+        );
+        look_at(&text, Timestamp::UNIX_EPOCH);
+    }
+}

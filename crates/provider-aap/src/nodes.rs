@@ -1,0 +1,112 @@
+//! The jobs of a workflow's nodes: of any kind, also of those that we never launch.
+
+use provider_core::{ErrorKind, ProviderError, clock};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::AapProvider;
+use crate::body::{JobBody, lenient};
+use crate::status::{Certainty, Confirmation};
+
+/// A job of a node, as a list shows it.
+pub(crate) struct Child {
+    pub(crate) body: JobBody,
+    /// Where it is read by itself, below the API's root.
+    pub(crate) path: Option<String>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Place {
+    #[serde(deserialize_with = "lenient")]
+    url: String,
+}
+
+impl Child {
+    pub(crate) fn read(text: &RawValue) -> Self {
+        let body: JobBody = serde_json::from_str(text.get()).unwrap_or_default();
+        let place: Place = serde_json::from_str(text.get()).unwrap_or_default();
+        let known = body.kind.zip(body.id);
+        let known = known.map(|(kind, id)| format!("{}/{id}/", kind.collection()));
+        Self {
+            path: body.id.and_then(|id| below_root(&place.url, id)).or(known),
+            body,
+        }
+    }
+}
+
+/// `project_updates/7/` of the url of row 7, whatever a proxy has put before it. Anything else may be a
+/// path to somewhere else.
+fn below_root(url: &str, id: u64) -> Option<String> {
+    let mut parts = url.trim_end_matches('/').rsplit('/');
+    let (last, collection) = (parts.next()?, parts.next()?);
+    let is_word = |word: &str| {
+        let is_fine = |byte: u8| byte.is_ascii_lowercase() || byte == b'_';
+        (1..=60).contains(&word.len()) && word.bytes().all(is_fine)
+    };
+    (last.parse() == Ok(id) && is_word(collection)).then(|| format!("{collection}/{id}/"))
+}
+
+impl AapProvider {
+    /// Whether the end of a node's job is one. The list lacks what tells an end from a claimed end; the job
+    /// itself has it.
+    pub(crate) async fn certainty_of_child(
+        &self,
+        child: &Child,
+        confirm: Confirmation,
+    ) -> Result<Certainty, ProviderError> {
+        let row = &child.body;
+        let confirm = self.confirmation(row, row.id.unwrap_or(0), confirm.now);
+        let certainty = row.certainty(confirm);
+        if certainty != Certainty::Doubtful || row.id.is_none() {
+            return Ok(certainty);
+        }
+        let is_past_window = clock::since(confirm.now, confirm.ended) >= confirm.window;
+        // What counts no events has none to wait for, and is no playbook.
+        let without_events = if is_past_window {
+            Certainty::Settled
+        } else {
+            Certainty::Doubtful
+        };
+        let Some(path) = &child.path else {
+            return Ok(without_events);
+        };
+        let answer = self.client.get(path, &[], "a job of the workflow").await;
+        let mut whole = match answer {
+            Ok(answer) => answer.json::<JobBody>()?,
+            // Deleted since.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(without_events),
+            // For the limit: nobody has to let us see what others' nodes do.
+            Err(error) if error.kind() == ErrorKind::Forbidden => return Ok(Certainty::Doubtful),
+            Err(error) => return Err(error),
+        };
+        whole.kind = row.kind;
+        if !crate::map_status(&whole.status).is_terminal() {
+            return Ok(Certainty::Doubtful);
+        }
+        match whole.certainty(confirm) {
+            Certainty::Doubtful if row.kind.is_none() && !whole.counts_events => Ok(without_events),
+            certainty => Ok(certainty),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_is_read_where_it_says_and_nowhere_else() {
+        for (url, path) in [
+            ("/api/v2/project_updates/7/", Some("project_updates/7/")),
+            ("/x/api/controller/v2/system_jobs/7", Some("system_jobs/7/")),
+            ("/api/v2/project_updates/8/", None),
+            ("/api/v2/../7/", None),
+            ("/api/v2/jobs%2f/7/", None),
+            ("7/", None),
+            ("", None),
+        ] {
+            assert_eq!(below_root(url, 7).as_deref(), path, "{url}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Jobs that people start at a backend as copies of ours: looked for before anything is launched or let
+//! go, and put on record as attempts of their own.
+
+use jiff::Timestamp;
+
+use super::absorb::{Context, apply, is_known};
+use super::decide::{Rules, decision};
+use super::decision::{Action, Call, Decision, Ground, Release, Right, Standing, Why};
+use crate::{JobRecord, JobType, Reason, Relaunched, history};
+
+/// A search for copies in this pass.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RelaunchLook {
+    /// The provider that was asked.
+    pub provider: String,
+    /// When it is asked again, because the search failed.
+    pub again: Option<Timestamp>,
+}
+
+/// What comes before a launch or a release: a look, by every provider that can, whether a person has
+/// started a copy of a job of the object.
+pub(super) fn first(rules: &Rules<'_>, next: Decision) -> Decision {
+    if !needs_a_look(&next.action) {
+        return next;
+    }
+    let mut copied: Vec<&JobRecord> = rules
+        .mine()
+        .filter(|record| can_be_copied(record))
+        .collect();
+    copied.sort_by_key(|record| std::cmp::Reverse(record.attempt));
+    let mut seen: Vec<&str> = Vec::new();
+    for record in copied {
+        let Some((owner, capabilities)) = rules.s.backends.owner(record) else {
+            continue; // nobody is left to ask
+        };
+        if !capabilities.find_relaunched || seen.contains(&owner) {
+            continue;
+        }
+        seen.push(owner);
+        let n = record.attempt;
+        match rules
+            .pass
+            .relaunch_looks
+            .iter()
+            .find(|look| look.provider == owner)
+        {
+            None => return decision(Action::Call(Call::FindRelaunched(n)), next.why),
+            Some(RelaunchLook { again: None, .. }) => {}
+            Some(RelaunchLook {
+                again: Some(at), ..
+            }) => {
+                let reason = format!(
+                    "{owner} cannot tell whether a person has relaunched a job of this object; it is \
+                     asked again"
+                );
+                return rules.rest(
+                    Standing::Waiting { reason },
+                    Some(*at),
+                    Why::RelaunchesUnknown(n),
+                );
+            }
+        }
+    }
+    next
+}
+
+fn needs_a_look(action: &Action) -> bool {
+    match action {
+        Action::Write { then, .. } => matches!(then, Some(Right::Launch(_))),
+        // The other grounds ask nobody: what is left behind is in the receipt.
+        Action::Rest(rest) => matches!(
+            &rest.standing,
+            Standing::Released(Release {
+                ground: Ground::Deprovisioned
+                    | Ground::ProviderSkipped
+                    | Ground::NeverProvisioned
+                    | Ground::FailureDoesNotBlock,
+                ..
+            })
+        ),
+        Action::Call(_) => false,
+    }
+}
+
+/// Whether there may be a job of this attempt that a person could copy, and that would be found.
+pub(super) fn can_be_copied(record: &JobRecord) -> bool {
+    record.token.is_some() && record.may_have_run()
+}
+
+/// Puts copies on record that are not on it yet: every one that may be alive, and of those that have ended
+/// the ones that count. A copy of the newest attempt continues it. While the object is deleted, anything
+/// that was provisioned must be followed by a deprovision.
+pub(super) fn put_on_record(
+    records: &[JobRecord],
+    asked: &JobRecord,
+    found: &[Relaunched],
+    deleting: bool,
+    context: &Context<'_>,
+) -> Vec<JobRecord> {
+    let mut all = records.to_vec();
+    let mut new = Vec::new();
+    for copy in found {
+        // Copies share the token of their original, which has the lowest number.
+        let of_this = |record: &&JobRecord| {
+            record.token.as_ref() == Some(&copy.token) && record.provider == asked.provider
+        };
+        let Some(original) = all
+            .iter()
+            .filter(of_this)
+            .min_by_key(|r| r.attempt)
+            .cloned()
+        else {
+            continue;
+        };
+        let mut record = copied(&all, &original, copy, context);
+        if is_known(&all, &record, &copy.status.job) {
+            continue;
+        }
+        let ended = copy.status.state.is_terminal() && copy.status.settled;
+        let newest = newest_ran(&all, &original, asked);
+        let continues = newest.is_some_and(|newest| newest.token.as_ref() == Some(&copy.token));
+        let counts = continues || (deleting && original.job_type == JobType::Provision);
+        if ended && !counts {
+            continue;
+        }
+        apply(&mut record, &copy.status, context);
+        all.push(record.clone());
+        new.push(record);
+    }
+    new
+}
+
+/// The newest attempt of a target of which a job may have run.
+fn newest_ran<'a>(
+    records: &'a [JobRecord],
+    original: &JobRecord,
+    asked: &JobRecord,
+) -> Option<&'a JobRecord> {
+    let same = |record: &&JobRecord| {
+        (record.target == original.target || record.target == asked.target) && record.may_have_run()
+    };
+    records.iter().filter(same).max_by_key(|r| r.attempt)
+}
+
+fn copied(
+    records: &[JobRecord],
+    original: &JobRecord,
+    copy: &Relaunched,
+    context: &Context<'_>,
+) -> JobRecord {
+    let mut record = JobRecord::new(history::next_attempt(records), original.job_type);
+    record.target.clone_from(&original.target);
+    record.provider.clone_from(&original.provider);
+    record.token.clone_from(&original.token);
+    record.config_version.clone_from(&original.config_version);
+    record.block_deletion_on_failure = original.block_deletion_on_failure;
+    record.copy_of = Some(original.attempt);
+    record.reason = Some(Reason::RelaunchedByPerson);
+    record.timestamp = Some(context.now);
+    record.state_since = Some(context.now);
+    // It began no earlier than what it copies.
+    let began = copy.status.created_at.or(copy.status.started_at);
+    let began = began.or(original.sent_at).or(original.timestamp);
+    record.sent_at = began.map(|at| at.min(context.now));
+    let target = original.target.as_deref();
+    let last = history::newest(records, original.job_type, target);
+    record.failures = last
+        .filter(|last| {
+            last.job_type == JobType::Deprovision || last.config_version == record.config_version
+        })
+        .map_or(0, |last| last.failures);
+    // The newest record carries on what was answered last.
+    let newest = records
+        .iter()
+        .filter(|other| other.target == original.target);
+    record.retry_request = newest
+        .max_by_key(|other| other.attempt)
+        .and_then(|newest| newest.retry_request.clone());
+    record
+}
+
+/// Whether something else was done since the launch that this copy repeats, so that its success proves
+/// nothing: the two may have worked at once.
+pub(super) fn is_overtaken(rules: &Rules<'_>, record: &JobRecord) -> bool {
+    record.copy_of.is_some_and(|of| {
+        rules.mine().any(|other| {
+            (of..record.attempt).contains(&other.attempt)
+                && other.may_have_run()
+                && (other.job_type != record.job_type
+                    || other.config_version != record.config_version
+                        && record.job_type == JobType::Provision)
+        })
+    })
+}

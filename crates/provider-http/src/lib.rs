@@ -1,0 +1,24 @@
+//! Connections to one service: how they are made, kept and given up, and what went wrong with them.
+//!
+//! Shared by `provider-aap` and `provider-eda`, which say what is sent and what answers mean.
+
+mod cause;
+mod certificate;
+mod config;
+mod header;
+mod pool;
+
+pub use cause::Cause;
+pub use config::{ClientIdentity, HttpConfig};
+pub use header::{date, retry_after};
+pub use pool::{Manner, Pool};
+
+use std::time::Duration;
+
+use jiff::SignedDuration;
+
+/// A length that validation has proved not to be negative.
+#[must_use]
+pub fn std_duration(duration: SignedDuration) -> Duration {
+    Duration::try_from(duration).unwrap_or_default()
+}

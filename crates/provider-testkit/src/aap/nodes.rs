@@ -1,0 +1,211 @@
+//! Nodes of workflows that run no playbook of a template, and what happens to jobs behind the API's back.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use super::jobs::{Event, Job, Jobs, NewJob};
+use super::plan::RunPlan;
+use super::rows::time;
+
+/// What a node runs that is neither a job nor a workflow job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Other {
+    /// A project is synchronised.
+    ProjectUpdate,
+    /// An inventory source is synchronised.
+    InventoryUpdate,
+    /// A management job of the controller.
+    SystemJob,
+    /// A command on hosts.
+    AdHocCommand,
+    /// A person is waited for.
+    Approval,
+    /// Something of a newer controller, of which nobody here has heard.
+    Unheard,
+}
+
+impl Other {
+    const ALL: [Self; 6] = [
+        Self::ProjectUpdate,
+        Self::InventoryUpdate,
+        Self::SystemJob,
+        Self::AdHocCommand,
+        Self::Approval,
+        Self::Unheard,
+    ];
+
+    pub(super) const fn job_type(self) -> &'static str {
+        match self {
+            Self::ProjectUpdate => "project_update",
+            Self::InventoryUpdate => "inventory_update",
+            Self::SystemJob => "system_job",
+            Self::AdHocCommand => "ad_hoc_command",
+            Self::Approval => "workflow_approval",
+            Self::Unheard => "unheard_thing",
+        }
+    }
+
+    pub(super) fn of_collection(collection: &str) -> Option<Self> {
+        let word = collection.strip_suffix('s')?;
+        Self::ALL.into_iter().find(|other| other.job_type() == word)
+    }
+}
+
+/// A node of a workflow template.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Node {
+    /// The name of what it runs.
+    pub name: String,
+    /// What that is.
+    pub runs: Other,
+    /// How that goes.
+    #[serde(default)]
+    pub plan: RunPlan,
+}
+
+impl Node {
+    /// A node that runs this.
+    #[must_use]
+    pub fn new(name: impl Into<String>, runs: Other, plan: RunPlan) -> Self {
+        Self {
+            name: name.into(),
+            runs,
+            plan,
+        }
+    }
+}
+
+impl Job {
+    pub(super) fn job_type(&self) -> &'static str {
+        self.other
+            .map_or(self.kind.job_type(), |other| other.job_type())
+    }
+
+    pub(super) fn collection(&self) -> String {
+        format!("{}s", self.job_type())
+    }
+}
+
+/// What is told of a job that is neither a job nor a workflow job.
+pub(super) fn in_row(job: &Job, row: &mut Map<String, Value>) {
+    let Some(other) = job.other else { return };
+    row.insert("type".to_owned(), json!(other.job_type()));
+    let url = format!("/api/v2/{}/{}/", job.collection(), job.id);
+    row.insert("url".to_owned(), json!(url));
+    if other == Other::Approval {
+        for name in ["event_processing_finished", "artifacts", "limit"] {
+            row.remove(name);
+        }
+        row.insert("timed_out".to_owned(), json!(false));
+        row.insert("can_approve_or_deny".to_owned(), json!(job.is_active()));
+        let expires = job
+            .plan
+            .run
+            .map(|after| provider_core::clock::add(job.created, after));
+        row.insert("approval_expiration".to_owned(), json!(expires.map(time)));
+        let source = json!({"id": job.parent, "name": "", "description": "", "status": "running"});
+        if let Some(Value::Object(summary)) = row.get_mut("summary_fields") {
+            summary.insert("source_workflow_job".to_owned(), source);
+        }
+    }
+}
+
+impl Jobs {
+    pub(super) fn add_nodes(&mut self, workflow: u64, nodes: &[Node], now: Timestamp) {
+        let Some(parent) = self.jobs.get(&workflow).cloned() else {
+            return;
+        };
+        for node in nodes {
+            let new = NewJob {
+                template: parent.template.unwrap_or_default(),
+                extra_vars: Map::new(),
+                limit: String::new(),
+                labels: Vec::new(),
+                launch_type: "workflow",
+                user: parent.user,
+                plan: RunPlan {
+                    queue: std::time::Duration::ZERO,
+                    ..node.plan.clone()
+                },
+                parent: Some(workflow),
+            };
+            let Some(id) = self.create(new, now) else {
+                continue;
+            };
+            if let Some(job) = self.jobs.get_mut(&id) {
+                job.kind = super::world::Kind::Job;
+                job.other = Some(node.runs);
+                job.name.clone_from(&node.name);
+                job.template = None;
+            }
+            if let Some(run) = self.journal.get_mut(&id) {
+                run.kind = super::world::Kind::Job;
+                run.template.clone_from(&node.name);
+            }
+            if let Some(parent) = self.jobs.get_mut(&workflow) {
+                parent.children.push(id);
+            }
+        }
+    }
+
+    /// The database is that of a backup again: it knows no job after this one, and gives their ids again.
+    /// What was at work was stopped with the controller.
+    pub(super) fn restore(&mut self, newest: u64, now: Timestamp) {
+        for id in self.jobs.split_off(&newest.saturating_add(1)).into_keys() {
+            if let Some(mut run) = self.journal.remove(&id) {
+                run.stopped.get_or_insert(now);
+                let older = self.journal.range(u64::MAX / 2..).count() as u64;
+                self.journal.insert(u64::MAX - older, run);
+            }
+        }
+        let is_known = |id: &u64| *id <= newest;
+        self.events.retain(|_, event| match event {
+            Event::Start(id) | Event::Finish(id) | Event::Stop(id) | Event::Notify(id) => {
+                is_known(id)
+            }
+            Event::Commit(..) => true,
+        });
+        self.last_id = newest;
+    }
+
+    /// The dispatcher was restarted while this job was just starting, and cancels it of its own accord (as
+    /// measured: with a text of the reaper, and without a `canceled_on`).
+    pub(super) fn interrupt(&mut self, id: u64, now: Timestamp) -> bool {
+        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
+            return false;
+        };
+        job.status = "canceled";
+        job.started.get_or_insert(now);
+        job.finished = Some(now);
+        job.handed_out = false;
+        job.working = false;
+        "Task was marked as running but was not present in the job queue, so it has been marked as failed."
+            .clone_into(&mut job.explanation);
+        "Traceback (most recent call last):\nRuntimeError: not starting canceled task\n"
+            .clone_into(&mut job.traceback);
+        self.note(id);
+        self.stopped(id, now, false);
+        true
+    }
+
+    /// An administrator sets this status in the database, and nothing else; the work stops.
+    pub(super) fn set_in_database(
+        &mut self,
+        id: u64,
+        status: &'static str,
+        now: Timestamp,
+    ) -> bool {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return false;
+        };
+        job.status = status;
+        job.working = false;
+        job.finished = None;
+        self.stopped(id, now, false);
+        true
+    }
+}
