@@ -3,7 +3,7 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
 /// Reads one document of YAML or JSON.
@@ -71,33 +71,80 @@ impl<'de> Visitor<'de> for Reader {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Value, A::Error> {
         let mut all = Map::new();
-        let mut merged = None;
-        while let Some(name) = members.next_key::<String>()? {
-            let Strict(value) = members.next_value()?;
+        let mut merged: Option<Vec<Map<String, Value>>> = None;
+        while let Some(name) = members.next_key_seed(Key(&all, merged.is_some()))? {
             if name == "<<" {
-                if merged.replace(value).is_some() {
-                    return Err(A::Error::custom("\"<<\" is there twice"));
-                }
-            } else if all.contains_key(&name) {
-                return Err(A::Error::custom(format!("member {name:?} is there twice")));
+                let Sources(sources) = members.next_value()?;
+                merged = Some(sources);
             } else {
+                let Strict(value) = members.next_value()?;
                 all.insert(name, value);
             }
         }
         // What is merged gives way to what is written, and of several the first counts.
-        let sources = match merged {
-            None => Vec::new(),
-            Some(Value::Array(sources)) => sources,
-            Some(source) => vec![source],
-        };
-        for source in sources {
-            let Value::Object(source) = source else {
-                return Err(A::Error::custom("\"<<\" merges mappings alone"));
-            };
-            for (name, value) in source {
-                all.entry(name).or_insert(value);
-            }
+        for (name, value) in merged.into_iter().flatten().flatten() {
+            all.entry(name).or_insert(value);
         }
         Ok(all.into())
+    }
+}
+
+/// The name of a member, beside those that are known: refused here, a second one is named by its own line.
+struct Key<'a>(&'a Map<String, Value>, bool);
+
+impl<'de> DeserializeSeed<'de> for Key<'_> {
+    type Value = String;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for Key<'_> {
+    type Value = String;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the name of a member")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<String, E> {
+        if self.0.contains_key(name) || (name == "<<" && self.1) {
+            return Err(E::custom(format!("member {name:?} is there twice")));
+        }
+        Ok(name.to_owned())
+    }
+}
+
+/// What `<<` merges: a mapping, or several.
+struct Sources(Vec<Map<String, Value>>);
+
+impl<'de> Deserialize<'de> for Sources {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SourcesReader).map(Sources)
+    }
+}
+
+struct SourcesReader;
+
+impl<'de> Visitor<'de> for SourcesReader {
+    type Value = Vec<Map<String, Value>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a mapping to merge, or a list of mappings")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<Self::Value, A::Error> {
+        match Reader.visit_map(members)? {
+            Value::Object(members) => Ok(vec![members]),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut all = Vec::new();
+        while let Some(Sources(sources)) = items.next_element()? {
+            all.extend(sources);
+        }
+        Ok(all)
     }
 }

@@ -70,6 +70,20 @@ mod store;
 mod targets;
 mod wake;
 
+// The tests of this crate share a server with its integration tests.
+#[cfg(test)]
+extern crate self as provider_kube;
+#[cfg(test)]
+#[path = "../tests/common/mod.rs"]
+#[allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "a test that panics has failed"
+)]
+mod mock;
+
 pub use annotations::Annotations;
 pub use conditions::{
     DEPROVISIONED, PROGRESSING, PROVISIONED, READABLE, STATUS_WRITABLE, TARGETS_KNOWN,

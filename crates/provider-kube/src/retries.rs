@@ -79,3 +79,34 @@ fn is_recent(at: Timestamp, now: Timestamp) -> bool {
     let since = now.duration_since(at);
     !since.is_negative() && since < TELL_AGAIN
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_stays_is_told_once_an_hour_and_another_one_at_once() {
+        let key = ObjectKey {
+            kind: "K".to_owned(),
+            namespace: None,
+            name: "n".to_owned(),
+            uid: String::new(),
+        };
+        let retries = Retries::default();
+        let at = |second| Timestamp::from_second(second).unwrap();
+        let told = |text, second| retries.is_news(&key, text, at(second));
+        let all = [
+            ("a", 0),
+            ("a", 3_599),
+            ("b", 3_599),
+            ("b", 7_000),
+            ("b", 7_199),
+            ("b", 0),
+        ];
+        let told = all.map(|(text, second)| told(text, second));
+        assert_eq!(told, [true, false, true, false, true, true]);
+        assert!(retries.may_show(&key, at(0)) && !retries.may_show(&key, at(60)));
+        retries.forget(&key);
+        assert_eq!(retries.len(), 0);
+    }
+}

@@ -234,3 +234,105 @@ impl StatusStore for ObjectStore<'_> {
         Ok(Written::new(version).with_resource(resource))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handle::Requests;
+    use crate::mock::{Machine, Server, desired};
+    use crate::seen::Seen;
+    use kube::Api;
+    use kube::api::ApiResource;
+    use provider_core::SystemClock;
+    use provider_testkit::conformance::store::{StoreHarness, check};
+    use std::sync::Arc;
+
+    /// The store of one object, without its borrows: a handle lives for one operation.
+    struct Whole {
+        server: Server,
+        view: Mutex<Arc<DynamicObject>>,
+        seen: Seen,
+        requests: Requests,
+        jobs: Jobs,
+    }
+
+    impl Whole {
+        async fn with<T>(
+            &self,
+            work: impl AsyncFnOnce(&ObjectStore<'_>) -> Result<T, StoreError>,
+        ) -> Result<T, StoreError> {
+            let view = Arc::clone(&self.view.lock().unwrap());
+            let namespace = view.namespace().unwrap();
+            let resource = ApiResource::erase::<Machine>(&());
+            let api = Api::namespaced_with(self.server.client(), &namespace, &resource);
+            let handle = Handle::new(api, &view, &self.seen, &self.requests);
+            let basis = object::resource(&view).unwrap();
+            let wanted = desired(&object::typed(&view).unwrap());
+            let all = std::slice::from_ref(&wanted);
+            let store = ObjectStore::new(&handle, &basis, &wanted, all, &self.jobs, &SystemClock);
+            let result = work(&store).await;
+            *self.view.lock().unwrap() = handle.view();
+            result
+        }
+    }
+
+    #[async_trait]
+    impl StatusStore for Whole {
+        async fn load(&self, key: &ObjectKey, fresh: Freshness) -> Result<Snapshot, StoreError> {
+            self.with(async |store| store.load(key, fresh).await).await
+        }
+
+        async fn swap(
+            &self,
+            key: &ObjectKey,
+            version: &StoreVersion,
+            records: &[JobRecord],
+        ) -> Result<Written, StoreError> {
+            self.with(async |store| store.swap(key, version, records).await)
+                .await
+        }
+    }
+
+    struct Harness(Server);
+
+    #[async_trait]
+    impl StoreHarness for Harness {
+        async fn open(&self, key: &ObjectKey) -> Arc<dyn StatusStore> {
+            let there = self.0.exists(&key.name)
+                && self.0.value(&key.name)["metadata"]["uid"] == key.uid.as_str();
+            if !there {
+                let object = json!({
+                    "apiVersion": "example.com/v1", "kind": "Machine", "spec": {"cores": 2},
+                    "metadata": {"name": key.name, "namespace": key.namespace, "uid": key.uid,
+                        "generation": 1},
+                });
+                self.0.put(&key.name, object);
+            }
+            let view = serde_json::from_value(self.0.value(&key.name)).unwrap();
+            Arc::new(Whole {
+                server: self.0.clone(),
+                view: Mutex::new(Arc::new(view)),
+                seen: Seen::default(),
+                requests: Requests::default(),
+                jobs: Jobs::default(),
+            })
+        }
+
+        fn accepts(&self, key: &ObjectKey) -> bool {
+            // Those of the API server.
+            let label = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+            key.kind == "Machine"
+                && key
+                    .namespace
+                    .as_ref()
+                    .is_some_and(|name| name.chars().all(label))
+                && key.name.chars().all(|c| label(c) || c == '.')
+                && !key.name.starts_with('.')
+        }
+    }
+
+    #[tokio::test]
+    async fn the_status_of_an_object_keeps_the_contract_of_a_store() {
+        assert_eq!(check(&Harness(Server::default())).await, []);
+    }
+}
