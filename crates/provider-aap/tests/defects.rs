@@ -574,8 +574,11 @@ async fn d33_a_template_that_does_not_prompt_is_refused_before_the_launch() {
 
 #[tokio::test]
 async fn d33_a_job_that_ran_without_our_variables_is_cancelled() {
-    // The survey makes the check before the launch pass; the controller still drops the rest.
-    let s = setup(Template::job(CREATE).not_promptable().requiring(&["size"])).await;
+    // Between the look at the template and the launch somebody edits it.
+    let s = setup(Template::job(CREATE)).await;
+    s.aap.preflight(&["ComputeInstance".to_owned()]).await;
+    let edited = Template::job(CREATE).not_promptable().requiring(&["size"]);
+    s.sim.edit_template(7, edited);
     let request = request(1).with_extra_vars(ExtraVars::new().with("size", "small"));
     let error = s.aap.trigger_provision(&request).await.unwrap_err();
     assert!(matches!(error, TriggerError::Ambiguous(_)));

@@ -404,11 +404,14 @@ async fn a_template_that_was_made_anew_shows_no_jobs_of_the_old_one() {
 
 #[tokio::test]
 async fn a_job_that_was_started_without_our_object_is_found_as_a_stray() {
-    // The survey knows the token, and the template drops the rest.
+    // After we have looked at the template it is edited: its survey knows the token, and the rest is
+    // dropped.
+    let s = setup(Template::job(CREATE)).await;
+    s.aap.preflight(&["ComputeInstance".to_owned()]).await;
     let survey = Template::job(CREATE)
         .not_promptable()
         .requiring(&[TOKEN_VARIABLE]);
-    let s = setup(survey).await;
+    s.sim.edit_template(7, survey);
     s.lose(&s.request(1)).await;
     let found = s.find(1).await.unwrap();
     assert!(found.len() == 1 && found[0].stray, "{found:?}");

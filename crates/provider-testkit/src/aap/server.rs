@@ -188,6 +188,13 @@ impl AapSim {
         self.advanced().jobs.break_row(id, broken);
     }
 
+    /// Somebody edits the template of this id: it is this one from now on.
+    pub fn edit_template(&self, id: u64, template: Template) {
+        if let Some(known) = self.shared.lock().jobs.templates.get_mut(&id) {
+            *known = template;
+        }
+    }
+
     /// Deletes the template of this id.
     pub fn remove_template(&self, id: u64) {
         self.shared.lock().jobs.templates.remove(&id);
