@@ -13,7 +13,7 @@ fn what_json_has_no_word_for_is_refused_by_its_line() {
         ("a: 1\nb: .nan\n", "line 2"),
         ("a:\n  - 1\n  - -.inf\n", "line 3"),
         ("a: 1\nb:\n  c: .inf\n", "line 3"),
-        ("x: 0\ns:\n  a: 1\n  a: 2\n", "line 3"),
+        ("x: 0\ns:\n  a: 1\n  a: 2\n", "line 4"),
         ("a: 1\n<<: 7\n", "line 2"),
         ("a: 1\nb: 2\na: 3\n", "line 3"),
         ("b: &b {c: 1}\na:\n  <<: *b\n  <<: *b\n", "line 4"),
