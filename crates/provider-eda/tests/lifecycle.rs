@@ -225,9 +225,9 @@ async fn the_seed_scenario() {
 }
 
 /// A delete event that was lost looks like one that takes long. It does not run for ever: after the
-/// limit nobody can tell what became of it, and that it has removed nothing is known.
+/// limit it is known that it has removed nothing, and it is sent again.
 #[tokio::test]
-async fn a_lost_delete_event_ends_with_the_limit_and_a_receipt() {
+async fn a_lost_delete_event_is_sent_again_after_the_limit() {
     let mut life = life().await;
     life.reconcile("eda").await;
     life.mark();
@@ -246,13 +246,19 @@ async fn a_lost_delete_event_ends_with_the_limit_and_a_receipt() {
         "{:?}",
         outcome.standing
     );
-    let outcome = life.until("eda", 25, released).await;
+    let again = |standing: &Standing| {
+        matches!(standing, Standing::InProgress { attempt: 3, job_type, .. }
+            if *job_type == JobType::Deprovision)
+    };
+    life.until("eda", 60, again).await;
+    assert_eq!(life.actions(), ["create", "delete", "delete"]);
+    life.unmark();
+    let outcome = life.until("eda", 1, released).await;
     let Standing::Released(release) = &outcome.standing else {
         panic!("{:?}", outcome.standing);
     };
-    assert_eq!(release.ground, Ground::FailureDoesNotBlock);
-    assert_eq!(outcome.receipt.unwrap().jobs.len(), 2);
-    assert_eq!(life.actions(), ["create", "delete"]);
+    assert_eq!(release.ground, Ground::Deprovisioned);
+    assert_eq!(outcome.receipt, None);
 }
 
 /// The configuration A, then B, then A again, on an object that still shows the first A. An
