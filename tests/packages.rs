@@ -8,7 +8,7 @@ fn crates() -> Vec<PathBuf> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("crates");
     let entries = std::fs::read_dir(root).unwrap();
     let crates: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    assert_eq!(crates.len(), 5);
+    assert_eq!(crates.len(), 6);
     crates
 }
 

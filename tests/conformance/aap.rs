@@ -86,7 +86,8 @@ fn ways(fault: Fault) -> Vec<(Route, AapFault)> {
     let elsewhere = AapFault::Redirect(307, "https://elsewhere.example.com/".to_owned());
     match fault {
         Fault::RefusesLaunch => {
-            let codes = [400, 403, 404, 405, 409, 413, 422];
+            // 409 and 422 can come from what is in front, after it has passed the launch on.
+            let codes = [400, 403, 404, 405, 413, 415, 429];
             of(Route::Launch, codes.map(AapFault::Status).to_vec())
         }
         Fault::MissesLaunch => of(

@@ -78,17 +78,28 @@ pub async fn deprovisions_at_once_are_kept_apart(case: &Case) -> Verdict {
         let provider = case.shared();
         let asked = async move {
             let answer = provider.trigger_deprovision(&request, &history).await;
-            (answer, request)
+            (answer, request, history)
         };
         tokio::spawn(asked)
     });
     let mut launches = Vec::new();
     for task in tasks.collect::<Vec<_>>() {
         match joined(task).await? {
-            (Ok(DeprovisionResult::Triggered { job, .. }), request) => {
+            (Ok(DeprovisionResult::Triggered { job, .. }), request, _) => {
                 launches.push((request, job));
             }
-            (other, _) => return broken(format!("one of them was answered: {other:?}")),
+            // What became of its provision was not known yet: it is asked for again.
+            (Ok(DeprovisionResult::Waiting { retry_after, .. }), request, mut history) => {
+                case.world().pass(retry_after).await;
+                let again = case
+                    .started(&request, &mut history, &mut |_| Ok(()))
+                    .await?;
+                let Some((job, _)) = again else {
+                    return broken("one of them was skipped after it had to wait");
+                };
+                launches.push((request, job));
+            }
+            (other, ..) => return broken(format!("one of them was answered: {other:?}")),
         }
     }
     are_apart(case, launches).await
