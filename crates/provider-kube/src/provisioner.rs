@@ -56,7 +56,7 @@ const MAX_PASSES: u32 = 8;
 /// [`ProvisioningStatus`]: a type without the records would read as an object without jobs, so it does
 /// not compile:
 ///
-/// ```compile_fail,E0277
+/// ```compile_fail,E0599
 /// # use kube::CustomResource;
 /// # use provider_kube::Provisioner;
 /// # use schemars::JsonSchema;
