@@ -15,7 +15,9 @@ use url::Url;
 
 use crate::answer::{self, Answer, Intent, Refused};
 use crate::config::{AapConfig, Auth, secret};
-use crate::place::{GATEWAY, Place, is_same_or_safer, origin_of};
+#[cfg(feature = "push")]
+use crate::place;
+use crate::place::{Place, is_same_or_safer};
 use crate::shared::Shared;
 use crate::skew::Skew;
 
@@ -176,12 +178,7 @@ impl Client {
         csrf: &str,
     ) -> Result<reqwest::Upgraded, ProviderError> {
         let what = "the controller's websocket";
-        let root = self.base().await?;
-        let at = if root.path().ends_with(GATEWAY) {
-            root
-        } else {
-            origin_of(&root)
-        };
+        let at = place::websockets_of(&self.base().await?);
         let url = at.join(path).map_err(|_| no_path())?;
         let credential = self.credential()?;
         let make = |http: &reqwest::Client| {

@@ -95,18 +95,14 @@ fn root(url: &Url, parts: Option<&[&str]>) -> Url {
     root
 }
 
-/// What comes before the API's root.
+/// Below what the websocket's path is: the gateway's API, or else what comes before the API's root.
 #[cfg(any(feature = "push", test))]
-pub(crate) fn origin_of(base: &Url) -> Url {
-    let path = base.path();
-    let before = [GATEWAY, CONTROLLER]
-        .iter()
-        .find_map(|end| path.strip_suffix(end))
-        .unwrap_or("/")
-        .to_owned();
-    let mut origin = base.clone();
-    origin.set_path(&before);
-    origin
+pub(crate) fn websockets_of(base: &Url) -> Url {
+    let mut at = base.clone();
+    if !base.path().ends_with(GATEWAY) {
+        at.set_path(base.path().strip_suffix(CONTROLLER).unwrap_or("/"));
+    }
+    at
 }
 
 /// Whether requests may go to `to` instead of `from`, credentials and all: the same host, by the same
@@ -228,13 +224,16 @@ mod tests {
         ] {
             assert_eq!(is_same_or_safer(&url(from), &url(to)), fine, "{from} {to}");
         }
-        for (base, origin) in [
+        for (base, at) in [
             ("https://h/api/v2/", "https://h/"),
             ("https://h/awx/api/v2/", "https://h/awx/"),
-            ("https://h/x/api/controller/v2/", "https://h/x/"),
+            (
+                "https://h/x/api/controller/v2/",
+                "https://h/x/api/controller/v2/",
+            ),
             ("https://h/other/", "https://h/"),
         ] {
-            assert_eq!(origin_of(&url(base)).as_str(), origin);
+            assert_eq!(websockets_of(&url(base)).as_str(), at);
         }
     }
 }
