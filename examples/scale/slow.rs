@@ -49,8 +49,8 @@ pub(crate) async fn run(jobs: u64) -> Result<Slow, Failure> {
     let costs = Costs::default().with_launch(LAUNCH);
     let alone = LAUNCH.mul_f64(jobs as f64 / f64::from(costs.workers));
     // Nothing ends before everything has been measured.
-    let town = lives::simulator(MINUTE * 60 * 24 * 30).await?;
-    let config = lives::config(town.0.url());
+    let town = lives::simulator(MINUTE * 60 * 24 * 30);
+    let config = lives::config(&town.0);
     let town = Town::new(town, config, PolicyConfig::default(), 1)?;
     town.sim.costs(Some(costs));
     let began = Instant::now();
