@@ -52,6 +52,8 @@ pub(super) struct Shared {
     /// What websockets are told; and how they are all closed.
     pushes: tokio::sync::broadcast::Sender<String>,
     hang_up: tokio::sync::watch::Sender<u64>,
+    /// How often it is looked whether something has happened that somebody is told of.
+    tick: Duration,
 }
 
 impl Shared {
@@ -110,6 +112,11 @@ impl AapSim {
             clock,
             pushes: tokio::sync::broadcast::channel(push::BACKLOG).0,
             hang_up: tokio::sync::watch::channel(0).0,
+            tick: match listens {
+                Some(_) => push::TICK,
+                // No answer has to be on its way when the paused timer runs on.
+                None => push::TICK * 50,
+            },
         });
         let (listener, address) = listens.unzip();
         let (calls, called) = tokio::sync::mpsc::unbounded_channel();
@@ -449,7 +456,7 @@ async fn tick(shared: Arc<Shared>) {
     let mut sent = JoinSet::new();
     let client = Client::builder(TokioExecutor::new()).build_http();
     loop {
-        tokio::time::sleep(push::TICK).await;
+        tokio::time::sleep(shared.tick).await;
         let mut state = shared.lock();
         let listened_to = shared.pushes.receiver_count() > 0;
         let notifies = |template: &Template| template.notifies.is_some();

@@ -1,0 +1,371 @@
+//! An API server in the process: versions, the status subresource, finalizers, conflicts, lists, watches with
+//! bookmarks and `410 Gone`. What the real one does is measured by `scripts/test-kube.sh`, whose list of
+//! behaviours `behaves.rs` goes through as well.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use futures::StreamExt;
+use http::{Method, Request, Response, StatusCode};
+use kube::Client;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use crate::dice::Dice;
+
+/// How many changes are kept for watches that come late.
+const KEPT: usize = 200;
+const GROUP: &str = "/apis/example.com/v1/";
+
+/// What goes wrong between a client and the server, in a thousand requests.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Trouble {
+    /// Refused with 429, 500 or 503 before they are looked at.
+    pub(crate) refused: u64,
+    /// Carried out, and answered with 500 or 504.
+    pub(crate) lost: u64,
+    /// Watches that are closed by the next change, and those that are told `410 Gone`.
+    pub(crate) watches_closed: u64,
+    pub(crate) watches_gone: u64,
+    /// How late changes are told by watches at most, in milliseconds.
+    pub(crate) late_ms: u64,
+}
+
+#[derive(Debug)]
+struct Change {
+    version: u64,
+    kind: &'static str,
+    object: Value,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    changes: VecDeque<Change>,
+    trouble: Trouble,
+    requests: u64,
+    /// Reasons of the events that objects were told of.
+    told: Vec<(String, String)>,
+    wrong: Vec<String>,
+}
+
+/// The server; clones are the same one.
+#[derive(Debug, Clone)]
+pub(crate) struct Server {
+    state: Arc<Mutex<State>>,
+    changed: watch::Sender<u64>,
+    /// What is wrong with an object that was written.
+    inspect: fn(&Value) -> Option<String>,
+}
+
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(members) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = json!({});
+    }
+    for (name, value) in members {
+        let target = target.as_object_mut().unwrap();
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
+
+fn status(code: u16, reason: &str) -> (u16, Value) {
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "code": code,
+        "message": reason, "reason": reason,
+    });
+    (code, body)
+}
+
+fn answered(code: u16, body: Body) -> Response<Body> {
+    let status = StatusCode::from_u16(code).unwrap();
+    Response::builder().status(status).body(body).unwrap()
+}
+
+impl State {
+    fn put(&mut self, name: &str, mut object: Value, kind: &'static str) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        if kind == "DELETED" {
+            self.objects.remove(name);
+        } else {
+            self.objects.insert(name.to_owned(), object.clone());
+        }
+        self.changes.push_back(Change {
+            version: self.version,
+            kind,
+            object: object.clone(),
+        });
+        while self.changes.len() > KEPT {
+            self.changes.pop_front();
+        }
+        object
+    }
+
+    /// An object that is being deleted goes with its last finalizer; a change of what is wanted has a
+    /// generation of its own.
+    fn write(&mut self, name: &str, before: &Value, mut after: Value) -> Value {
+        if after["spec"] != before["spec"] {
+            let generation = before["metadata"]["generation"].as_i64().unwrap_or(0);
+            after["metadata"]["generation"] = json!(generation + 1);
+        }
+        if after == *before {
+            return after;
+        }
+        let finalizers = after["metadata"]["finalizers"].as_array();
+        let is_held = finalizers.is_some_and(|all| !all.is_empty());
+        let is_deleted = !after["metadata"]["deletionTimestamp"].is_null();
+        let kind = if is_deleted && !is_held {
+            "DELETED"
+        } else {
+            "MODIFIED"
+        };
+        self.put(name, after, kind)
+    }
+
+    fn patch(&mut self, name: &str, is_status: bool, body: &[u8]) -> (u16, Value) {
+        let Some(before) = self.objects.get(name).cloned() else {
+            return status(404, "NotFound");
+        };
+        let Ok(mut patch) = serde_json::from_slice::<Value>(body) else {
+            return status(400, "BadRequest");
+        };
+        for member in ["resourceVersion", "uid"] {
+            let wanted = patch.pointer(&format!("/metadata/{member}"));
+            if wanted.is_some_and(|wanted| *wanted != before["metadata"][member]) {
+                return status(409, "Conflict");
+            }
+        }
+        // Each endpoint writes its own part.
+        if is_status {
+            patch = json!({"status": patch["status"]});
+        } else {
+            patch.as_object_mut().unwrap().remove("status");
+        }
+        let mut after = before.clone();
+        merge(&mut after, &patch);
+        (200, self.write(name, &before, after))
+    }
+
+    fn list(&self) -> Value {
+        let items: Vec<&Value> = self.objects.values().collect();
+        json!({
+            "kind": "MachineList", "apiVersion": "example.com/v1",
+            "metadata": {"resourceVersion": self.version.to_string()},
+            "items": items,
+        })
+    }
+
+    /// The first change after this version; or why there can be none.
+    fn next(&self, after: u64) -> Result<Option<(u64, Value)>, ()> {
+        let oldest = self.changes.front().map_or(0, |change| change.version);
+        if after + 1 < oldest {
+            return Err(());
+        }
+        let next = self.changes.iter().find(|change| change.version > after);
+        Ok(next.map(|change| {
+            let event = json!({"type": change.kind, "object": change.object});
+            (change.version, event)
+        }))
+    }
+}
+
+impl Server {
+    pub(crate) fn new(inspect: fn(&Value) -> Option<String>) -> Self {
+        Self {
+            state: Arc::default(),
+            changed: watch::channel(0).0,
+            inspect,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self) {
+        let version = self.lock().version;
+        self.changed.send_replace(version);
+    }
+
+    pub(crate) fn set_trouble(&self, trouble: Trouble) {
+        self.lock().trouble = trouble;
+    }
+
+    pub(crate) fn requests(&self) -> u64 {
+        self.lock().requests
+    }
+
+    pub(crate) fn object(&self, name: &str) -> Option<Value> {
+        self.lock().objects.get(name).cloned()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.lock().objects.len()
+    }
+
+    /// What objects were told: their uid, and the reason.
+    pub(crate) fn told(&self) -> Vec<(String, String)> {
+        self.lock().told.clone()
+    }
+
+    /// What was wrong with what was written.
+    pub(crate) fn wrong(&self) -> Vec<String> {
+        self.lock().wrong.clone()
+    }
+
+    /// A person creates an object.
+    pub(crate) fn create(&self, name: &str, object: Value) {
+        self.lock().put(name, object, "ADDED");
+        self.tell();
+    }
+
+    /// A person changes it, if it is there.
+    pub(crate) fn change(&self, name: &str, change: impl FnOnce(&mut Value)) {
+        let mut state = self.lock();
+        if let Some(before) = state.objects.get(name).cloned() {
+            let mut after = before.clone();
+            change(&mut after);
+            state.write(name, &before, after);
+        }
+        drop(state);
+        self.tell();
+    }
+
+    /// A client of one process. Each request takes its time, and meets its trouble.
+    pub(crate) fn client(&self, dice: &Dice) -> Client {
+        let (this, dice) = (self.clone(), dice.fork());
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+            let (this, dice) = (this.clone(), dice.clone());
+            async move { Ok::<_, std::convert::Infallible>(this.serve(request, &dice).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    async fn serve(&self, request: Request<kube::client::Body>, dice: &Dice) -> Response<Body> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect_bytes().await.unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
+        let trouble = {
+            let mut state = self.lock();
+            state.requests += 1;
+            state.trouble
+        };
+        let query = parts.uri.query().unwrap_or_default();
+        if query.contains("watch=") {
+            return self.watch(query, dice);
+        }
+        if dice.per_mille(trouble.refused) {
+            let code = [429, 500, 503][dice.pick(3)];
+            let (code, answer) = status(code, "trouble");
+            return answered(code, Body::from(answer.to_string()));
+        }
+        let (mut code, mut answer) = self.answer(&parts.method, parts.uri.path(), &body);
+        tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
+        if dice.per_mille(trouble.lost) {
+            (code, answer) = status([500, 504][dice.pick(2)], "the answer was lost");
+        }
+        answered(code, Body::from(answer.to_string()))
+    }
+
+    fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
+        if path.contains("/events.k8s.io/") {
+            let event: Value = serde_json::from_slice(body).unwrap_or_default();
+            let text = |at: &str| {
+                event
+                    .pointer(at)
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+            };
+            let told = (
+                text("/regarding/uid").to_owned(),
+                text("/reason").to_owned(),
+            );
+            self.lock().told.push(told);
+            return (201, event);
+        }
+        let Some(path) = path.strip_prefix(GROUP) else {
+            return status(404, "NotFound");
+        };
+        let parts: Vec<&str> = path.split('/').collect();
+        let answer = match (method, &parts[..]) {
+            (&Method::GET, ["machines"] | ["namespaces", _, "machines"]) => {
+                (200, self.lock().list())
+            }
+            (&Method::GET, ["namespaces", _, "machines", name]) => match self.object(name) {
+                Some(object) => (200, object),
+                None => status(404, "NotFound"),
+            },
+            (&Method::PATCH, ["namespaces", _, "machines", name, rest @ ..]) => {
+                let answer = self.lock().patch(name, *rest == ["status"], body);
+                let wrong = (self.inspect)(&answer.1);
+                self.lock().wrong.extend(wrong);
+                answer
+            }
+            _ => status(405, "MethodNotAllowed"),
+        };
+        self.tell();
+        answer
+    }
+
+    /// Changes as they come, a little late; until the watch is closed.
+    fn watch(&self, query: &str, dice: &Dice) -> Response<Body> {
+        let after = query
+            .split('&')
+            .find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok())
+            .unwrap_or(0);
+        let start = (self.clone(), dice.fork(), after, self.changed.subscribe());
+        let lines = futures::stream::unfold(Some(start), |watch| async move {
+            let (server, dice, after, mut changed) = watch?;
+            let gone = |server: &Self| {
+                let (_, status) = status(410, "Expired");
+                let _ = server;
+                json!({"type": "ERROR", "object": status})
+            };
+            loop {
+                let trouble = server.lock().trouble;
+                let next = server.lock().next(after);
+                let (version, event) = match next {
+                    Err(()) => return Some((gone(&server), None)),
+                    Ok(Some(next)) => next,
+                    Ok(None) => {
+                        let quiet = Duration::from_secs(60 + dice.below(60));
+                        match tokio::time::timeout(quiet, changed.changed()).await {
+                            Ok(Ok(())) => continue,
+                            Ok(Err(_)) => return None,
+                            Err(_) => {
+                                let version = server.lock().version.max(after);
+                                let event = json!({"type": "BOOKMARK", "object": {
+                                    "kind": "Machine", "apiVersion": "example.com/v1",
+                                    "metadata": {"resourceVersion": version.to_string()},
+                                }});
+                                return Some((event, Some((server, dice, after, changed))));
+                            }
+                        }
+                    }
+                };
+                tokio::time::sleep(Duration::from_millis(dice.below(trouble.late_ms + 1))).await;
+                if dice.per_mille(trouble.watches_closed) {
+                    return None;
+                }
+                if dice.per_mille(trouble.watches_gone) {
+                    return Some((gone(&server), None));
+                }
+                return Some((event, Some((server, dice, version, changed))));
+            }
+        });
+        let lines =
+            lines.map(|line| Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))));
+        answered(200, Body::from_stream(lines))
+    }
+}

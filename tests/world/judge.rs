@@ -1,0 +1,121 @@
+//! What must be true of a world, by the controller's own journal.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+use provider_testkit::aap::{Run, overlapping};
+use serde_json::json;
+
+use crate::replica::Replica;
+use crate::run::{OBJECTS, Scene};
+
+/// All that is known, for a person.
+pub(crate) fn report(scene: &Scene, what: &str) -> String {
+    let mut text = format!("{what}\n");
+    let mut lines: Vec<String> = scene.timeline.clone();
+    for run in scene.sim.journal() {
+        let object = run.object().unwrap_or_default();
+        lines.push(format!(
+            "{} job {} of {object}: {} ({}), until {:?}, {}",
+            run.accepted,
+            run.id,
+            run.template,
+            run.launch_type,
+            run.stopped.map(|at| at.to_string()),
+            if run.succeeded {
+                "succeeded"
+            } else {
+                "not succeeded"
+            },
+        ));
+    }
+    lines.sort();
+    for line in lines {
+        let _ = writeln!(text, "{line}");
+    }
+    for plan in &scene.plans {
+        if let Some(object) = scene.server.object(&plan.name) {
+            let _ = writeln!(text, "{object:#}");
+        }
+    }
+    text
+}
+
+/// Nobody turns in circles: bounds on what a life may take once nothing goes wrong any more.
+pub(crate) fn hot_loops(
+    scene: &Scene,
+    calm: Duration,
+    reconciles: u64,
+    requests: u64,
+) -> Result<(), String> {
+    let minutes = calm.as_secs() / 60 + 1;
+    let most = OBJECTS * (60 + minutes * 4) * 3;
+    if reconciles > most || requests > most * 8 {
+        let what = format!("a hot loop: {reconciles} reconciles, {requests} requests in {calm:?}");
+        return Err(report(scene, &what));
+    }
+    Ok(())
+}
+
+/// Nothing is remembered of objects that are gone.
+pub(crate) async fn memory(scene: &mut Scene, replicas: &[Replica]) -> Result<(), String> {
+    // The next object that comes along, hours later, has them forgotten.
+    tokio::time::sleep(Duration::from_secs(3 * 3_600)).await;
+    let object = json!({
+        "apiVersion": "example.com/v1", "kind": "Machine",
+        "metadata": {"name": "last", "namespace": "n", "uid": "uid-last", "generation": 1},
+        "spec": {"cores": 1},
+    });
+    scene.server.create("last", object);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    for replica in replicas {
+        let remembered = replica.provisioner.remembered();
+        if remembered > 10 {
+            let what = format!("{remembered} things are remembered of objects that are gone");
+            return Err(report(scene, &what));
+        }
+    }
+    Ok(())
+}
+
+pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
+    if let Some(wrong) = scene.server.wrong().first() {
+        return Err(report(scene, wrong));
+    }
+    let journal = scene.sim.journal();
+    let ours: Vec<Run> = journal
+        .iter()
+        .filter(|run| run.launch_type == "manual")
+        .cloned()
+        .collect();
+    let overlaps = overlapping(&ours);
+    if !overlaps.is_empty() {
+        return Err(report(scene, &format!("alive at once: {overlaps:?}")));
+    }
+    let tokens: Vec<&str> = ours
+        .iter()
+        .filter_map(|run| run.extra_vars.get("provider_operation_token")?.as_str())
+        .collect();
+    let different: BTreeSet<&str> = tokens.iter().copied().collect();
+    if different.len() != tokens.len() || tokens.len() != ours.len() {
+        return Err(report(scene, "a token was launched twice"));
+    }
+    for plan in scene.plans.iter().filter(|plan| !plan.is_stripped()) {
+        let uid = plan.uid();
+        let runs: Vec<&Run> = ours
+            .iter()
+            .filter(|run| run.object().as_deref() == Some(&uid))
+            .collect();
+        if let Some(run) = runs.iter().find(|run| run.stopped.is_none()) {
+            let what = format!("{uid} is gone while job {} is alive", run.id);
+            return Err(report(scene, &what));
+        }
+        let last = runs.iter().max_by_key(|run| (run.accepted, run.id));
+        let is_removed = last.is_none_or(|run| run.template.contains("delete") && run.succeeded);
+        if !is_removed {
+            return Err(report(scene, &format!("{uid} is gone, and not removed")));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,78 @@
+//! What people do in a world, and when.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::dice::Dice;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Deed {
+    Create,
+    Edit,
+    Delete,
+    /// Asks for another try.
+    Retry,
+    /// Cancels its newest job at the controller.
+    Cancel,
+    /// Relaunches its newest job at the controller, where that has failed.
+    Relaunch,
+    /// Deletes its ended jobs at the controller.
+    Purge,
+    /// Takes the finalizers off by force.
+    Strip,
+}
+
+/// One object, and all that is done with it.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) name: String,
+    /// In the order of their times.
+    pub(crate) deeds: Vec<(Duration, Deed)>,
+}
+
+impl Plan {
+    pub(crate) fn new(n: u64, storm: Duration, dice: &Dice) -> Self {
+        let second = |dice: &Dice, most: u64| Duration::from_secs(dice.below(most.max(1)));
+        let most = storm.as_secs();
+        let born = second(dice, most / 8);
+        let dies = born + Duration::from_secs(1) + second(dice, most - born.as_secs());
+        let mut deeds = vec![(born, Deed::Create), (dies, Deed::Delete)];
+        let mut maybe = |percent: u64, deed: Deed| {
+            if dice.percent(percent) {
+                deeds.push((born + second(dice, most), deed));
+            }
+        };
+        maybe(50, Deed::Edit);
+        maybe(25, Deed::Edit);
+        maybe(15, Deed::Retry);
+        maybe(10, Deed::Cancel);
+        maybe(10, Deed::Relaunch);
+        maybe(8, Deed::Purge);
+        maybe(2, Deed::Strip);
+        deeds.retain(|(at, _)| *at <= storm);
+        deeds.sort_by_key(|(at, _)| *at);
+        Self {
+            name: format!("m{n}"),
+            deeds,
+        }
+    }
+
+    pub(crate) fn uid(&self) -> String {
+        format!("uid-{}", self.name)
+    }
+
+    pub(crate) fn is_stripped(&self) -> bool {
+        self.deeds.iter().any(|(_, deed)| *deed == Deed::Strip)
+    }
+
+    pub(crate) fn object(&self) -> Value {
+        json!({
+            "apiVersion": "example.com/v1", "kind": "Machine",
+            "metadata": {
+                "name": self.name, "namespace": "n", "uid": self.uid(), "generation": 1,
+            },
+            "spec": {"cores": 1},
+        })
+    }
+}
