@@ -20,7 +20,28 @@ use crate::{
 /// Reading never fails for a JSON object, and never guesses: a record whose `type` cannot be
 /// told, or with a member of a wrong kind, is kept as it was and marked
 /// [`defect`](Self::defect); the engine starts nothing while such a record is there.
+///
+/// It grows with what has to be remembered, so it is made by [`new`](Self::new) and
+/// [`with`](Self::with):
+///
+/// ```
+/// use provider_core::{JobRecord, JobState, JobType};
+/// let record = JobRecord::new(1, JobType::Provision).with(|record| {
+///     record.state = JobState::Running;
+///     record.job_id = Some("42".to_owned());
+/// });
+/// assert!(record.may_be_live());
+/// ```
+///
+/// and not by its members, which another crate cannot count:
+///
+/// ```compile_fail,E0639
+/// use provider_core::{JobRecord, JobState, JobType};
+/// let known = JobRecord::new(1, JobType::Provision);
+/// let record = JobRecord { state: JobState::Running, ..known };
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct JobRecord {
     /// Orders the records of one object. Grows with every attempt, of either type and any
     /// target; never reused. Zero in records of older operators, whose order is their position.
@@ -235,6 +256,13 @@ impl JobRecord {
             unknown: BTreeMap::new(),
             defect: None,
         }
+    }
+
+    /// The same record with members of the caller's.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
     }
 
     /// The job's name at its backend, once it has one.

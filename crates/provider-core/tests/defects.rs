@@ -202,10 +202,7 @@ async fn d12_d13_the_highest_attempt_is_the_newest_whatever_the_clocks_said() {
 
 #[tokio::test]
 async fn d14_a_history_of_nothing_is_refused_before_anything_runs_and_one_is_enough() {
-    let error = Policy::new(PolicyConfig {
-        history_length: 0,
-        ..PolicyConfig::default()
-    });
+    let error = Policy::new(PolicyConfig::default().with(|config| config.history_length = 0));
     assert_eq!(
         error.unwrap_err().to_string(),
         "historyLength is 0; it must be at least 1"
@@ -279,12 +276,7 @@ async fn d18_a_launch_that_names_no_job_is_looked_up_and_not_repeated() {
     nameless.state = JobState::Pending;
     let policy = Policy::default();
     let capabilities = life.fake.capabilities();
-    let context = Context {
-        policy: &policy,
-        capabilities: &capabilities,
-        now: life.now(),
-        seed: 1,
-    };
+    let context = Context::new(&policy, &capabilities, life.now(), 1);
     let job = JobRef::new("fake", "fake", "");
     let result = provider_core::ProvisionResult::new(job, JobState::Pending, "");
     let changed = absorb(
@@ -755,12 +747,7 @@ async fn d39_a_record_that_another_writer_erased_is_put_back() {
     let asked = life.step().await.records[0].clone();
     let policy = Policy::default();
     let capabilities = life.fake.capabilities();
-    let context = Context {
-        policy: &policy,
-        capabilities: &capabilities,
-        now: life.now(),
-        seed: 1,
-    };
+    let context = Context::new(&policy, &capabilities, life.now(), 1);
     let status = JobStatus::new(asked.job_ref().unwrap(), JobState::Running);
     let changed = absorb(
         &[],

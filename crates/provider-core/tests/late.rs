@@ -44,12 +44,7 @@ fn seen(records: &[JobRecord], asked: &JobRecord, observation: &Observation) -> 
     let policy = Policy::default();
     let mut capabilities = Capabilities::none();
     (capabilities.cancel, capabilities.find_launched) = (true, true);
-    let context = Context {
-        policy: &policy,
-        capabilities: &capabilities,
-        now: at(600),
-        seed: 1,
-    };
+    let context = Context::new(&policy, &capabilities, at(600), 1);
     absorb(records, asked, observation, &context)
 }
 

@@ -20,8 +20,8 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use provider_core::lifecycle::{
     Action as Step, Backends, Block, Call, Context, Decision, Desired, Ground, LAUNCH_LEASE,
-    Lesson, Look, Observation, Pace, Pass, Policy, PolicyConfig, Purge, RelaunchLook, Right,
-    Situation, Standing, Supersede, absorb, decide,
+    Lesson, Look, Observation, Pace, Pass, Policy, PolicyConfig, Purge, RelaunchLook, Release,
+    Rest, Right, Situation, Standing, Supersede, absorb, decide,
 };
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, JobRecord,
@@ -357,15 +357,13 @@ struct Protocol {
 impl Protocol {
     fn new(bounds: Bounds) -> Self {
         let tick = SignedDuration::try_from(TICK).unwrap();
-        let mut config = PolicyConfig {
-            poll_interval: Some(tick),
-            cancel_poll_interval: tick,
-            cancel_retry: tick,
-            jitter: 0.0,
-            supersede: bounds.supersede,
-            history_length: 1,
-            ..PolicyConfig::default()
-        };
+        let mut config = PolicyConfig::default();
+        config.poll_interval = Some(tick);
+        config.cancel_poll_interval = tick;
+        config.cancel_retry = tick;
+        config.jitter = 0.0;
+        config.supersede = bounds.supersede;
+        config.history_length = 1;
         config.backoff.base = tick;
         config.backoff.cap = tick;
         config.deadlines.queued = None;
@@ -458,15 +456,11 @@ impl Protocol {
         if self.is(Mutant::ReleaseOnStaleRead) {
             pass.current = true;
         }
-        let situation = Situation {
-            records: &records,
-            desired: &desired,
-            deleting_since: replica.deleting.map(at),
-            policy: &self.policy,
-            backends: &self.backend,
-            now: self.clock(world, n),
-            seed: (n as u128 + 1) * 1_000,
-        };
+        let now = self.clock(world, n);
+        let situation = Situation::new(&desired, &self.policy, &self.backend, now)
+            .with_records(&records)
+            .deleting_since(replica.deleting.map(at))
+            .with_seed((n as u128 + 1) * 1_000);
         let decision = decide(&situation, &pass);
         let old_success = self.is(Mutant::ReleaseOnOldSuccess)
             && replica.deleting.is_some()
@@ -474,17 +468,8 @@ impl Protocol {
                 .iter()
                 .any(|r| r.job_type == JobType::Deprovision && r.state == JobState::Succeeded);
         if old_success {
-            return Decision {
-                action: Step::Rest(provider_core::lifecycle::Rest {
-                    standing: Standing::Released(provider_core::lifecycle::Release {
-                        ground: Ground::Deprovisioned,
-                        left_behind: Vec::new(),
-                    }),
-                    wake_at: None,
-                    escalated: false,
-                }),
-                why: decision.why,
-            };
+            let released = Standing::Released(Release::new(Ground::Deprovisioned));
+            return Decision::new(Step::Rest(Rest::new(released)), decision.why);
         }
         decision
     }
@@ -575,14 +560,8 @@ impl Protocol {
             .filter(|r| r.job_id.is_some() && r.may_be_live());
         for record in live {
             if pass.paces.iter().all(|pace| pace.attempt != record.attempt) {
-                pass.paces.push(Pace {
-                    attempt: record.attempt,
-                    planned: now,
-                    due: clock::add(now, TICK),
-                    look: None,
-                    vain: None,
-                    cancel: None,
-                });
+                let due = clock::add(now, TICK);
+                pass.paces.push(Pace::new(record.attempt, now, due));
             }
         }
     }
@@ -607,18 +586,15 @@ impl Protocol {
                 (pace.look, pace.cancel) = (None, None);
             }
         }
-        replica.pass = Pass {
-            paces,
-            ..Pass::default()
-        };
+        replica.pass = Pass::default();
+        replica.pass.paces = paces;
         // What an idle replica last saw decides nothing; forgetting it merges states.
         replica.records = Records(Vec::new());
         (replica.current, replica.deleting, replica.spec) = (false, None, 0);
     }
 
     fn act(&self, world: &mut World, n: usize, way: u8) {
-        let Decision { action, .. } = self.decide(world, n);
-        match action {
+        match self.decide(world, n).action {
             Step::Rest(rest) => {
                 self.rest(world, n, &rest);
                 self.idle(world, n);
@@ -649,10 +625,11 @@ impl Protocol {
                 }
             }
             Step::Call(call) => self.call(world, n, call, way),
+            other => panic!("a step that the model does not know: {other:?}"),
         }
     }
 
-    fn rest(&self, world: &mut World, n: usize, rest: &provider_core::lifecycle::Rest) {
+    fn rest(&self, world: &mut World, n: usize, rest: &Rest) {
         if rest.wake_at.is_none() && !rest.standing.is_final() {
             world.wrong.get_or_insert("I4: a rest without a wake-up");
         }
@@ -766,13 +743,7 @@ impl Protocol {
     }
 
     fn call(&self, world: &mut World, n: usize, call: Call, way: u8) {
-        let attempt = match call {
-            Call::Launch(a)
-            | Call::Status(a)
-            | Call::Cancel(a)
-            | Call::Find(a)
-            | Call::FindRelaunched(a) => a,
-        };
+        let attempt = call.attempt();
         let now = self.clock(world, n);
         let shown = self.shown(&world.replicas[n]);
         let Some(asked) = shown.into_iter().find(|r| r.attempt == attempt) else {
@@ -890,7 +861,7 @@ impl Protocol {
                 found: Err(error),
                 deleting: world.deleting.is_some(),
             },
-            Call::Status(_) | Call::Launch(_) => Observation::Status(Err(error)),
+            _ => Observation::Status(Err(error)),
         };
         match seen {
             Seen::Accepted(i) if up => {
@@ -951,12 +922,7 @@ impl Protocol {
         };
         let asked = &asked.0[0];
         let observation = self.observation(world, asked, &seen);
-        let context = Context {
-            policy: &self.policy,
-            capabilities: &self.backend.0,
-            now: self.clock(world, n),
-            seed: 7,
-        };
+        let context = Context::new(&self.policy, &self.backend.0, self.clock(world, n), 7);
         let there = &world.replicas[n].records.0;
         let mut asked = asked.clone();
         if self.is(Mutant::OldRefusalCounts)
@@ -1020,15 +986,9 @@ impl Protocol {
             return;
         }
         let records = replica.records.0.clone();
-        replica.pass.learn(&Lesson {
-            records: &records,
-            asked,
-            observation: &observation,
-            policy: &self.policy,
-            asked_at,
-            now,
-            wait: if at_once { Duration::ZERO } else { TICK },
-        });
+        let wait = if at_once { Duration::ZERO } else { TICK };
+        let lesson = Lesson::new(&records, asked, &observation, &self.policy, asked_at);
+        replica.pass.learn(&lesson.at(now).waiting(wait));
         replica.phase = Phase::Ready;
     }
 

@@ -262,12 +262,8 @@ async fn a_job_past_its_deadline_does_not_succeed_by_being_forgotten() {
 #[test]
 fn a_doubtful_error_among_those_of_launches_that_were_not_made_is_a_doubt() {
     let policy = Policy::default();
-    let context = Context {
-        policy: &policy,
-        capabilities: &Capabilities::none(),
-        now: support::START.parse().unwrap(),
-        seed: 1,
-    };
+    let capabilities = Capabilities::none();
+    let context = Context::new(&policy, &capabilities, support::START.parse().unwrap(), 1);
     for effect in [Effect::MaybeSent, Effect::Unreadable] {
         for job_type in [JobType::Provision, JobType::Deprovision] {
             let mut asked = JobRecord::new(1, job_type);

@@ -325,10 +325,7 @@ pub(crate) fn implied(
         (JobType::Deprovision, JobState::Succeeded)
             if resource.is_deleting() && desired.mode != Mode::Paused =>
         {
-            Some(Standing::Released(Release {
-                ground: Ground::Deprovisioned,
-                left_behind: Vec::new(),
-            }))
+            Some(Standing::Released(Release::new(Ground::Deprovisioned)))
         }
         (_, JobState::Failed) => newest.retry_at.map(|until| Standing::BackingOff {
             until,

@@ -11,6 +11,7 @@ use crate::{
 
 /// What a call of a provider gave.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub enum Observation {
     /// Of `trigger_provision`.
     Provisioned(Result<ProvisionResult, TriggerError>),
@@ -66,6 +67,7 @@ impl Observation {
 
 /// The circumstances of an observation.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Context<'a> {
     /// The user's choices.
     pub policy: &'a Policy,
@@ -75,6 +77,24 @@ pub struct Context<'a> {
     pub now: Timestamp,
     /// Randomness for jitter.
     pub seed: u128,
+}
+
+impl<'a> Context<'a> {
+    /// These circumstances.
+    #[must_use]
+    pub const fn new(
+        policy: &'a Policy,
+        capabilities: &'a Capabilities,
+        now: Timestamp,
+        seed: u128,
+    ) -> Self {
+        Self {
+            policy,
+            capabilities,
+            now,
+            seed,
+        }
+    }
 }
 
 /// The records that change because of an observation about the attempt `asked`, which is the

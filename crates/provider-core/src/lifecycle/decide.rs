@@ -29,6 +29,7 @@ const SEEN_DELETING: Duration = Duration::from_secs(3_600);
 
 /// Everything that a decision may rest on.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Situation<'a> {
     /// All records of the object, of every target, [numbered](history::number).
     pub records: &'a [JobRecord],
@@ -46,6 +47,48 @@ pub struct Situation<'a> {
     pub seed: u128,
 }
 
+impl<'a> Situation<'a> {
+    /// An object that is to exist, without any record of it.
+    #[must_use]
+    pub const fn new(
+        desired: &'a Desired,
+        policy: &'a Policy,
+        backends: &'a dyn Backends,
+        now: Timestamp,
+    ) -> Self {
+        Self {
+            records: &[],
+            desired,
+            deleting_since: None,
+            policy,
+            backends,
+            now,
+            seed: 0,
+        }
+    }
+
+    /// The same with these records.
+    #[must_use]
+    pub const fn with_records(mut self, records: &'a [JobRecord]) -> Self {
+        self.records = records;
+        self
+    }
+
+    /// The same with an object whose deletion was asked for then; none while it is to exist.
+    #[must_use]
+    pub const fn deleting_since(mut self, since: Option<Timestamp>) -> Self {
+        self.deleting_since = since;
+        self
+    }
+
+    /// The same with this randomness.
+    #[must_use]
+    pub const fn with_seed(mut self, seed: u128) -> Self {
+        self.seed = seed;
+        self
+    }
+}
+
 /// What the rules need to know of the registered providers.
 pub trait Backends: std::fmt::Debug {
     /// The name and the capabilities of the provider that owns a record, if it is registered.
@@ -57,6 +100,7 @@ pub trait Backends: std::fmt::Debug {
 
 /// What has happened in this pass so far. Forgotten at its end, and by a crash.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Pass {
     /// The right that the last write gave, until it is used.
     pub right: Option<Right>,

@@ -8,6 +8,7 @@ use crate::{ConfigVersion, JobRecord, JobState, JobType};
 
 /// One step, and the rule that it follows from.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Decision {
     /// What to do now.
     pub action: Action,
@@ -15,8 +16,17 @@ pub struct Decision {
     pub why: Why,
 }
 
+impl Decision {
+    /// A step, and its rule.
+    #[must_use]
+    pub const fn new(action: Action, why: Why) -> Self {
+        Self { action, why }
+    }
+}
+
 /// What to do now. One at a time: after a write or a call the engine decides afresh.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub enum Action {
     /// Persist these records, under the condition that nobody wrote since they were read.
     /// Success gives the right to make the call in `then`, once, in this pass alone.
@@ -35,6 +45,7 @@ pub enum Action {
 /// A right to call, given by a successful write. It ends with the pass: a process that crashes
 /// or loses a race has none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Right {
     /// To launch this attempt.
     Launch(u64),
@@ -44,6 +55,7 @@ pub enum Right {
 
 /// A call of a provider, about one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Call {
     /// Start the job.
     Launch(u64),
@@ -85,6 +97,7 @@ impl Call {
 
 /// Where the object stands, and when to look again.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Rest {
     /// Where it stands.
     pub standing: Standing,
@@ -93,6 +106,32 @@ pub struct Rest {
     pub wake_at: Option<Timestamp>,
     /// Deletion takes longer than the policy's `escalateAfter`.
     pub escalated: bool,
+}
+
+impl Rest {
+    /// A rest that only a change of the object ends.
+    #[must_use]
+    pub const fn new(standing: Standing) -> Self {
+        Self {
+            standing,
+            wake_at: None,
+            escalated: false,
+        }
+    }
+
+    /// The same rest until this moment at the latest.
+    #[must_use]
+    pub fn until(mut self, at: Timestamp) -> Self {
+        self.wake_at = Some(at);
+        self
+    }
+
+    /// The same rest in a deletion that takes too long.
+    #[must_use]
+    pub fn escalated(mut self) -> Self {
+        self.escalated = true;
+        self
+    }
 }
 
 /// Where an object stands with one target.
@@ -260,11 +299,30 @@ impl Block {
 
 /// Why the object may go.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Release {
     /// The ground for it.
     pub ground: Ground,
     /// Attempts whose results may be left behind; empty when nothing is.
     pub left_behind: Vec<u64>,
+}
+
+impl Release {
+    /// A release that leaves nothing behind.
+    #[must_use]
+    pub const fn new(ground: Ground) -> Self {
+        Self {
+            ground,
+            left_behind: Vec::new(),
+        }
+    }
+
+    /// The same release, by which the jobs of these attempts may leave something behind.
+    #[must_use]
+    pub fn leaving(mut self, attempts: Vec<u64>) -> Self {
+        self.left_behind = attempts;
+        self
+    }
 }
 
 /// The ground on which an object is let go.

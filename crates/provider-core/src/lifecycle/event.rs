@@ -7,6 +7,7 @@ use crate::{JobRecord, JobRef, JobState, JobType, Reason};
 /// Something that happened to an attempt in a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
@@ -23,6 +24,22 @@ pub struct Event {
     pub job: Option<JobRef>,
     /// For people; bounded.
     pub message: String,
+}
+
+impl Event {
+    /// This, of the attempt of a record.
+    #[must_use]
+    pub fn new(kind: EventKind, record: &JobRecord) -> Self {
+        Self {
+            kind,
+            attempt: record.attempt,
+            job_type: record.job_type,
+            state: record.state,
+            provider: record.provider.clone(),
+            job: record.job_ref(),
+            message: record.message.clone(),
+        }
+    }
 }
 
 /// What can happen to an attempt. The words suit reasons of Kubernetes events.
@@ -93,16 +110,7 @@ impl EventKind {
 
 /// What a change of a record means; none when it means nothing to anybody.
 pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Option<Event> {
-    let kind = kind(old, new)?;
-    Some(Event {
-        kind,
-        attempt: new.attempt,
-        job_type: new.job_type,
-        state: new.state,
-        provider: new.provider.clone(),
-        job: new.job_ref(),
-        message: new.message.clone(),
-    })
+    Some(Event::new(kind(old, new)?, new))
 }
 
 fn kind(old: Option<&JobRecord>, new: &JobRecord) -> Option<EventKind> {

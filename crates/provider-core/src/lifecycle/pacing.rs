@@ -19,6 +19,7 @@ use crate::{CancelResult, JobRecord, JobState, ObjectKey};
 
 /// When one attempt is due for a question, and what this process has seen of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Pace {
     /// The attempt.
     pub attempt: u64,
@@ -59,6 +60,7 @@ pub struct Vain {
 
 /// What a call of a provider has given, for the pass to learn from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Lesson<'a> {
     /// The records with what was seen in them.
     pub records: &'a [JobRecord],
@@ -74,6 +76,57 @@ pub struct Lesson<'a> {
     pub now: Timestamp,
     /// How long nobody needs to ask again.
     pub wait: Duration,
+}
+
+impl Pace {
+    /// An attempt that nobody here has asked about yet.
+    #[must_use]
+    pub const fn new(attempt: u64, planned: Timestamp, due: Timestamp) -> Self {
+        Self {
+            attempt,
+            planned,
+            due,
+            look: None,
+            vain: None,
+            cancel: None,
+        }
+    }
+}
+
+impl<'a> Lesson<'a> {
+    /// What a call about an attempt has given, learned at the moment of the call.
+    #[must_use]
+    pub const fn new(
+        records: &'a [JobRecord],
+        asked: &'a JobRecord,
+        observation: &'a Observation,
+        policy: &'a Policy,
+        asked_at: Timestamp,
+    ) -> Self {
+        Self {
+            records,
+            asked,
+            observation,
+            policy,
+            asked_at,
+            now: asked_at,
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// The same, learned at this moment.
+    #[must_use]
+    pub const fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// The same, after which nobody needs to ask for so long.
+    #[must_use]
+    pub const fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
 }
 
 impl Pass {
@@ -286,14 +339,7 @@ pub(super) fn first(
     random: u64,
 ) -> Pace {
     let part = unit(mix(hash(key) ^ attempt ^ random));
-    Pace {
-        attempt,
-        planned: now,
-        due: add(now, scaled(interval, part)),
-        look: None,
-        vain: None,
-        cancel: None,
-    }
+    Pace::new(attempt, now, add(now, scaled(interval, part)))
 }
 
 fn hash(key: &ObjectKey) -> u64 {
@@ -315,14 +361,7 @@ mod tests {
     }
 
     fn pace(attempt: u64, planned: i64) -> Pace {
-        Pace {
-            attempt,
-            planned: AT(planned),
-            due: AT(planned + 30),
-            look: None,
-            vain: None,
-            cancel: None,
-        }
+        Pace::new(attempt, AT(planned), AT(planned + 30))
     }
 
     fn records(attempts: &[u64]) -> Vec<JobRecord> {
