@@ -10,7 +10,7 @@
 mod support;
 
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use provider_core::lifecycle::{EventKind, Mode, Standing, StoreError};
+use provider_core::lifecycle::{EventKind, Mode, Outcome, Standing, StoreError};
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
 use provider_testkit::{FakeProvider, Function, Trouble};
 use serde_json::{Value, json};
@@ -145,6 +145,71 @@ fn what_happened_is_told_once_however_often_its_record_had_to_be_written() {
         .find(|(key, ..)| key.key().labels().any(|label| label.value() == "Started"));
     let (.., value) = started.unwrap();
     assert_eq!(value, DebugValue::Counter(1));
+}
+
+/// What was told in the passes until something held, without what only moves on.
+async fn told_until(life: &Life, done: impl Fn(&Outcome) -> bool) -> Vec<EventKind> {
+    let told = std::cell::RefCell::new(Vec::new());
+    let noted = |outcome: &Outcome| {
+        let kinds = outcome.events.iter().map(|event| event.kind);
+        told.borrow_mut()
+            .extend(kinds.filter(|kind| *kind != EventKind::Progressed));
+        done(outcome)
+    };
+    life.until(noted).await;
+    told.into_inner()
+}
+
+/// Its launch has lost its answer, and its end comes before it is found.
+#[tokio::test]
+async fn a_job_that_is_found_after_its_end_is_told_as_adopted_once_and_then_as_ended() {
+    for (state, end) in [
+        (JobState::Succeeded, EventKind::Succeeded),
+        (JobState::Failed, EventKind::Failed),
+        (JobState::Canceled, EventKind::Canceled),
+    ] {
+        let life = Life::new(endless());
+        let away = ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "away");
+        life.fake
+            .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+        life.fake.away(&[Function::FindLaunched], away);
+        life.step().await;
+        life.fake.end(1, state);
+        life.fake.back();
+        let told = told_until(&life, |o| !o.records[0].may_be_live()).await;
+        assert_eq!(told, [EventKind::Adopted, end]);
+        // Told once: nothing of it comes again.
+        let later = life.step().await;
+        let again = |kind| later.events.iter().any(|event| event.kind == kind);
+        assert!(!again(EventKind::Adopted) && !again(end));
+    }
+}
+
+#[tokio::test]
+async fn a_relaunch_that_is_found_after_its_end_is_told_with_its_end() {
+    let life = Life::new(endless());
+    life.step().await;
+    life.fake.end(1, JobState::Failed);
+    life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
+        .await;
+    let copy = life.fake.copy(1).unwrap();
+    life.fake.end(copy, JobState::Succeeded);
+    let told = told_until(&life, |o| matches!(o.standing, Standing::Applied { .. })).await;
+    assert_eq!(told, [EventKind::Relaunched, EventKind::Succeeded]);
+}
+
+/// Another writer has erased the record in the meantime.
+#[tokio::test]
+async fn a_record_that_is_put_back_is_told_by_what_happened_and_not_as_a_new_intent() {
+    let life = Life::new(endless());
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.pass(60);
+    *life.store.erases.lock().unwrap() = true;
+    life.store.script([Some(StoreError::Conflict)]);
+    let outcome = life.step().await;
+    let told: Vec<EventKind> = outcome.events.iter().map(|event| event.kind).collect();
+    assert_eq!((told, outcome.conflicts), (vec![EventKind::Succeeded], 1));
 }
 
 #[test]

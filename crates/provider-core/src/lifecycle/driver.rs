@@ -308,8 +308,13 @@ impl Run<'_> {
         Ok(resource.is_none_or(|newer| newer.asks_the_same(&self.resource)))
     }
 
-    /// Writes changed records, if nobody has written since they were read.
-    async fn swap(&mut self, changed: Vec<JobRecord>) -> Result<Swapped, End> {
+    /// Writes changed records, if nobody has written since they were read. `asked` is the record that a call
+    /// was about: what became of it is told, also where somebody else has taken it off meanwhile.
+    async fn swap(
+        &mut self,
+        changed: Vec<JobRecord>,
+        asked: Option<&JobRecord>,
+    ) -> Result<Swapped, End> {
         let Some(version) = self.version.clone() else {
             return Err(End::Broken(Standing::Outdated));
         };
@@ -317,10 +322,10 @@ impl Run<'_> {
         let mut records = (*before).clone();
         let mut events = Vec::with_capacity(changed.len());
         for record in changed {
-            let old = before.iter().find(|known| known.attempt == record.attempt);
-            if let Some(event) = event::between(old, &record) {
-                events.push((event, record.clone()));
-            }
+            let mut known = before.iter().chain(asked);
+            let old = known.find(|known| known.attempt == record.attempt);
+            let told = event::between(old, &record);
+            events.extend(told.into_iter().map(|event| (event, record.clone())));
             history::put(&mut records, record);
         }
         history::trim(&mut records, self.engine.policy.config.history_length);
@@ -379,7 +384,7 @@ impl Run<'_> {
                 intent.kind = self.launch_kind(intent).or(intent.kind.take());
             }
         }
-        match self.swap(changed).await? {
+        match self.swap(changed, None).await? {
             Swapped::Written => {
                 tracing::info!(%why, ?then, "recorded");
                 self.pass.right = then;
@@ -438,7 +443,7 @@ impl Run<'_> {
             if changed.is_empty() {
                 break;
             }
-            match self.swap(changed).await? {
+            match self.swap(changed, Some(&asked)).await? {
                 Swapped::Written => break,
                 Swapped::Conflict => {}
                 Swapped::Outdated => outdated = true,

@@ -34,6 +34,8 @@ pub(crate) struct ScriptedStore {
     pub(crate) inner: MemoryStore,
     pub(crate) swaps: Mutex<VecDeque<Option<StoreError>>>,
     pub(crate) gone: Mutex<bool>,
+    /// Whether whoever causes a conflict has erased the records.
+    pub(crate) erases: Mutex<bool>,
     /// The object as the store has it by now: read with the records, but not from a cache.
     pub(crate) newer: Mutex<Option<Resource>>,
 }
@@ -65,7 +67,12 @@ impl StatusStore for ScriptedStore {
     ) -> Result<Written, StoreError> {
         let next = self.swaps.lock().unwrap().pop_front().flatten();
         match next {
-            Some(error) => Err(error),
+            Some(error) => {
+                if *self.erases.lock().unwrap() {
+                    self.inner.overwrite(key, Vec::new());
+                }
+                Err(error)
+            }
             None => {
                 let before = self.inner.records(key);
                 let swapped = self.inner.swap(key, version, records).await;
