@@ -301,12 +301,17 @@ impl Pacing {
 
     /// Forgets an object.
     pub(super) fn forget(&self, key: &ObjectKey) {
-        self.lock().paces.remove(&hash(key));
+        let mut state = self.lock();
+        state.paces.remove(&hash(key));
+        state.deleting.remove(&hash(key));
     }
 
-    /// How many objects have paces.
+    /// Of how many objects something is remembered.
     pub(super) fn len(&self) -> usize {
-        self.lock().paces.len()
+        let state = self.lock();
+        let deleting = state.deleting.keys();
+        let more = deleting.filter(|key| !state.paces.contains_key(*key));
+        state.paces.len().saturating_add(more.count())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
