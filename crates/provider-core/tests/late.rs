@@ -583,6 +583,30 @@ fn a_late_search_revives_no_attempt_that_has_ended() {
 }
 
 #[test]
+fn news_of_a_job_whose_end_is_on_record_change_nothing_of_it() {
+    let asked = sent(JobType::Deprovision, 1);
+    let ends = [JobState::Succeeded, JobState::Canceled, JobState::Failed];
+    let all = ends.iter().chain(&[JobState::Unknown, JobState::Running]);
+    for (end, told) in ends
+        .iter()
+        .flat_map(|end| all.clone().map(|told| (*end, *told)))
+    {
+        let mut ended = adopted(end);
+        ended.attempt = 2;
+        let job = ended.job_ref().unwrap();
+        let answer = Observation::Deprovisioned(Ok(DeprovisionResult::Waiting {
+            reason: "a provision job is in the way".to_owned(),
+            retry_after: Duration::from_secs(30),
+            block_deletion_on_failure: true,
+            provision_job: Some(JobStatus::new(job, told)),
+        }));
+        let changed = seen(&[asked.clone(), ended], &asked, &answer);
+        let types: Vec<JobType> = changed.iter().map(|record| record.job_type).collect();
+        assert_eq!(types, [JobType::Deprovision], "{changed:#?}");
+    }
+}
+
+#[test]
 fn a_launch_that_was_taken_for_refused_and_is_found_failed_once() {
     let asked = sent(JobType::Provision, 1);
     let mut there = asked.clone();

@@ -218,6 +218,64 @@ async fn an_end_that_was_seen_is_no_weaker_when_the_backend_forgets_the_job() {
     }
 }
 
+/// A life whose job has claimed this end before the backend lost its state.
+async fn claimed(state: JobState) -> Life {
+    let life = at_work(Policy::default()).await;
+    let mut records = life.records();
+    records[0].state = state;
+    records[0].doubtful = true;
+    records[0].message = "it has ended".to_owned();
+    records[0].finished_at = Some(life.now());
+    life.store.inner.overwrite(life.object.key(), records);
+    life.fake.end(1, JobState::Unknown);
+    life
+}
+
+#[tokio::test]
+async fn an_end_that_was_seen_is_no_weaker_when_the_backend_cannot_tell_any_more() {
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled] {
+        let mut life = claimed(state).await;
+        let finished = life.records()[0].finished_at;
+        let kept = |life: &Life| {
+            let record = &life.records()[0];
+            assert_eq!((record.state, record.doubtful), (state, true));
+            assert_eq!(record.message, "it has ended");
+            assert_eq!(record.finished_at, finished);
+        };
+        life.for_a_while(MINUTE).await;
+        kept(&life);
+        // It is not waited for in silence.
+        let outcome = life.for_a_while(20 * MINUTE).await;
+        let block = Standing::Blocked(Block::UnknownTooLong { attempt: 1 });
+        assert_eq!(outcome.standing, block, "{state}");
+        kept(&life);
+        // On deletion it counts as what was seen.
+        life.restart();
+        life.delete();
+        life.until(|_| launches_of_deletion(&life) > 0).await;
+        let record = &life.records()[0];
+        assert_eq!((record.state, record.doubtful), (state, false));
+        assert_ne!(record.reason, Some(Reason::Assumed));
+        // As long as it can be told, an end can be taken back.
+        let life = claimed(state).await;
+        life.fake.end(1, JobState::Running);
+        life.for_a_while(MINUTE).await;
+        assert_eq!(life.records()[0].state, JobState::Running);
+    }
+}
+
+/// A backend that is away has not said that it cannot tell.
+#[tokio::test]
+async fn while_the_backend_is_away_nobody_is_called_to_a_job_whose_end_was_seen() {
+    let life = claimed(JobState::Failed).await;
+    life.fake.away(&Function::ALL, unreachable());
+    watched(&life, 60 * MINUTE, |outcome| {
+        let waits = matches!(outcome.standing, Standing::InProgress { .. });
+        assert!(waits, "{:?}", outcome.standing);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_job_that_we_cancelled_does_not_succeed_by_being_forgotten() {
     for state in [JobState::Running, JobState::Canceled, JobState::Unknown] {
@@ -601,4 +659,20 @@ async fn a_clock_that_is_ahead_gives_nobody_up_who_is_not_late() {
     life.restart();
     let outcome = life.for_a_while(61 * MINUTE).await;
     assert!(outcome.may_release(), "{:?}", outcome.standing);
+}
+
+#[tokio::test]
+async fn no_process_remembers_the_deletion_of_an_object_that_is_gone() {
+    let give_up = || policy(|p| p.deletion.abandon_after = Some(SignedDuration::from_hours(2)));
+    let mut life = Life::with(endless().ignoring_cancels(), give_up());
+    life.step().await;
+    life.delete();
+    let other = replica(give_up());
+    life.step_with(&other).await;
+    let outcome = life.for_a_while(130 * MINUTE).await;
+    assert!(outcome.may_release(), "{:?}", outcome.standing);
+    assert!(life.engine.remembered() == 1 && other.remembered() == 1);
+    life.engine.forget(life.object.key());
+    other.forget(life.object.key());
+    assert_eq!((life.engine.remembered(), other.remembered()), (0, 0));
 }

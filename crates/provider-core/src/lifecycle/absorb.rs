@@ -302,10 +302,11 @@ fn provision_record(
                 .is_none_or(|name| name == status.job.provider)
     })?;
     let mut record = known.clone();
-    if status.stray && !record.may_be_live() {
-        stray::mark(&mut record, &status.message, context);
-    } else {
+    if record.may_be_live() {
         apply(&mut record, status, context);
+    } else if status.stray {
+        // An end that is on record stays, and what counts of the rest is only that.
+        stray::mark(&mut record, &status.message, context);
     }
     (record != *known).then_some(record)
 }
@@ -520,14 +521,19 @@ pub(super) fn apply(record: &mut JobRecord, status: &JobStatus, context: &Contex
         record.set_message(stray::message(&status.message));
     }
     let stray = record.reason == Some(Reason::Stray);
-    let state = match status.state {
+    // An end that was seen is no weaker when the backend cannot tell any more.
+    let kept = record.state.is_terminal() && status.state == JobState::Unknown;
+    let state = match if kept { record.state } else { status.state } {
         // Whatever it did, it did not do what it was launched for.
         JobState::Succeeded | JobState::Canceled if stray => JobState::Failed,
         state => state,
     };
     move_to(record, state, context.now);
-    record.doubtful = status.state.is_terminal() && !status.settled;
     record.started_at = status.started_at.or(record.started_at);
+    if kept {
+        return;
+    }
+    record.doubtful = status.state.is_terminal() && !status.settled;
     record.finished_at = if status.state.is_terminal() {
         status.finished_at
     } else {
