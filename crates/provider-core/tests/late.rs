@@ -23,7 +23,7 @@ use provider_core::{
     Provider, ProviderError, ProvisionResult, Reason, Resource, TrackedJob, TriggerError, clock,
 };
 use provider_testkit::{FakeProvider, Function, Trouble};
-use support::{Life, START, endless, object, policy};
+use support::{Life, START, applied, endless, object, policy};
 
 fn at(seconds: u64) -> Timestamp {
     clock::add(START.parse().unwrap(), Duration::from_secs(seconds))
@@ -687,10 +687,7 @@ async fn a_deprovision_that_is_known_to_have_removed_nothing_is_sent_again() {
     }
     // When it is no longer known, the provider's choice counts.
     let fake = endless().with_capabilities(|c| c.block_deletion_on_failure = false);
-    let mut life = Life::new(fake);
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
+    let mut life = applied(fake).await;
     life.delete();
     life.until(|o| matches!(o.standing, Standing::InProgress { attempt: 2, .. }))
         .await;

@@ -22,7 +22,7 @@ use provider_core::{
     Reason, TriggerError, clock,
 };
 use provider_testkit::{Function, Trouble};
-use support::{Life, endless, policy};
+use support::{Life, applied, endless, policy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -105,10 +105,7 @@ async fn after_a_restart_a_job_is_not_taken_as_over_before_it_is_asked_about() {
 #[tokio::test]
 async fn a_deprovision_that_succeeded_during_the_outage_is_a_success() {
     let fake = endless().with_capabilities(|c| c.block_deletion_on_failure = false);
-    let mut life = Life::new(fake);
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
+    let mut life = applied(fake).await;
     life.delete();
     life.step().await;
     life.fake.end(2, JobState::Unknown);

@@ -139,14 +139,11 @@ impl<'a> Rules<'a> {
         if let Some(decision) = self.hold_after(newest) {
             return decision;
         }
-        match self.backoff_left(newest) {
-            Some(until) => self.backing_off(newest, until),
-            None if self.is_to_be_sent_again(newest) => {
-                self.send_again(newest, Why::BackoffOver(n))
-            }
-            None if newest.failures == 0 => self.launch(JobType::Provision, Why::WantedAgain(n)),
-            None => self.launch(JobType::Provision, Why::BackoffOver(n)),
-        }
+        let again = match newest.failures {
+            0 => Why::WantedAgain(n),
+            _ => Why::BackoffOver(n),
+        };
+        self.next_try(newest, again)
     }
 
     fn provision_again_after(&self, deprovision: &JobRecord) -> Decision {
@@ -234,13 +231,7 @@ impl<'a> Rules<'a> {
         if let Some(decision) = self.hold_after(newest) {
             return decision;
         }
-        match self.backoff_left(newest) {
-            Some(until) => self.backing_off(newest, until),
-            None if self.is_to_be_sent_again(newest) => {
-                self.send_again(newest, Why::BackoffOver(n))
-            }
-            None => self.launch(JobType::Deprovision, Why::BackoffOver(n)),
-        }
+        self.next_try(newest, Why::BackoffOver(n))
     }
 
     // ---- shared rules ----
@@ -275,12 +266,22 @@ impl<'a> Rules<'a> {
         })
     }
 
-    fn backing_off(&self, newest: &JobRecord, until: Timestamp) -> Decision {
-        let standing = Standing::BackingOff {
-            until,
-            failures: newest.failures,
-        };
-        self.rest(standing, Some(until), Why::BackoffLasts(newest.attempt))
+    /// What follows an attempt that has ended in vain: its back-off, and then the same launch where it was
+    /// turned away, or a new attempt.
+    fn next_try(&self, newest: &JobRecord, why: Why) -> Decision {
+        let n = newest.attempt;
+        if let Some(until) = self.backoff_left(newest) {
+            let standing = Standing::BackingOff {
+                until,
+                failures: newest.failures,
+            };
+            return self.rest(standing, Some(until), Why::BackoffLasts(n));
+        }
+        if self.is_to_be_sent_again(newest) {
+            self.send_again(newest, Why::BackoffOver(n))
+        } else {
+            self.launch(newest.job_type, why)
+        }
     }
 
     fn backoff_left(&self, record: &JobRecord) -> Option<Timestamp> {
