@@ -673,3 +673,39 @@ async fn no_process_remembers_the_deletion_of_an_object_that_is_gone() {
     other.forget(life.object.key());
     assert_eq!((life.engine.remembered(), other.remembered()), (0, 0));
 }
+
+/// One target is let go at once, and each pass says so again while the other one waits.
+#[tokio::test]
+async fn a_target_is_given_up_in_time_although_another_one_was_let_go_long_before() {
+    let give_up = policy(|p| p.deletion.abandon_after = Some(SignedDuration::from_hours(2)));
+    let mut life = Life::with(endless().ignoring_cancels(), give_up);
+    let two = ["done", "stuck"].map(|name| life.desired.clone().for_target(name, false));
+    for (id, desired) in (1..).zip(two.clone()) {
+        life.desired = desired;
+        life.step().await;
+        life.fake.end(id, JobState::Succeeded);
+        life.applied().await;
+    }
+    life.delete();
+    let mut let_go = [None, None];
+    for minute in 0..180_u64 {
+        for (n, desired) in two.iter().enumerate() {
+            life.desired = desired.clone();
+            let outcome = life.step().await;
+            if let Standing::Released(release) = outcome.standing {
+                let_go[n].get_or_insert((minute, release.ground));
+            }
+        }
+        // The deprovision job of the first one; that of the other one runs for ever.
+        life.fake.end(3, JobState::Succeeded);
+        life.pass(60);
+    }
+    let [
+        Some((early, Ground::Deprovisioned)),
+        Some((late, Ground::Abandoned)),
+    ] = let_go
+    else {
+        panic!("{let_go:?}")
+    };
+    assert!(early < 60 && (119..=122).contains(&late), "{early}, {late}");
+}

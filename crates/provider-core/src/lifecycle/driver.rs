@@ -80,7 +80,7 @@ impl Lifecycle {
             object = %resource.key(),
             target = desired.target.as_deref(),
         );
-        let begun = self.pacing.begin(resource.key());
+        let begun = self.pacing.begin(resource.key(), desired.target.as_ref());
         let deleting = self.seen_deleting(&begun, resource, clock.now());
         let mut run = Run {
             engine: self,
@@ -123,7 +123,7 @@ impl Lifecycle {
         let snapshot = store.load(resource.key(), Freshness::Current).await?;
         let mut records = (*snapshot.records).clone();
         history::number(&mut records);
-        let begun = self.pacing.begin(resource.key());
+        let begun = self.pacing.begin(resource.key(), desired.target.as_ref());
         let deleting = self.seen_deleting(&begun, resource, clock.now());
         let pass = Pass {
             paces: begun.paces,
@@ -298,9 +298,11 @@ impl Run<'_> {
             }
             End::Broken(standing) => matches!(standing, Standing::Gone),
         };
+        let deleting = self.pass.deleting.filter(|_| !over);
+        let target = self.desired.target.as_ref();
         self.engine
             .pacing
-            .note_deletion(self.resource.key(), self.pass.deleting.filter(|_| !over));
+            .note_deletion(self.resource.key(), target, deleting);
         let (standing, why, wake_at, escalated) = match end {
             End::Rest(rest, why) => (rest.standing, Some(why), rest.wake_at, rest.escalated),
             End::Broken(standing) => {
