@@ -357,28 +357,26 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_when_the_policy_is_made() {
-        let minus = SignedDuration::from_secs(-1);
-        let nonsense: [(&str, fn(&mut PolicyConfig, SignedDuration)); 11] = [
-            ("historyLength", |c, _| c.history_length = 0),
-            ("maxFailures", |c, _| c.max_failures = Some(0)),
-            ("jitter", |c, _| c.jitter = -0.1),
-            ("jitter", |c, _| c.jitter = f64::NAN),
-            ("pollInterval", |c, minus| c.poll_interval = Some(minus)),
-            ("pollInterval", |c, _| {
-                c.poll_interval = Some(SignedDuration::ZERO)
-            }),
-            ("cancelRetry", |c, minus| c.cancel_retry = minus),
-            ("backoff.base", |c, minus| c.backoff.base = minus),
-            ("backoff.cap", |c, _| {
-                c.backoff.cap = SignedDuration::from_secs(1)
-            }),
-            ("deadlines.unknown", |c, minus| c.deadlines.unknown = minus),
-            ("deletion.abandonAfter", |c, minus| {
-                c.deletion.abandon_after = Some(minus)
+        type Change = fn(&mut PolicyConfig);
+        const MINUS: SignedDuration = SignedDuration::from_secs(-1);
+        const ZERO: SignedDuration = SignedDuration::ZERO;
+        let nonsense: [(&str, Change); 11] = [
+            ("historyLength", |c| c.history_length = 0),
+            ("maxFailures", |c| c.max_failures = Some(0)),
+            ("jitter", |c| c.jitter = -0.1),
+            ("jitter", |c| c.jitter = f64::NAN),
+            ("pollInterval", |c| c.poll_interval = Some(MINUS)),
+            ("pollInterval", |c| c.poll_interval = Some(ZERO)),
+            ("cancelRetry", |c| c.cancel_retry = MINUS),
+            ("backoff.base", |c| c.backoff.base = MINUS),
+            ("backoff.cap", |c| c.backoff.cap = c.backoff.base / 2),
+            ("deadlines.unknown", |c| c.deadlines.unknown = MINUS),
+            ("deletion.abandonAfter", |c| {
+                c.deletion.abandon_after = Some(MINUS);
             }),
         ];
         for (field, change) in nonsense {
-            let config = PolicyConfig::default().with(|config| change(config, minus));
+            let config = PolicyConfig::default().with(change);
             let error = Policy::new(config).expect_err(field).to_string();
             assert!(error.starts_with(field), "{error}");
         }
