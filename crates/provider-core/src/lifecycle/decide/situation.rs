@@ -12,7 +12,7 @@ use crate::{Capabilities, JobRecord};
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Situation<'a> {
-    /// All records of the object, of every target, [numbered](history::number).
+    /// All records of the object, of every target, [numbered](crate::history::number).
     pub records: &'a [JobRecord],
     /// What is wanted.
     pub desired: &'a Desired,
