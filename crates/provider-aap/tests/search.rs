@@ -41,18 +41,17 @@ struct Setup {
 async fn setup_as(user: &str, mut world: World) -> Setup {
     world.record_requests = true;
     let clock = Arc::new(ManualClock::new(start()));
-    let sim = AapSim::start(world, clock.clone()).await.unwrap();
+    let sim = AapSim::start_in_process(world, clock.clone());
     let aap = AapProvider::with_clock(config(&sim, user), clock.clone()).unwrap();
     Setup { sim, clock, aap }
 }
 
 fn config(sim: &AapSim, user: &str) -> AapConfig {
+    let mut http = HttpConfig::default();
+    http.carrier = Some(sim.line());
     AapConfig::new(sim.url(), Auth::token(user))
         .with_template_prefix("osac")
-        .with_http(HttpConfig {
-            proxy_from_environment: false,
-            ..HttpConfig::default()
-        })
+        .with_http(http)
 }
 
 async fn setup(create: Template) -> Setup {
@@ -690,7 +689,7 @@ async fn seventy_at_once(max_launches: u32) -> (AapSim, Vec<Duration>) {
     let create = Template::job(CREATE).with_plan(RunPlan::endless());
     let mut world = World::with([create, Template::job(DELETE)]);
     world.costs = Some(Costs::busy());
-    let sim = AapSim::start(world, clock.clone()).await.unwrap();
+    let sim = AapSim::start_in_process(world, clock.clone());
     let config = config(&sim, OPERATOR_TOKEN).with_max_launches(max_launches);
     let aap = AapProvider::with_clock(config, clock.clone()).unwrap();
     let began = tokio::time::Instant::now();

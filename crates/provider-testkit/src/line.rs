@@ -2,15 +2,14 @@
 //! what comes when.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
 use async_trait::async_trait;
-use axum::body::Bytes;
 use axum::http::{Request, Response, StatusCode, header};
-use hyper::body::{Body, Frame, Incoming};
+use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use provider_http::{Carrier, SendError, SendFailure};
@@ -109,12 +108,10 @@ impl Carrier for Line {
             return Ok(response.map(reqwest::Body::wrap).into());
         }
         let (head, body) = response.into_parts();
-        let body = read(body).await;
         // A connection that broke off is no good any more.
-        if !body.is_torn {
-            self.idle().push_back(connection);
-        }
-        Ok(Response::from_parts(head, reqwest::Body::wrap(body)).into())
+        let body = read(body).await?;
+        self.idle().push_back(connection);
+        Ok(Response::from_parts(head, body).into())
     }
 }
 
@@ -129,53 +126,13 @@ fn broken(error: hyper::Error) -> SendError {
     SendError::new(SendFailure::Broken, &text)
 }
 
-/// Reads while the time-out of the request runs.
-async fn read(mut body: Incoming) -> Read {
+/// Reads to the end, while the time-out of the request runs.
+async fn read(mut body: Incoming) -> Result<Vec<u8>, SendError> {
     let mut read = Vec::new();
-    loop {
-        match std::future::poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
-            Some(Ok(frame)) => {
-                if let Ok(data) = frame.into_data() {
-                    read.extend_from_slice(&data);
-                }
-            }
-            end => {
-                return Read {
-                    data: Some(Bytes::from(read)),
-                    is_torn: end.is_some(),
-                };
-            }
+    while let Some(frame) = poll_fn(|context| Pin::new(&mut body).poll_frame(context)).await {
+        if let Ok(data) = frame.map_err(broken)?.into_data() {
+            read.extend_from_slice(&data);
         }
     }
-}
-
-/// A body that has arrived, as far as it has.
-#[derive(Debug)]
-struct Read {
-    data: Option<Bytes>,
-    is_torn: bool,
-}
-
-impl Body for Read {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        if let Some(data) = self.data.take() {
-            return Poll::Ready(Some(Ok(Frame::data(data))));
-        }
-        let torn = std::mem::take(&mut self.is_torn);
-        Poll::Ready(torn.then(|| Err(std::io::ErrorKind::UnexpectedEof.into())))
-    }
-
-    fn size_hint(&self) -> hyper::body::SizeHint {
-        let size = self.data.as_ref().map_or(0, Bytes::len);
-        if self.is_torn {
-            return hyper::body::SizeHint::default();
-        }
-        hyper::body::SizeHint::with_exact(u64::try_from(size).unwrap_or(u64::MAX))
-    }
+    Ok(read)
 }

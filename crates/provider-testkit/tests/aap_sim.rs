@@ -19,6 +19,8 @@ use provider_testkit::aap::{
 };
 use serde_json::{Value, json};
 
+#[path = "aap_sim/line.rs"]
+mod line;
 #[path = "aap_sim/slow.rs"]
 mod slow;
 

@@ -1,6 +1,7 @@
-//! A controller as slow as a real one, on paused time: sockets are real, waiting is not.
+//! A controller as slow as a real one, on paused time.
 
 use futures::future::join_all;
+use provider_http::Carrier as _;
 use provider_testkit::TimerClock;
 use provider_testkit::aap::Costs;
 use tokio::time::Instant;
@@ -12,34 +13,28 @@ const WORK: &str = "/api/v2/job_templates/7/launch/";
 
 struct Slow {
     sim: AapSim,
-    http: reqwest::Client,
     began: Instant,
 }
 
 impl Slow {
-    async fn new(costs: Costs) -> Self {
+    fn new(costs: Costs) -> Self {
         let clock = TimerClock::new("2026-11-23T04:00:00Z".parse().unwrap());
         let plan = RunPlan::lasting(Duration::from_secs(3_600));
         let mut world = World::with([Template::job("work").with_plan(plan)]);
         world.costs = Some(costs);
-        let sim = AapSim::start(world, Arc::new(clock)).await.unwrap();
-        let http = client().build().unwrap();
+        let sim = AapSim::start_in_process(world, Arc::new(clock));
         let began = Instant::now();
-        Self { sim, http, began }
+        Self { sim, began }
     }
 
     /// The status, or none where the client has gone away first; and when that was.
     async fn ask(&self, method: &str, path: &str, patience: Duration) -> (Option<u16>, Duration) {
         let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let answer = async {
-            let url = format!("{}{path}", self.sim.url());
-            let asked = self.http.request(method, url).bearer_auth(ADMIN_TOKEN);
-            let answer = asked.timeout(patience).send().await?;
-            let status = answer.status().as_u16();
-            answer.bytes().await?;
-            Ok::<u16, reqwest::Error>(status)
-        };
-        let status = answer.await.ok();
+        let url = format!("{}{path}", self.sim.url());
+        let asked = client().build().unwrap().request(method, url);
+        let asked = asked.bearer_auth(ADMIN_TOKEN).build().unwrap();
+        let answer = tokio::time::timeout(patience, self.sim.line().carry(asked)).await;
+        let status = answer.ok().map(|answer| answer.unwrap().status().as_u16());
         (status, self.began.elapsed())
     }
 }
@@ -51,7 +46,7 @@ fn is_about(took: Duration, expected: Duration) -> bool {
 
 #[tokio::test(start_paused = true)]
 async fn who_finds_no_worker_waits_for_one() {
-    let slow = Slow::new(Costs::default().with_launch(SECOND)).await;
+    let slow = Slow::new(Costs::default().with_launch(SECOND));
     let launches = (0..12).map(|_| slow.ask("POST", WORK, SECOND * 60));
     let mut answers = join_all(launches).await;
     answers.sort_by_key(|(_, at)| *at);
@@ -67,7 +62,7 @@ async fn who_finds_no_worker_waits_for_one() {
 
 #[tokio::test(start_paused = true)]
 async fn a_page_costs_its_rows_and_anything_else_a_little() {
-    let slow = Slow::new(Costs::default()).await;
+    let slow = Slow::new(Costs::default());
     for _ in 0..300 {
         slow.sim
             .launch("work", &serde_json::Map::new(), &[])
@@ -98,7 +93,7 @@ async fn a_page_costs_its_rows_and_anything_else_a_little() {
 #[tokio::test(start_paused = true)]
 async fn a_request_whose_client_has_gone_away_has_its_worker_all_the_same() {
     let costs = Costs::default().with_workers(1).with_launch(SECOND * 10);
-    let slow = Slow::new(costs).await;
+    let slow = Slow::new(costs);
     let impatient = || slow.ask("POST", WORK, SECOND * 2);
     for (status, at) in join_all([impatient(), impatient()]).await {
         assert!(status.is_none() && is_about(at, SECOND * 2), "{at:?}");
@@ -120,7 +115,7 @@ async fn the_front_gives_up_a_worker_that_is_slow_and_turns_away_who_finds_the_q
         .with_queue(1)
         .with_launch(SECOND * 50)
         .with_patience(SECOND * 60);
-    let slow = Slow::new(costs).await;
+    let slow = Slow::new(costs);
     let mut answers = join_all((0..3).map(|_| slow.ask("POST", WORK, SECOND * 600))).await;
     answers.sort_by_key(|(_, at)| *at);
     let expected = [(502, 0), (201, 50), (504, 60)];
@@ -143,7 +138,7 @@ async fn the_front_gives_up_a_worker_that_is_slow_and_turns_away_who_finds_the_q
 #[tokio::test(start_paused = true)]
 async fn a_fault_of_the_front_costs_no_worker() {
     let costs = Costs::default().with_workers(1).with_launch(SECOND * 10);
-    let slow = Slow::new(costs).await;
+    let slow = Slow::new(costs);
     slow.sim.fault(Route::Job, &Fault::Status(503), 1);
     let both = [("POST", WORK), ("GET", "/api/v2/jobs/9/")];
     let both = both.map(|(method, path)| slow.ask(method, path, SECOND * 60));
