@@ -50,15 +50,10 @@ fn case(length: u64) -> Case {
 #[bench::one(case(1))]
 #[bench::twenty(case(20))]
 fn decide_once(case: Case) -> (Decision, Case) {
-    let situation = Situation {
-        records: &case.records,
-        desired: &case.desired,
-        deleting_since: None,
-        policy: &case.policy,
-        backends: &case.registry,
-        now: "2026-11-23T04:00:00Z".parse().unwrap(),
-        seed: 1,
-    };
+    let now = "2026-11-23T04:00:00Z".parse().unwrap();
+    let situation = Situation::new(&case.desired, &case.policy, &case.registry, now)
+        .with_records(&case.records)
+        .with_seed(1);
     let decision = black_box(decide(black_box(&situation), &Pass::default()));
     // Handed back, so that dropping it is not counted.
     (decision, case)

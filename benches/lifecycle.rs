@@ -57,15 +57,9 @@ fn decide_20(criterion: &mut Criterion) {
     let registry = ProviderRegistry::single(Arc::new(FakeProvider::new("fake")));
     let desired = Desired::new(version, "fake");
     let policy = Policy::default();
-    let situation = Situation {
-        records: &records,
-        desired: &desired,
-        deleting_since: None,
-        policy: &policy,
-        backends: &registry,
-        now: start(),
-        seed: 1,
-    };
+    let situation = Situation::new(&desired, &policy, &registry, start())
+        .with_records(&records)
+        .with_seed(1);
     let pass = Pass::default();
     criterion.bench_function("decide_20", |bencher| {
         bencher.iter(|| decide(black_box(&situation), black_box(&pass)));

@@ -30,7 +30,7 @@ use clap::Parser;
 use jiff::Timestamp;
 use kube::api::DynamicObject;
 use provider_core::lifecycle::{
-    Desired, Explanation, Lifecycle, MemoryStore, Mode, Policy, PolicyConfig,
+    Desired, Explanation, Lifecycle, MemoryStore, Policy, PolicyConfig,
 };
 use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, Resource, SystemClock};
 use provider_kube::Annotations;
@@ -237,7 +237,7 @@ impl Flags {
             version: desired.version,
             provider: desired.provider,
             target: desired.target,
-            mode: mode(desired.mode),
+            mode: desired.mode.as_str(),
             retry_request: desired.retry_request,
             backends,
             notes,
@@ -259,15 +259,6 @@ impl Flags {
 struct Wanted {
     desired: Desired,
     notes: Vec<String>,
-}
-
-fn mode(mode: Mode) -> &'static str {
-    match mode {
-        Mode::Managed => "managed",
-        Mode::Paused => "paused",
-        Mode::Manual => "manual",
-        Mode::Unmanaged => "unmanaged",
-    }
 }
 
 #[tokio::main(flavor = "current_thread")]

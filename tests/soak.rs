@@ -86,10 +86,7 @@ fn all_is_well(what: &str, town: &Town, course: Course, all: &[Life]) {
 async fn refusals_that_pass_count_as_nothing() {
     let course = whole(60, MINUTE * 5);
     for seed in 1..=3 {
-        let policy = PolicyConfig {
-            max_failures: Some(1),
-            ..PolicyConfig::default()
-        };
+        let policy = PolicyConfig::default().with(|config| config.max_failures = Some(1));
         let town = town(policy, seed);
         town.sim.weather(Some(refusals(seed, 2, &[401, 403])));
         let all = town.live(course, MINUTE * 60).await;

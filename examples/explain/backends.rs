@@ -158,8 +158,8 @@ fn words(can: Option<&Capabilities>) -> String {
     let seconds = can.visibility_window.as_secs();
     let doubt = match (can.find_launched, &can.on_ambiguity) {
         (true, _) => format!("finds launches within {seconds} s"),
-        (false, OnAmbiguity::Hold) => "holds launches in doubt".to_owned(),
         (false, OnAmbiguity::AssumeSent { .. }) => "takes launches in doubt as sent".to_owned(),
+        (false, _) => "holds launches in doubt".to_owned(),
     };
     let (cancel, failure) = (
         if can.cancel {

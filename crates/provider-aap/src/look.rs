@@ -163,11 +163,8 @@ impl AapProvider {
         for kind in kinds {
             match read_job(&self.client, *kind, id, &self.config.token_variable).await {
                 Ok(read) => {
-                    let job = JobRef {
-                        provider: self.config.name.clone(),
-                        kind: kind.word().to_owned(),
-                        ..job.clone()
-                    };
+                    let mut job = self.own(job);
+                    kind.word().clone_into(&mut job.kind);
                     return Ok(Found {
                         body: Arc::new(read.body),
                         text: read.text,

@@ -7,6 +7,7 @@ use crate::{JobRef, text};
 
 /// What a failed request did at the backend. The first thing to know about any error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Effect {
     /// The request did not reach the backend: nothing happened there.
     NotSent,

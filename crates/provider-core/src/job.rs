@@ -10,6 +10,7 @@ use crate::{ConfigVersion, Effect, ErrorKind, ProviderError, text};
 /// Where a job can be found again: enough to route a question about it to the right provider
 /// and the right endpoint, also after an object was switched to another provider.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct JobRef {
     /// Name of the provider that owns the job, as registered.
     pub provider: String,

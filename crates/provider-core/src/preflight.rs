@@ -20,6 +20,7 @@ pub enum Severity {
 
 /// One checked thing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Finding {
     /// What was checked, in a few words: `authentication`, `template osac-create-vm`.
     pub check: String,
@@ -34,6 +35,7 @@ pub struct Finding {
 
 /// Everything that was checked, in order.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Preflight {
     /// The findings.
     pub findings: Vec<Finding>,

@@ -206,6 +206,7 @@ impl Capabilities {
 
 /// What to do about a launch in doubt where jobs cannot be found by token.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnAmbiguity {
     /// Start nothing until a person has looked.
     Hold,

@@ -1,10 +1,11 @@
 //! The persisted memory of one attempt.
 
+mod stored;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
 use crate::{
@@ -20,7 +21,28 @@ use crate::{
 /// Reading never fails for a JSON object, and never guesses: a record whose `type` cannot be
 /// told, or with a member of a wrong kind, is kept as it was and marked
 /// [`defect`](Self::defect); the engine starts nothing while such a record is there.
+///
+/// It grows with what has to be remembered, so it is made by [`new`](Self::new) and
+/// [`with`](Self::with):
+///
+/// ```
+/// use provider_core::{JobRecord, JobState, JobType};
+/// let record = JobRecord::new(1, JobType::Provision).with(|record| {
+///     record.state = JobState::Running;
+///     record.job_id = Some("42".to_owned());
+/// });
+/// assert!(record.may_be_live());
+/// ```
+///
+/// and not by its members, which another crate cannot count:
+///
+/// ```compile_fail,E0639
+/// use provider_core::{JobRecord, JobState, JobType};
+/// let known = JobRecord::new(1, JobType::Provision);
+/// let record = JobRecord { state: JobState::Running, ..known };
+/// ```
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct JobRecord {
     /// Orders the records of one object. Grows with every attempt, of either type and any
     /// target; never reused. Zero in records of older operators, whose order is their position.
@@ -237,6 +259,13 @@ impl JobRecord {
         }
     }
 
+    /// The same record with members of the caller's.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
     /// The job's name at its backend, once it has one.
     ///
     /// A record of an older operator names no provider and no kind; both are empty then, and
@@ -334,219 +363,5 @@ impl JobRecord {
     /// Sets the message, bounded.
     pub fn set_message(&mut self, message: &str) {
         self.message = text::bounded(message, text::MAX_TEXT);
-    }
-}
-
-/// The stored shape. Each member is read by hand below, so that one bad member does not take
-/// the record with it.
-impl Serialize for JobRecord {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap;
-        if self.defect.is_some() {
-            return self.unknown.serialize(serializer);
-        }
-        let mut map = serializer.serialize_map(None)?;
-        macro_rules! put {
-            ($name:literal, $value:expr) => {
-                if let Some(value) = $value {
-                    map.serialize_entry($name, value)?;
-                }
-            };
-        }
-        // Older operators always wrote these five, and their readers expect them.
-        map.serialize_entry("jobID", self.job_id.as_deref().unwrap_or_default())?;
-        map.serialize_entry("type", &self.job_type)?;
-        put!("timestamp", &self.timestamp);
-        map.serialize_entry("state", &self.state)?;
-        map.serialize_entry("message", &self.message)?;
-        put!("attempt", Some(&self.attempt).filter(|n| **n > 0));
-        put!("copyOf", &self.copy_of);
-        put!("target", &self.target);
-        put!("provider", &self.provider);
-        put!("kind", &self.kind);
-        put!("url", &self.url);
-        put!("token", &self.token);
-        put!("configVersion", &self.config_version);
-        put!("sentAt", &self.sent_at);
-        put!("sends", Some(&self.sends).filter(|n| **n > 0));
-        put!("turnedAway", Some(&self.turned_away).filter(|n| **n > 0));
-        put!("stateSince", &self.state_since);
-        put!("runningSince", &self.running_since);
-        put!("missingSince", &self.missing_since);
-        put!("startedAt", &self.started_at);
-        put!("finishedAt", &self.finished_at);
-        put!("cancelRequestedAt", &self.cancel_requested_at);
-        put!("cancelAcceptedAt", &self.cancel_accepted_at);
-        put!(
-            "cancelRequests",
-            Some(&self.cancel_requests).filter(|n| **n > 0)
-        );
-        put!("reason", self.reason.as_ref().map(Reason::as_str).as_ref());
-        put!("blockDeletionOnFailure", &self.block_deletion_on_failure);
-        put!("doubtful", Some(&self.doubtful).filter(|yes| **yes));
-        put!("failures", Some(&self.failures).filter(|n| **n > 0));
-        put!("retryAt", &self.retry_at);
-        put!("retryRequest", &self.retry_request);
-        for (name, value) in &self.unknown {
-            map.serialize_entry(name, value)?;
-        }
-        map.end()
-    }
-}
-
-impl<'de> Deserialize<'de> for JobRecord {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = BTreeMap::<String, Value>::deserialize(deserializer)?;
-        Ok(Self::from_members(members))
-    }
-}
-
-impl JobRecord {
-    fn from_members(members: BTreeMap<String, Value>) -> Self {
-        let mut reader = Reader {
-            members: members.clone(),
-            defect: None,
-        };
-        let job_type = reader.take::<JobType>("type");
-        if job_type.is_none() {
-            reader
-                .defect
-                .get_or_insert_with(|| "member \"type\" is missing".to_owned());
-        }
-        let mut record = Self::new(0, job_type.unwrap_or(JobType::Provision));
-        record.attempt = reader.take("attempt").unwrap_or(0);
-        record.copy_of = reader.take("copyOf");
-        record.state = reader.take("state").unwrap_or(JobState::Unknown);
-        record.target = reader.text("target");
-        record.provider = reader.text("provider");
-        record.kind = reader.text("kind");
-        record.job_id = reader.id("jobID");
-        record.url = reader.text("url");
-        record.token = reader
-            .text("token")
-            .map(|text| OperationToken::from_text(&text));
-        record.config_version = reader.text("configVersion").map(ConfigVersion::from_text);
-        record.timestamp = reader.take("timestamp");
-        record.sent_at = reader.take("sentAt");
-        record.sends = reader.take("sends").unwrap_or(0);
-        record.turned_away = reader.take("turnedAway").unwrap_or(0);
-        record.state_since = reader.take("stateSince");
-        record.running_since = reader.take("runningSince");
-        record.missing_since = reader.take("missingSince");
-        record.started_at = reader.take("startedAt");
-        record.finished_at = reader.take("finishedAt");
-        record.cancel_requested_at = reader.take("cancelRequestedAt");
-        record.cancel_accepted_at = reader.take("cancelAcceptedAt");
-        record.cancel_requests = reader.take("cancelRequests").unwrap_or(0);
-        record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
-        record.set_message(&reader.text("message").unwrap_or_default());
-        record.block_deletion_on_failure = reader.take("blockDeletionOnFailure");
-        record.doubtful = reader.take("doubtful").unwrap_or(false);
-        record.failures = reader.take("failures").unwrap_or(0);
-        record.retry_at = reader.take("retryAt");
-        record.retry_request = reader.text("retryRequest");
-        match reader.defect {
-            None => record.unknown = reader.members,
-            Some(defect) => {
-                record.defect = Some(defect);
-                record.unknown = members;
-            }
-        }
-        record
-    }
-}
-
-struct Reader {
-    members: BTreeMap<String, Value>,
-    defect: Option<String>,
-}
-
-impl Reader {
-    /// Takes a member; absent and null are the same.
-    fn take<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
-        let value = self.members.remove(name).filter(|value| !value.is_null())?;
-        match serde_json::from_value(value) {
-            Ok(value) => Some(value),
-            Err(_) => {
-                self.defect
-                    .get_or_insert_with(|| format!("member \"{name}\" is not readable"));
-                None
-            }
-        }
-    }
-
-    /// Takes a text; empty and absent are the same, as in the Go types that wrote them.
-    fn text(&mut self, name: &str) -> Option<String> {
-        self.take::<String>(name).filter(|text| !text.is_empty())
-    }
-
-    /// Takes an id, which older writers stored as text or as a number.
-    fn id(&mut self, name: &str) -> Option<String> {
-        match self.members.get(name) {
-            Some(Value::Number(number)) => {
-                let id = number.to_string();
-                self.members.remove(name);
-                Some(id)
-            }
-            _ => self.text(name),
-        }
-    }
-}
-
-#[cfg(feature = "schema")]
-mod schema {
-    use super::{JobRecord, Reason};
-    use crate::{JobState, JobType};
-    use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-
-    /// What is written; reading accepts more (see [`JobRecord`]).
-    impl JsonSchema for JobRecord {
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "JobRecord".into()
-        }
-
-        fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-            let time = || json_schema!({"type": "string", "format": "date-time"});
-            let text = |max: u32| json_schema!({"type": "string", "maxLength": max});
-            let count = || json_schema!({"type": "integer", "minimum": 0});
-            let reasons: Vec<&str> = Reason::WORDS.iter().map(|(_, word)| *word).collect();
-            json_schema!({
-                "type": "object",
-                "description": "One attempt to provision or deprovision.",
-                "required": ["jobID", "type", "state"],
-                "properties": {
-                    "jobID": text(256),
-                    "type": generator.subschema_for::<JobType>(),
-                    "timestamp": time(),
-                    "state": generator.subschema_for::<JobState>(),
-                    "message": text(1024),
-                    "attempt": count(),
-                    "copyOf": count(),
-                    "target": text(253),
-                    "provider": text(253),
-                    "kind": text(253),
-                    "url": text(2048),
-                    "token": text(128),
-                    "configVersion": text(253),
-                    "sentAt": time(),
-                    "sends": count(),
-                    "turnedAway": count(),
-                    "stateSince": time(),
-                    "runningSince": time(),
-                    "missingSince": time(),
-                    "startedAt": time(),
-                    "finishedAt": time(),
-                    "cancelRequestedAt": time(),
-                    "cancelAcceptedAt": time(),
-                    "cancelRequests": count(),
-                    "reason": {"type": "string", "maxLength": 128, "examples": reasons},
-                    "blockDeletionOnFailure": {"type": "boolean"},
-                    "doubtful": {"type": "boolean"},
-                    "failures": count(),
-                    "retryAt": time(),
-                    "retryRequest": text(1024),
-                },
-            })
-        }
     }
 }

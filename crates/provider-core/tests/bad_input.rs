@@ -380,23 +380,16 @@ proptest! {
         let policy = Policy::default();
         let now = "2026-11-23T04:30:00Z".parse().unwrap();
         let desired = provider_core::lifecycle::Desired::new(version("a"), "fake").in_mode(mode);
-        let situation = Situation {
-            records: &records,
-            desired: &desired,
-            deleting_since: deleting.then_some(now),
-            policy: &policy,
-            backends: &registry,
-            now,
-            seed: 5,
-        };
-        let pass = Pass {
-            right: right.map(provider_core::lifecycle::Right::Launch),
-            ..Pass::default()
-        };
+        let situation = Situation::new(&desired, &policy, &registry, now)
+            .with_records(&records)
+            .deleting_since(deleting.then_some(now))
+            .with_seed(5);
+        let mut pass = Pass::default();
+        pass.right = right.map(provider_core::lifecycle::Right::Launch);
         let first = decide(&situation, &pass);
         prop_assert_eq!(&first, &decide(&situation, &pass));
         for asked in &records {
-            let context = Context { policy: &policy, capabilities: &capabilities, now, seed: 1 };
+            let context = Context::new(&policy, &capabilities, now, 1);
             let lost = provider_core::ProviderError::unsupported("x");
             for seen in [
                 Observation::Provisioned(Err(TriggerError::Ambiguous(lost.clone()))),

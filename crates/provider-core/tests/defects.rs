@@ -25,7 +25,7 @@ use provider_core::{
     Provider, ProviderError, Reason, Resource, clock,
 };
 use provider_testkit::{FakeProvider, Function, Trouble};
-use support::{Life, endless, object, policy, version};
+use support::{Life, applied, endless, failed, object, policy, version};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -155,11 +155,7 @@ async fn d10_back_off_counts_from_the_end_of_the_failed_job() {
 
 #[tokio::test]
 async fn d11_a_stale_cache_after_back_off_launches_nothing_twice() {
-    let life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Failed);
-    life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
-        .await;
+    let life = failed(endless()).await;
     life.pass(60);
     life.step().await;
     assert_eq!(life.jobs(), 2);
@@ -175,11 +171,7 @@ async fn d11_a_stale_cache_after_back_off_launches_nothing_twice() {
 
 #[tokio::test]
 async fn d12_d13_the_highest_attempt_is_the_newest_whatever_the_clocks_said() {
-    let life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Failed);
-    life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
-        .await;
+    let life = failed(endless()).await;
     life.pass(60);
     life.step().await;
     // The clock that wrote the failed attempt was ahead of all others.
@@ -202,10 +194,7 @@ async fn d12_d13_the_highest_attempt_is_the_newest_whatever_the_clocks_said() {
 
 #[tokio::test]
 async fn d14_a_history_of_nothing_is_refused_before_anything_runs_and_one_is_enough() {
-    let error = Policy::new(PolicyConfig {
-        history_length: 0,
-        ..PolicyConfig::default()
-    });
+    let error = Policy::new(PolicyConfig::default().with(|config| config.history_length = 0));
     assert_eq!(
         error.unwrap_err().to_string(),
         "historyLength is 0; it must be at least 1"
@@ -279,12 +268,7 @@ async fn d18_a_launch_that_names_no_job_is_looked_up_and_not_repeated() {
     nameless.state = JobState::Pending;
     let policy = Policy::default();
     let capabilities = life.fake.capabilities();
-    let context = Context {
-        policy: &policy,
-        capabilities: &capabilities,
-        now: life.now(),
-        seed: 1,
-    };
+    let context = Context::new(&policy, &capabilities, life.now(), 1);
     let job = JobRef::new("fake", "fake", "");
     let result = provider_core::ProvisionResult::new(job, JobState::Pending, "");
     let changed = absorb(
@@ -387,11 +371,7 @@ async fn d21_a_legacy_success_without_a_version_does_not_hide_spec_changes() {
 
 #[tokio::test]
 async fn d22_when_the_current_records_cannot_be_read_nothing_is_launched() {
-    let life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Failed);
-    life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
-        .await;
+    let life = failed(endless()).await;
     life.pass(60);
     life.step().await;
     life.fake.end(2, JobState::Succeeded);
@@ -680,10 +660,7 @@ async fn d34_a_poll_that_sees_a_failure_comes_with_a_wake_up() {
 
 #[tokio::test]
 async fn d35_a_stale_cache_while_deleting_launches_one_deprovision() {
-    let mut life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
+    let mut life = applied(endless()).await;
     life.delete();
     let other = Lifecycle::with_entropy(Policy::default(), Arc::new(SeededEntropy::new(7)));
     life.step().await;
@@ -755,12 +732,7 @@ async fn d39_a_record_that_another_writer_erased_is_put_back() {
     let asked = life.step().await.records[0].clone();
     let policy = Policy::default();
     let capabilities = life.fake.capabilities();
-    let context = Context {
-        policy: &policy,
-        capabilities: &capabilities,
-        now: life.now(),
-        seed: 1,
-    };
+    let context = Context::new(&policy, &capabilities, life.now(), 1);
     let status = JobStatus::new(asked.job_ref().unwrap(), JobState::Running);
     let changed = absorb(
         &[],

@@ -23,7 +23,7 @@ use provider_core::{
     Provider, ProviderError, ProvisionResult, Reason, Resource, TrackedJob, TriggerError, clock,
 };
 use provider_testkit::{FakeProvider, Function, Trouble};
-use support::{Life, START, endless, object, policy};
+use support::{Life, START, applied, endless, object, policy};
 
 fn at(seconds: u64) -> Timestamp {
     clock::add(START.parse().unwrap(), Duration::from_secs(seconds))
@@ -44,12 +44,7 @@ fn seen(records: &[JobRecord], asked: &JobRecord, observation: &Observation) -> 
     let policy = Policy::default();
     let mut capabilities = Capabilities::none();
     (capabilities.cancel, capabilities.find_launched) = (true, true);
-    let context = Context {
-        policy: &policy,
-        capabilities: &capabilities,
-        now: at(600),
-        seed: 1,
-    };
+    let context = Context::new(&policy, &capabilities, at(600), 1);
     absorb(records, asked, observation, &context)
 }
 
@@ -588,6 +583,30 @@ fn a_late_search_revives_no_attempt_that_has_ended() {
 }
 
 #[test]
+fn news_of_a_job_whose_end_is_on_record_change_nothing_of_it() {
+    let asked = sent(JobType::Deprovision, 1);
+    let ends = [JobState::Succeeded, JobState::Canceled, JobState::Failed];
+    let all = ends.iter().chain(&[JobState::Unknown, JobState::Running]);
+    for (end, told) in ends
+        .iter()
+        .flat_map(|end| all.clone().map(|told| (*end, *told)))
+    {
+        let mut ended = adopted(end);
+        ended.attempt = 2;
+        let job = ended.job_ref().unwrap();
+        let answer = Observation::Deprovisioned(Ok(DeprovisionResult::Waiting {
+            reason: "a provision job is in the way".to_owned(),
+            retry_after: Duration::from_secs(30),
+            block_deletion_on_failure: true,
+            provision_job: Some(JobStatus::new(job, told)),
+        }));
+        let changed = seen(&[asked.clone(), ended], &asked, &answer);
+        let types: Vec<JobType> = changed.iter().map(|record| record.job_type).collect();
+        assert_eq!(types, [JobType::Deprovision], "{changed:#?}");
+    }
+}
+
+#[test]
 fn a_launch_that_was_taken_for_refused_and_is_found_failed_once() {
     let asked = sent(JobType::Provision, 1);
     let mut there = asked.clone();
@@ -668,10 +687,7 @@ async fn a_deprovision_that_is_known_to_have_removed_nothing_is_sent_again() {
     }
     // When it is no longer known, the provider's choice counts.
     let fake = endless().with_capabilities(|c| c.block_deletion_on_failure = false);
-    let mut life = Life::new(fake);
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
+    let mut life = applied(fake).await;
     life.delete();
     life.until(|o| matches!(o.standing, Standing::InProgress { attempt: 2, .. }))
         .await;

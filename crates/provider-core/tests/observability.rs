@@ -9,12 +9,12 @@
 
 mod support;
 
-use metrics_util::debugging::{DebugValue, DebuggingRecorder};
-use provider_core::lifecycle::{EventKind, Mode, Standing, StoreError};
+use metrics_util::debugging::{DebugValue, DebuggingRecorder, Snapshot};
+use provider_core::lifecycle::{EventKind, Mode, Outcome, Standing, StoreError};
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
 use provider_testkit::{FakeProvider, Function, Trouble};
 use serde_json::{Value, json};
-use support::{Life, endless};
+use support::{Life, endless, failed};
 
 async fn explained(life: &Life) -> (String, Value) {
     let explanation = life
@@ -61,29 +61,33 @@ async fn an_explanation_names_the_decision_its_evidence_and_the_wake_up() {
     assert_eq!((life.jobs(), life.records().len()), (1, 1));
 }
 
-#[test]
-fn metrics_count_launches_adoptions_doubts_conflicts_and_phases() {
+/// What is measured while this is done.
+fn measured(work: impl Future<Output = ()>) -> Snapshot {
     let recorder = DebuggingRecorder::new();
     let snapshotter = recorder.snapshotter();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async {
-            let mut life = Life::new(FakeProvider::new("fake"));
-            life.fake
-                .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
-            life.applied().await;
-            let refused = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no");
-            life.delete();
-            life.fake
-                .trouble(Function::TriggerDeprovision, Trouble::Fails(refused));
-            life.released().await;
-        });
+    metrics::with_local_recorder(&recorder, || runtime.block_on(work));
+    snapshotter.snapshot()
+}
+
+#[test]
+fn metrics_count_launches_adoptions_doubts_conflicts_and_phases() {
+    let snapshot = measured(async {
+        let mut life = Life::new(FakeProvider::new("fake"));
+        life.fake
+            .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+        life.applied().await;
+        let refused = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no");
+        life.delete();
+        life.fake
+            .trouble(Function::TriggerDeprovision, Trouble::Fails(refused));
+        life.released().await;
     });
     let mut counters = std::collections::BTreeMap::new();
     let mut histograms = Vec::new();
-    for (key, _, _, value) in snapshotter.snapshot().into_vec() {
+    for (key, _, _, value) in snapshot.into_vec() {
         let labels: Vec<String> = key
             .key()
             .labels()
@@ -119,32 +123,85 @@ fn metrics_count_launches_adoptions_doubts_conflicts_and_phases() {
 /// Three others write while the job of a launch goes on record.
 #[test]
 fn what_happened_is_told_once_however_often_its_record_had_to_be_written() {
-    let recorder = DebuggingRecorder::new();
-    let snapshotter = recorder.snapshotter();
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .build()
-        .unwrap();
-    metrics::with_local_recorder(&recorder, || {
-        runtime.block_on(async {
-            let life = Life::new(endless());
-            let conflict = || Some(StoreError::Conflict);
-            let script = [None, conflict(), conflict(), conflict()];
-            life.store.script(script);
-            let outcome = life.step().await;
-            let started = outcome
-                .events
-                .iter()
-                .filter(|e| e.kind == EventKind::Started);
-            assert_eq!((started.count(), outcome.conflicts), (1, 3));
-        });
+    let snapshot = measured(async {
+        let life = Life::new(endless());
+        let conflict = || Some(StoreError::Conflict);
+        let script = [None, conflict(), conflict(), conflict()];
+        life.store.script(script);
+        let outcome = life.step().await;
+        let started = outcome
+            .events
+            .iter()
+            .filter(|e| e.kind == EventKind::Started);
+        assert_eq!((started.count(), outcome.conflicts), (1, 3));
     });
-    let started = snapshotter
-        .snapshot()
+    let started = snapshot
         .into_vec()
         .into_iter()
         .find(|(key, ..)| key.key().labels().any(|label| label.value() == "Started"));
     let (.., value) = started.unwrap();
     assert_eq!(value, DebugValue::Counter(1));
+}
+
+/// What was told in the passes until something held, without what only moves on.
+async fn told_until(life: &Life, done: impl Fn(&Outcome) -> bool) -> Vec<EventKind> {
+    let told = std::cell::RefCell::new(Vec::new());
+    let noted = |outcome: &Outcome| {
+        let kinds = outcome.events.iter().map(|event| event.kind);
+        told.borrow_mut()
+            .extend(kinds.filter(|kind| *kind != EventKind::Progressed));
+        done(outcome)
+    };
+    life.until(noted).await;
+    told.into_inner()
+}
+
+/// Its launch has lost its answer, and its end comes before it is found.
+#[tokio::test]
+async fn a_job_that_is_found_after_its_end_is_told_as_adopted_once_and_then_as_ended() {
+    for (state, end) in [
+        (JobState::Succeeded, EventKind::Succeeded),
+        (JobState::Failed, EventKind::Failed),
+        (JobState::Canceled, EventKind::Canceled),
+    ] {
+        let life = Life::new(endless());
+        let away = ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "away");
+        life.fake
+            .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+        life.fake.away(&[Function::FindLaunched], away);
+        life.step().await;
+        life.fake.end(1, state);
+        life.fake.back();
+        let told = told_until(&life, |o| !o.records[0].may_be_live()).await;
+        assert_eq!(told, [EventKind::Adopted, end]);
+        // Told once: nothing of it comes again.
+        let later = life.step().await;
+        let again = |kind| later.events.iter().any(|event| event.kind == kind);
+        assert!(!again(EventKind::Adopted) && !again(end));
+    }
+}
+
+#[tokio::test]
+async fn a_relaunch_that_is_found_after_its_end_is_told_with_its_end() {
+    let life = failed(endless()).await;
+    let copy = life.fake.copy(1).unwrap();
+    life.fake.end(copy, JobState::Succeeded);
+    let told = told_until(&life, |o| matches!(o.standing, Standing::Applied { .. })).await;
+    assert_eq!(told, [EventKind::Relaunched, EventKind::Succeeded]);
+}
+
+/// Another writer has erased the record in the meantime.
+#[tokio::test]
+async fn a_record_that_is_put_back_is_told_by_what_happened_and_not_as_a_new_intent() {
+    let life = Life::new(endless());
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.pass(60);
+    *life.store.erases.lock().unwrap() = true;
+    life.store.script([Some(StoreError::Conflict)]);
+    let outcome = life.step().await;
+    let told: Vec<EventKind> = outcome.events.iter().map(|event| event.kind).collect();
+    assert_eq!((told, outcome.conflicts), (vec![EventKind::Succeeded], 1));
 }
 
 #[test]

@@ -126,7 +126,11 @@ const MEMBERS: [&str; 12] = [
 
 fn cases() -> ProptestConfig {
     ProptestConfig {
-        cases: 1_000,
+        cases: if std::env::var_os("PROVIDER_FULL").is_some() {
+            1_000
+        } else {
+            200
+        },
         failure_persistence: None,
         ..ProptestConfig::default()
     }

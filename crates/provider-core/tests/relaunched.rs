@@ -17,7 +17,7 @@ use provider_core::lifecycle::{
 };
 use provider_core::{Effect, ErrorKind, JobState, JobType, ProviderError, Reason, clock};
 use provider_testkit::{FakeProvider, Function, Trouble};
-use support::{Life, endless, policy, version};
+use support::{Life, applied, endless, failed, policy, version};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -28,15 +28,6 @@ fn in_progress(outcome: &Outcome, n: u64) -> bool {
 fn away() -> Trouble {
     let error = ProviderError::new(Effect::MaybeSent, ErrorKind::Unavailable, "it is away");
     Trouble::Fails(error)
-}
-
-/// A life whose first job has been applied.
-async fn applied(fake: FakeProvider) -> Life {
-    let life = Life::new(fake);
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
-    life
 }
 
 #[tokio::test]
@@ -100,11 +91,7 @@ async fn a_create_job_that_was_relaunched_during_the_deprovision_is_removed_afte
 async fn a_relaunch_of_a_failed_job_is_its_continuation_and_not_a_reason_for_a_second_one() {
     // Seen while it runs, and seen after its end.
     for late in [false, true] {
-        let life = Life::new(endless());
-        life.step().await;
-        life.fake.end(1, JobState::Failed);
-        life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
-            .await;
+        let life = failed(endless()).await;
         let copy = life.fake.copy(1).unwrap();
         if late {
             life.fake.end(copy, JobState::Succeeded);
@@ -299,11 +286,7 @@ async fn relaunches_of_other_objects_and_of_other_targets_are_left_alone() {
 /// The original can be found by the token, the copy cannot.
 #[tokio::test]
 async fn a_relaunch_that_the_backend_forgets_is_not_taken_for_its_original() {
-    let life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Failed);
-    life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
-        .await;
+    let life = failed(endless()).await;
     let copy = life.fake.copy(1).unwrap();
     life.until(|o| in_progress(o, 2)).await;
     life.pass(3_600);
@@ -331,11 +314,7 @@ async fn two_relaunches_at_once_are_one_too_many() {
 
 #[tokio::test]
 async fn two_replicas_that_see_one_relaunch_put_it_on_record_once() {
-    let life = Life::new(endless());
-    life.step().await;
-    life.fake.end(1, JobState::Failed);
-    life.until(|o| matches!(o.standing, Standing::BackingOff { .. }))
-        .await;
+    let life = failed(endless()).await;
     life.fake.copy(1).unwrap();
     life.pass(60);
     // Its write meets that of another one, which has seen the same.

@@ -22,7 +22,7 @@ use provider_core::{
     Reason, TriggerError, clock,
 };
 use provider_testkit::{Function, Trouble};
-use support::{Life, endless, policy};
+use support::{Life, applied, endless, policy};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -105,10 +105,7 @@ async fn after_a_restart_a_job_is_not_taken_as_over_before_it_is_asked_about() {
 #[tokio::test]
 async fn a_deprovision_that_succeeded_during_the_outage_is_a_success() {
     let fake = endless().with_capabilities(|c| c.block_deletion_on_failure = false);
-    let mut life = Life::new(fake);
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
+    let mut life = applied(fake).await;
     life.delete();
     life.step().await;
     life.fake.end(2, JobState::Unknown);
@@ -218,6 +215,64 @@ async fn an_end_that_was_seen_is_no_weaker_when_the_backend_forgets_the_job() {
     }
 }
 
+/// A life whose job has claimed this end before the backend lost its state.
+async fn claimed(state: JobState) -> Life {
+    let life = at_work(Policy::default()).await;
+    let mut records = life.records();
+    records[0].state = state;
+    records[0].doubtful = true;
+    records[0].message = "it has ended".to_owned();
+    records[0].finished_at = Some(life.now());
+    life.store.inner.overwrite(life.object.key(), records);
+    life.fake.end(1, JobState::Unknown);
+    life
+}
+
+#[tokio::test]
+async fn an_end_that_was_seen_is_no_weaker_when_the_backend_cannot_tell_any_more() {
+    for state in [JobState::Succeeded, JobState::Failed, JobState::Canceled] {
+        let mut life = claimed(state).await;
+        let finished = life.records()[0].finished_at;
+        let kept = |life: &Life| {
+            let record = &life.records()[0];
+            assert_eq!((record.state, record.doubtful), (state, true));
+            assert_eq!(record.message, "it has ended");
+            assert_eq!(record.finished_at, finished);
+        };
+        life.for_a_while(MINUTE).await;
+        kept(&life);
+        // It is not waited for in silence.
+        let outcome = life.for_a_while(20 * MINUTE).await;
+        let block = Standing::Blocked(Block::UnknownTooLong { attempt: 1 });
+        assert_eq!(outcome.standing, block, "{state}");
+        kept(&life);
+        // On deletion it counts as what was seen.
+        life.restart();
+        life.delete();
+        life.until(|_| launches_of_deletion(&life) > 0).await;
+        let record = &life.records()[0];
+        assert_eq!((record.state, record.doubtful), (state, false));
+        assert_ne!(record.reason, Some(Reason::Assumed));
+        // As long as it can be told, an end can be taken back.
+        let life = claimed(state).await;
+        life.fake.end(1, JobState::Running);
+        life.for_a_while(MINUTE).await;
+        assert_eq!(life.records()[0].state, JobState::Running);
+    }
+}
+
+/// A backend that is away has not said that it cannot tell.
+#[tokio::test]
+async fn while_the_backend_is_away_nobody_is_called_to_a_job_whose_end_was_seen() {
+    let life = claimed(JobState::Failed).await;
+    life.fake.away(&Function::ALL, unreachable());
+    watched(&life, 60 * MINUTE, |outcome| {
+        let waits = matches!(outcome.standing, Standing::InProgress { .. });
+        assert!(waits, "{:?}", outcome.standing);
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_job_that_we_cancelled_does_not_succeed_by_being_forgotten() {
     for state in [JobState::Running, JobState::Canceled, JobState::Unknown] {
@@ -262,12 +317,8 @@ async fn a_job_past_its_deadline_does_not_succeed_by_being_forgotten() {
 #[test]
 fn a_doubtful_error_among_those_of_launches_that_were_not_made_is_a_doubt() {
     let policy = Policy::default();
-    let context = Context {
-        policy: &policy,
-        capabilities: &Capabilities::none(),
-        now: support::START.parse().unwrap(),
-        seed: 1,
-    };
+    let capabilities = Capabilities::none();
+    let context = Context::new(&policy, &capabilities, support::START.parse().unwrap(), 1);
     for effect in [Effect::MaybeSent, Effect::Unreadable] {
         for job_type in [JobType::Provision, JobType::Deprovision] {
             let mut asked = JobRecord::new(1, job_type);
@@ -605,4 +656,56 @@ async fn a_clock_that_is_ahead_gives_nobody_up_who_is_not_late() {
     life.restart();
     let outcome = life.for_a_while(61 * MINUTE).await;
     assert!(outcome.may_release(), "{:?}", outcome.standing);
+}
+
+#[tokio::test]
+async fn no_process_remembers_the_deletion_of_an_object_that_is_gone() {
+    let give_up = || policy(|p| p.deletion.abandon_after = Some(SignedDuration::from_hours(2)));
+    let mut life = Life::with(endless().ignoring_cancels(), give_up());
+    life.step().await;
+    life.delete();
+    let other = replica(give_up());
+    life.step_with(&other).await;
+    let outcome = life.for_a_while(130 * MINUTE).await;
+    assert!(outcome.may_release(), "{:?}", outcome.standing);
+    assert!(life.engine.remembered() == 1 && other.remembered() == 1);
+    life.engine.forget(life.object.key());
+    other.forget(life.object.key());
+    assert_eq!((life.engine.remembered(), other.remembered()), (0, 0));
+}
+
+/// One target is let go at once, and each pass says so again while the other one waits.
+#[tokio::test]
+async fn a_target_is_given_up_in_time_although_another_one_was_let_go_long_before() {
+    let give_up = policy(|p| p.deletion.abandon_after = Some(SignedDuration::from_hours(2)));
+    let mut life = Life::with(endless().ignoring_cancels(), give_up);
+    let two = ["done", "stuck"].map(|name| life.desired.clone().for_target(name, false));
+    for (id, desired) in (1..).zip(two.clone()) {
+        life.desired = desired;
+        life.step().await;
+        life.fake.end(id, JobState::Succeeded);
+        life.applied().await;
+    }
+    life.delete();
+    let mut let_go = [None, None];
+    for minute in 0..180_u64 {
+        for (n, desired) in two.iter().enumerate() {
+            life.desired = desired.clone();
+            let outcome = life.step().await;
+            if let Standing::Released(release) = outcome.standing {
+                let_go[n].get_or_insert((minute, release.ground));
+            }
+        }
+        // The deprovision job of the first one; that of the other one runs for ever.
+        life.fake.end(3, JobState::Succeeded);
+        life.pass(60);
+    }
+    let [
+        Some((early, Ground::Deprovisioned)),
+        Some((late, Ground::Abandoned)),
+    ] = let_go
+    else {
+        panic!("{let_go:?}")
+    };
+    assert!(early < 60 && (119..=122).contains(&late), "{early}, {late}");
 }

@@ -154,7 +154,7 @@ async fn storm(
             None => "sent",
             Some((Effect::NotSent, _)) => "not sent",
             Some((Effect::Rejected, _)) => "rejected",
-            Some((Effect::MaybeSent | Effect::Unreadable, _)) => "in doubt",
+            Some(_) => "in doubt",
         };
         *count.matrix.entry((word, truth)).or_default() += 1;
         let late = verdict == Some((Effect::MaybeSent, ErrorKind::Timeout));

@@ -13,7 +13,8 @@ pub const PROGRESSING: &str = "Progressing";
 /// The backend has nothing of the object any more.
 pub const DEPROVISIONED: &str = "Deprovisioned";
 
-/// Every record belongs to a target that the controller still names. Written only when one does not.
+/// The targets of the object can be kept in its status, and every record belongs to one that the controller
+/// still names. Written only when that is not so.
 pub const TARGETS_KNOWN: &str = "TargetsKnown";
 
 /// The API server takes what this controller writes. Written only when it does not.
@@ -114,7 +115,11 @@ pub(crate) fn of(
 
 /// The type of a condition for one target.
 pub(crate) fn name(desired: &Desired, word: &str) -> String {
-    match &desired.target {
+    named_for(desired.target.as_deref(), word)
+}
+
+fn named_for(target: Option<&str>, word: &str) -> String {
+    match target {
         Some(target) => format!("{target}/{word}"),
         None => word.to_owned(),
     }
@@ -325,10 +330,7 @@ pub(crate) fn implied(
         (JobType::Deprovision, JobState::Succeeded)
             if resource.is_deleting() && desired.mode != Mode::Paused =>
         {
-            Some(Standing::Released(Release {
-                ground: Ground::Deprovisioned,
-                left_behind: Vec::new(),
-            }))
+            Some(Standing::Released(Release::new(Ground::Deprovisioned)))
         }
         (_, JobState::Failed) => newest.retry_at.map(|until| Standing::BackingOff {
             until,
@@ -399,6 +401,30 @@ fn split(type_: &str) -> (Option<&str>, &str) {
         Some((target, word)) => (Some(target), word),
         None => (None, type_),
     }
+}
+
+/// That nobody waits for an object's deprovisioning any more, because our finalizer was taken off: in the
+/// place of every condition that says otherwise, and of each of these targets.
+pub(crate) fn taken(
+    present: &[Value],
+    named: &[Option<&str>],
+    message: &str,
+    generation: Option<i64>,
+) -> Vec<Condition> {
+    let there = present.iter().filter_map(type_of);
+    let there = there.filter(|type_| split(type_).1 == DEPROVISIONED);
+    let mut types: Vec<String> = there.map(str::to_owned).collect();
+    for target in named {
+        let type_ = named_for(*target, DEPROVISIONED);
+        if !types.contains(&type_) {
+            types.push(type_);
+        }
+    }
+    let of = |type_: &String| Condition {
+        status: "Unknown".to_owned(),
+        ..obstacle(type_, "FinalizerTaken", message, generation)
+    };
+    types.iter().map(of).collect()
 }
 
 /// That the object cannot be worked on, and why.

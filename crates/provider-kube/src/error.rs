@@ -18,7 +18,8 @@ pub enum Error {
         /// What it said, bounded.
         reason: String,
     },
-    /// The targets that the caller names cannot be told apart in the status, or do not fit into it.
+    /// The targets that the caller names cannot be told apart in the status, or do not fit into it. The
+    /// condition [`TARGETS_KNOWN`](crate::TARGETS_KNOWN) of the object and an event say so, too.
     #[error("the targets of the object cannot be kept in its status: {0}")]
     Targets(String),
     /// A definition has no place for the records.

@@ -29,6 +29,12 @@ pub(crate) struct Told {
     note: String,
 }
 
+impl Told {
+    pub(crate) fn note(&self) -> &str {
+        &self.note
+    }
+}
+
 impl Events {
     pub(crate) fn new(client: Client, reporter: Reporter) -> Self {
         Self(Recorder::new(client, reporter))
@@ -116,17 +122,17 @@ pub(crate) fn of_release(outcome: &Outcome) -> Vec<Told> {
 
 /// That our finalizer was taken off by somebody else while jobs may be alive.
 /// An object that was let go says so itself, and may keep the record of a job that was given up.
-pub(crate) fn of_theft(records: &[JobRecord], conditions: &[Value]) -> Vec<Told> {
+pub(crate) fn of_theft(records: &[JobRecord], conditions: &[Value]) -> Option<Told> {
     if let_go(conditions) {
-        return Vec::new();
+        return None;
     }
     let live: Vec<&JobRecord> = records.iter().filter(|r| r.may_be_live()).collect();
     if live.is_empty() {
-        return Vec::new();
+        return None;
     }
     let jobs: Vec<JobRef> = live.iter().filter_map(|record| record.job_ref()).collect();
     let why = "somebody took our finalizer off while jobs may be alive; nobody waits for";
-    vec![orphaned(why, &jobs, &[])]
+    Some(orphaned(why, &jobs, &[]))
 }
 
 fn orphaned(why: &str, jobs: &[JobRef], in_doubt: &[String]) -> Told {

@@ -13,6 +13,7 @@ use crate::conditions::{self, BACKEND, Findings, PROGRESSING, STATUS_WRITABLE, T
 use crate::events::{self, Told};
 use crate::handle::Handle;
 use crate::provisioner::{Provisioner, of_write, reference_of};
+use crate::status::MAX_CONDITIONS;
 use crate::store::ObjectStore;
 use crate::{Error, finalizer, object, targets};
 
@@ -49,6 +50,9 @@ impl<K> Provisioner<K> {
         if let (Err(error), Some(found)) = (&passed, handle.unwritable()) {
             self.show_unwritable(&handle, &found, error).await;
         }
+        if let Err(error @ Error::Targets(_)) = &passed {
+            self.show_refused(&handle, error).await;
+        }
         passed
     }
 
@@ -59,6 +63,11 @@ impl<K> Provisioner<K> {
         wanted: &[Desired],
         first: bool,
     ) -> Result<Passed, Error> {
+        let ours = finalizer::is_there(view, &self.finalizer);
+        if !ours && view.metadata.deletion_timestamp.is_some() {
+            // Nothing was ever started for it, it was let go, or somebody has taken it off by hand.
+            return self.taken(handle, wanted).await;
+        }
         let policy = self.engine.policy();
         targets::check(
             wanted,
@@ -72,13 +81,7 @@ impl<K> Provisioner<K> {
             .collect();
         let unmanaged = steered.iter().all(|(d, _)| d.mode == Mode::Unmanaged);
         let unmanaged = unmanaged && !steered.is_empty();
-        if !finalizer::is_there(view, &self.finalizer) {
-            if view.metadata.deletion_timestamp.is_some() {
-                // Nothing was ever started for it, it was let go, or somebody has taken it off by hand.
-                let stolen = events::of_theft(&object::records(view), object::conditions(view));
-                self.tell(view, stolen).await;
-                return Ok(Passed::Gone);
-            }
+        if !ours {
             if unmanaged || steered.is_empty() {
                 return Ok(Passed::Rest(None));
             }
@@ -242,6 +245,56 @@ impl<K> Provisioner<K> {
             Err(StoreError::Gone) => Ok(Passed::Gone),
             Err(error) => Err(of_write("remove the finalizer", &error)),
         }
+    }
+
+    /// Nobody keeps the object any more. Where its jobs may be alive, that is told: once, because the
+    /// condition that goes with it says that it was.
+    async fn taken(&self, handle: &Handle<'_>, wanted: &[Desired]) -> Result<Passed, Error> {
+        let view = handle.view();
+        let present = object::conditions(&view);
+        let Some(told) = events::of_theft(&object::records(&view), present) else {
+            return Ok(Passed::Gone);
+        };
+        let names = targets::names(wanted);
+        let taken = conditions::taken(present, &names, told.note(), view.metadata.generation);
+        let merged = conditions::merged(present, taken, self.clock.now());
+        let version = view.resource_version().unwrap_or_default();
+        let body = json!({"status": {"conditions": merged}});
+        match handle.patch(body, &version, true).await {
+            Ok(_) | Err(StoreError::Gone) => {}
+            Err(StoreError::Conflict) => return self.again(handle).await,
+            Err(error) => return Err(of_write("write the conditions", &error)),
+        }
+        self.tell(&view, vec![told]).await;
+        Ok(Passed::Gone)
+    }
+
+    /// Says on the object that its targets cannot be kept in its status. Nothing else is done for it.
+    async fn show_refused(&self, handle: &Handle<'_>, error: &Error) {
+        let view = handle.view();
+        let (message, generation) = (error.to_string(), view.metadata.generation);
+        let condition = conditions::obstacle(TARGETS_KNOWN, "Refused", &message, generation);
+        let present = object::conditions(&view);
+        let merged = conditions::merged(present, vec![condition.clone()], self.clock.now());
+        if merged == present {
+            return;
+        }
+        if merged.len() <= MAX_CONDITIONS as usize {
+            let version = view.resource_version().unwrap_or_default();
+            let body = json!({"status": {"conditions": merged}});
+            if let Err(error) = handle.patch(body, &version, true).await {
+                // It is tried again with the object itself.
+                tracing::debug!(object = %self.key_of(&*view), "the condition was not written: {error}");
+                return;
+            }
+        } else if !self
+            .retries
+            .may_show(&self.key_of(&*view), self.clock.now())
+        {
+            return;
+        }
+        self.tell(&view, vec![events::of_obstacle(&condition)])
+            .await;
     }
 
     /// Gives the records of older operators their numbers. Without them several are equal in the eyes

@@ -176,11 +176,10 @@ impl StatusStore for ObjectStore<'_> {
             Freshness::Current => self.noted(self.handle.refresh().await)?,
         };
         let resource = object::resource(&object);
-        Ok(Snapshot {
-            records: Arc::new(object::records(&object)),
-            version: StoreVersion::new(object.resource_version().unwrap_or_default()),
-            resource: Some(resource.map_err(|error| StoreError::refused(&error.to_string()))?),
-        })
+        let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let version = StoreVersion::new(object.resource_version().unwrap_or_default());
+        let records = Arc::new(object::records(&object));
+        Ok(Snapshot::new(records, version).with_resource(resource))
     }
 
     async fn swap(

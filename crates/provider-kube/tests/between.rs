@@ -364,7 +364,7 @@ async fn an_object_with_no_target_at_all_is_let_go_when_nothing_is_left() {
 }
 
 #[tokio::test]
-async fn a_target_that_the_status_cannot_hold_is_refused_before_anything_is_written() {
+async fn a_target_that_the_status_cannot_hold_is_refused_before_anything_is_started() {
     let s = setup();
     let bad = |machine: &Machine| vec![desired(machine).for_target("Not A Name", false)];
     let result = s
@@ -372,6 +372,14 @@ async fn a_target_that_the_status_cannot_hold_is_refused_before_anything_is_writ
         .reconcile_targets(&s.server.cached("m"), bad)
         .await;
     assert!(matches!(result, Err(provider_kube::Error::Targets(_))));
+    assert_eq!(s.server.condition("m", "TargetsKnown").1, "Refused");
+    assert_eq!(s.server.requests().len(), 1);
+    // One that nobody of ours keeps is nobody's business.
+    let s = setup();
+    s.delete();
+    let machine = s.server.cached("m");
+    let action = s.provisioner.reconcile_targets(&machine, bad).await;
+    assert_eq!(action.unwrap(), Action::await_change());
     assert_eq!(s.server.requests(), Vec::<String>::new());
 }
 
@@ -459,7 +467,7 @@ async fn a_finalizer_that_was_taken_off_a_live_job_is_told() {
     });
     assert_eq!(s.reconcile().await, Action::await_change());
     assert_eq!(s.server.events(), ["Started", "Orphaned"]);
-    assert_eq!(s.server.condition("m", DEPROVISIONED).0, "False");
+    assert_eq!(s.server.condition("m", DEPROVISIONED).0, "Unknown");
 }
 
 /// Records of older operators have no numbers, and a server that knows the definition takes no write of

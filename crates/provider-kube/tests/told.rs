@@ -291,17 +291,76 @@ async fn targets_may_change_for_ever_without_filling_the_status() {
 }
 
 #[tokio::test]
-async fn too_many_targets_are_refused_before_anything_is_written() {
+async fn too_many_targets_are_refused_before_anything_is_started_and_the_object_says_so() {
     let s = setup();
     let twelve = |machine: &Machine| -> Vec<_> {
         let named = |n| desired(machine).for_target(format!("t{n}"), false);
         (0..12).map(named).collect()
     };
-    let machine = s.server.cached("m");
-    let result = s.provisioner.reconcile_targets(&machine, twelve);
-    let error = result.await.unwrap_err();
-    assert!(matches!(error, provider_kube::Error::Targets(_)), "{error}");
-    assert_eq!(s.server.requests(), Vec::<String>::new());
+    for _ in 0..3 {
+        let machine = s.server.cached("m");
+        let result = s.provisioner.reconcile_targets(&machine, twelve);
+        let error = result.await.unwrap_err();
+        assert!(matches!(error, provider_kube::Error::Targets(_)), "{error}");
+        let (status, reason, message) = s.server.condition("m", "TargetsKnown");
+        assert_eq!((status.as_str(), reason.as_str()), ("False", "Refused"));
+        assert!(message.contains("12 targets"), "{message}");
+        s.pass(60);
+    }
+    assert_eq!(s.server.requests().len(), 1, "it is written once");
+    assert_eq!(s.server.events(), ["Refused"]);
+    assert_eq!(s.server.value("m")["metadata"]["finalizers"], Value::Null);
+    assert!(s.fake.jobs().is_empty());
+    // Fewer of them are kept, and nothing is said against them any more.
+    let two = |machine: &Machine| -> Vec<_> {
+        let named = |n| desired(machine).for_target(format!("t{n}"), false);
+        (0..2).map(named).collect()
+    };
+    for _ in 0..4 {
+        let machine = s.server.cached("m");
+        let result = s.provisioner.reconcile_targets(&machine, two);
+        result.await.unwrap();
+        s.pass(60);
+    }
+    assert_eq!(s.server.condition("m", "TargetsKnown").0, "True");
+    assert_eq!(s.server.condition("m", "t1/Provisioned").0, "True");
+    // Where there is no room for a condition, the event alone says so, once an hour.
+    s.server.change("m", |object| {
+        let other = |n| json!({"type": format!("example.com/C{n}"), "status": "True"});
+        object["status"]["conditions"] = (0..32).map(other).collect();
+    });
+    for _ in 0..3 {
+        let machine = s.server.cached("m");
+        let result = s.provisioner.reconcile_targets(&machine, two);
+        assert!(result.await.is_err());
+    }
+    assert_eq!(count(&s.server.events(), "Refused"), 2);
+}
+
+/// Somebody else's finalizer keeps the object, which is reconciled at every change.
+#[tokio::test]
+async fn that_our_finalizer_was_taken_off_is_told_once_also_after_a_restart() {
+    let s = setup_with(common::fake().ending_after(1_000));
+    s.reconcile().await;
+    s.delete();
+    s.server.change("m", |object| {
+        object["metadata"]["finalizers"] = json!(["other"]);
+    });
+    s.server.trouble_writing(Trouble::Refused(409), 1);
+    let second = process(&s.server, &s.fake, &s.clock);
+    for _ in 0..3 {
+        s.reconcile().await;
+        let machine = s.server.cached("m");
+        second.reconcile(&machine, desired).await.unwrap();
+        s.pass(3 * 3_600);
+    }
+    assert_eq!(count(&s.server.events(), "Orphaned"), 1);
+    let (status, reason, message) = s.server.condition("m", DEPROVISIONED);
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("Unknown", "FinalizerTaken")
+    );
+    assert!(message.contains("fake"), "it names the job: {message}");
 }
 
 /// The one that did not take the finalizer off is never told that the object is gone.

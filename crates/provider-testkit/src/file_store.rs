@@ -203,11 +203,10 @@ fn unavailable(path: &Path, error: &std::io::Error) -> StoreError {
 impl StatusStore for FileStore {
     async fn load(&self, key: &ObjectKey, _freshness: Freshness) -> Result<Snapshot, StoreError> {
         let content = self.read(key, &self.path(key))?;
-        Ok(Snapshot {
-            records: Arc::new(content.records),
-            version: StoreVersion::new(content.version.to_string()),
-            resource: None,
-        })
+        Ok(Snapshot::new(
+            Arc::new(content.records),
+            StoreVersion::new(content.version.to_string()),
+        ))
     }
 
     async fn swap(

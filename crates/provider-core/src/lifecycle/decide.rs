@@ -1,77 +1,30 @@
 //! The rules: which one step follows from what is on record. Pure and total.
 
+mod launch;
+mod release;
+mod situation;
+
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+pub use situation::{Backends, Pass, Situation};
+
 use super::backoff;
-use super::decision::{
-    Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
-};
+use super::decision::{Action, Block, Call, Decision, Ground, Hold, Rest, Right, Standing, Why};
 use super::pacing::{Look, Pace};
 use super::policy::{
     IncomparableVersion, NeverProvisioned, Policy, Purge, RunningProvision, Supersede,
 };
-use super::relaunch::{self, RelaunchLook};
-use super::{Desired, Mode, live};
+use super::{Mode, live, relaunch};
 use crate::clock::{add, since};
-use crate::{Capabilities, JobRecord, JobState, JobType, OperationToken, Reason, history};
+use crate::{Capabilities, JobRecord, JobState, JobType, Reason};
 
 /// How long after its intent was written a launch may be sent at the latest.
 ///
 /// A process that stalls longer has lost the right to launch: another may have found nothing at
 /// the backend by then and launched again. Lookups count this on top of the visibility window.
 pub const LAUNCH_LEASE: Duration = Duration::from_secs(30);
-
-/// How long a process has to have seen a deletion itself before it gives the object up, where the
-/// policy's `abandonAfter` is longer.
-const SEEN_DELETING: Duration = Duration::from_secs(3_600);
-
-/// Everything that a decision may rest on.
-#[derive(Debug, Clone, Copy)]
-pub struct Situation<'a> {
-    /// All records of the object, of every target, [numbered](history::number).
-    pub records: &'a [JobRecord],
-    /// What is wanted.
-    pub desired: &'a Desired,
-    /// When deletion was asked for; none while the object is to exist.
-    pub deleting_since: Option<Timestamp>,
-    /// The user's choices.
-    pub policy: &'a Policy,
-    /// Who can be called.
-    pub backends: &'a dyn Backends,
-    /// The present moment.
-    pub now: Timestamp,
-    /// Randomness for a token and for jitter; drawn anew for each pass.
-    pub seed: u128,
-}
-
-/// What the rules need to know of the registered providers.
-pub trait Backends: std::fmt::Debug {
-    /// The name and the capabilities of the provider that owns a record, if it is registered.
-    fn owner<'a>(&'a self, record: &'a JobRecord) -> Option<(&'a str, &'a Capabilities)>;
-
-    /// The capabilities of a provider, if it is registered.
-    fn capabilities(&self, name: &str) -> Option<&Capabilities>;
-}
-
-/// What has happened in this pass so far. Forgotten at its end, and by a crash.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub struct Pass {
-    /// The right that the last write gave, until it is used.
-    pub right: Option<Right>,
-    /// A write in this pass has succeeded, so the records are known to be current.
-    pub current: bool,
-    /// The attempt whose token was just looked for in vain, and when that was asked: an answer may
-    /// be old by the time that it is acted on.
-    pub absent: Option<(u64, Timestamp)>,
-    /// What this process plans and has seen of the live attempts.
-    pub paces: Vec<Pace>,
-    /// The searches for copies that people have started, since anything else was asked.
-    pub relaunch_looks: Vec<RelaunchLook>,
-    /// Since when this process has seen that the object is being deleted, by its own clock.
-    pub deleting: Option<Timestamp>,
-}
 
 /// Decides the next step. The same arguments give the same decision; any arguments give one.
 #[must_use]
@@ -186,14 +139,11 @@ impl<'a> Rules<'a> {
         if let Some(decision) = self.hold_after(newest) {
             return decision;
         }
-        match self.backoff_left(newest) {
-            Some(until) => self.backing_off(newest, until),
-            None if self.is_to_be_sent_again(newest) => {
-                self.send_again(newest, Why::BackoffOver(n))
-            }
-            None if newest.failures == 0 => self.launch(JobType::Provision, Why::WantedAgain(n)),
-            None => self.launch(JobType::Provision, Why::BackoffOver(n)),
-        }
+        let again = match newest.failures {
+            0 => Why::WantedAgain(n),
+            _ => Why::BackoffOver(n),
+        };
+        self.next_try(newest, again)
     }
 
     fn provision_again_after(&self, deprovision: &JobRecord) -> Decision {
@@ -281,13 +231,7 @@ impl<'a> Rules<'a> {
         if let Some(decision) = self.hold_after(newest) {
             return decision;
         }
-        match self.backoff_left(newest) {
-            Some(until) => self.backing_off(newest, until),
-            None if self.is_to_be_sent_again(newest) => {
-                self.send_again(newest, Why::BackoffOver(n))
-            }
-            None => self.launch(JobType::Deprovision, Why::BackoffOver(n)),
-        }
+        self.next_try(newest, Why::BackoffOver(n))
     }
 
     // ---- shared rules ----
@@ -322,168 +266,26 @@ impl<'a> Rules<'a> {
         })
     }
 
-    fn backing_off(&self, newest: &JobRecord, until: Timestamp) -> Decision {
-        let standing = Standing::BackingOff {
-            until,
-            failures: newest.failures,
-        };
-        self.rest(standing, Some(until), Why::BackoffLasts(newest.attempt))
+    /// What follows an attempt that has ended in vain: its back-off, and then the same launch where it was
+    /// turned away, or a new attempt.
+    fn next_try(&self, newest: &JobRecord, why: Why) -> Decision {
+        let n = newest.attempt;
+        if let Some(until) = self.backoff_left(newest) {
+            let standing = Standing::BackingOff {
+                until,
+                failures: newest.failures,
+            };
+            return self.rest(standing, Some(until), Why::BackoffLasts(n));
+        }
+        if self.is_to_be_sent_again(newest) {
+            self.send_again(newest, Why::BackoffOver(n))
+        } else {
+            self.launch(newest.job_type, why)
+        }
     }
 
     fn backoff_left(&self, record: &JobRecord) -> Option<Timestamp> {
         record.retry_at.filter(|until| *until > self.s.now)
-    }
-
-    /// A new attempt: its intent is written first.
-    fn launch(&self, job_type: JobType, why: Why) -> Decision {
-        let desired = self.s.desired;
-        if desired.mode == Mode::Manual && !self.retry_requested() {
-            return self.rest(Standing::Held(Hold::Manual), None, Why::Mode);
-        }
-        let Some(caps) = self.s.backends.capabilities(&desired.provider) else {
-            return self.missing_provider(&desired.provider);
-        };
-        let n = history::next_attempt(self.s.records);
-        let mut record = JobRecord::new(n, job_type);
-        record.target.clone_from(&desired.target);
-        record.provider = Some(desired.provider.clone());
-        record.token = Some(self.token(n));
-        record.config_version = Some(desired.version.clone());
-        record.reason = Some(Reason::Intended);
-        record.timestamp = Some(self.s.now);
-        record.sent_at = Some(self.s.now);
-        record.state_since = Some(self.s.now);
-        record.sends = 1;
-        if job_type == JobType::Deprovision {
-            record.block_deletion_on_failure = Some(caps.block_deletion_on_failure);
-        }
-        // What was answered is carried on: the record that answered it is trimmed one day.
-        record.retry_request = if self.retry_requested() {
-            desired.retry_request.clone()
-        } else {
-            self.answered().cloned()
-        };
-        if let Some(last) = self.newest(job_type).filter(|_| !self.retry_requested()) {
-            // Failures in a row: of the same type, for the same configuration.
-            let in_row = job_type == JobType::Deprovision
-                || last.config_version.as_ref() == Some(&desired.version);
-            record.failures = if in_row { last.failures } else { 0 };
-        }
-        write(vec![record], Some(Right::Launch(n)), why)
-    }
-
-    /// Whether an attempt that was turned away is still what would be launched: it goes out under its
-    /// token and on its record, so that an outage does not fill the history.
-    fn is_to_be_sent_again(&self, record: &JobRecord) -> bool {
-        let desired = self.s.desired;
-        record.was_turned_away()
-            && desired.mode == Mode::Managed
-            && record.token.is_some()
-            && record.config_version.as_ref() == Some(&desired.version)
-            && record.provider.as_deref() == Some(desired.provider.as_str())
-            && self.s.backends.capabilities(&desired.provider).is_some()
-    }
-
-    /// The same attempt, under the same token, once more. The write is the fence: of two
-    /// processes that want this at once, one loses.
-    pub(super) fn send_again(&self, record: &JobRecord, why: Why) -> Decision {
-        let n = record.attempt;
-        let mut record = record.clone();
-        if record.was_turned_away() {
-            // Nothing of it was carried out: a search for it begins here.
-            record.timestamp = Some(self.s.now);
-            record.finished_at = None;
-        }
-        record.state = JobState::Pending;
-        record.reason = Some(Reason::Intended);
-        record.sent_at = Some(self.s.now);
-        record.state_since = Some(self.s.now);
-        record.sends = record.sends.saturating_add(1);
-        record.retry_at = None;
-        write(vec![record], Some(Right::Launch(n)), why)
-    }
-
-    /// Closes an attempt that was proven not to be launched.
-    pub(super) fn withdraw(&self, record: &JobRecord) -> Decision {
-        let n = record.attempt;
-        let mut record = self.closed(record, JobState::Canceled, Reason::Withdrawn);
-        record.cancel_requested_at.get_or_insert(self.s.now);
-        record.set_message("withdrawn before it was launched");
-        write(vec![record], None, Why::NoLongerWanted(n))
-    }
-
-    /// A record that has ended at this moment, by a rule rather than by the backend's word.
-    pub(super) fn closed(&self, record: &JobRecord, state: JobState, reason: Reason) -> JobRecord {
-        let mut record = record.clone();
-        record.state = state;
-        record.reason = Some(reason);
-        record.doubtful = false;
-        record.state_since = Some(self.s.now);
-        record.finished_at.get_or_insert(self.s.now);
-        record.retry_at = None;
-        record
-    }
-
-    fn abandon(&self) -> Option<Decision> {
-        let since_when = self.s.deleting_since?;
-        let after = self.s.policy.abandon_after?;
-        if self.s.desired.mode == Mode::Paused
-            || self.s.now < self.abandoned_from(since_when, after)
-        {
-            return None;
-        }
-        // What is done is done: only what may be left behind needs the deadline.
-        let newest_provision = self
-            .newest(JobType::Provision)
-            .map_or(0, |record| record.attempt);
-        let done = self.mine().all(|record| !record.may_be_live())
-            && self.newest(JobType::Deprovision).is_some_and(|record| {
-                record.attempt > newest_provision
-                    && record.state == JobState::Succeeded
-                    && !relaunch::is_overtaken(self, record)
-            });
-        (!done).then(|| self.release(Ground::Abandoned, Why::AbandonDeadline))
-    }
-
-    /// When deletion has lasted as long as the policy allows. The request for it was stamped by another
-    /// clock: what this process has seen of the deletion itself counts as well, for an hour at most.
-    fn abandoned_from(&self, since_when: Timestamp, after: Duration) -> Timestamp {
-        let now = self.s.now;
-        let seen = self.pass.deleting.filter(|at| *at <= now).unwrap_or(now);
-        add(since_when, after).max(add(seen, after.min(SEEN_DELETING)))
-    }
-
-    /// Lets the object go, on current records only: a stale reader would let go too early.
-    fn release(&self, ground: Ground, why: Why) -> Decision {
-        if !self.pass.current {
-            return write(Vec::new(), None, Why::ConfirmBeforeRelease);
-        }
-        let assumed = |record: &JobRecord| record.reason == Some(Reason::Assumed);
-        // A removal that was only assumed may have left everything.
-        let removed = ground == Ground::ProviderSkipped
-            || self
-                .newest(JobType::Deprovision)
-                .is_some_and(|record| !assumed(record));
-        let may_be_left = |record: &&JobRecord| match ground {
-            Ground::NeverProvisioned => false,
-            // What was removed may come back from a job whose end was only assumed.
-            Ground::Deprovisioned | Ground::ProviderSkipped if removed => {
-                record.job_type == JobType::Provision
-                    && record.state == JobState::Failed
-                    && assumed(record)
-            }
-            _ => record.may_have_run(),
-        };
-        let left_behind = self.mine().filter(may_be_left);
-        let left_behind = left_behind.map(|record| record.attempt).collect();
-        self.rest(
-            Standing::Released(Release {
-                ground,
-                left_behind,
-            }),
-            None,
-            why,
-        )
     }
 
     pub(super) fn missing_provider(&self, provider: &str) -> Decision {
@@ -591,10 +393,6 @@ impl<'a> Rules<'a> {
 
     pub(super) fn deletion_cancels(&self) -> bool {
         self.s.policy.config.deletion.running_provision == RunningProvision::Cancel
-    }
-
-    fn token(&self, attempt: u64) -> OperationToken {
-        OperationToken::from_random(self.s.seed.wrapping_add(u128::from(attempt)))
     }
 }
 

@@ -7,6 +7,7 @@ use crate::{JobRecord, JobRef, JobState, JobType, Reason};
 /// Something that happened to an attempt in a pass.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Event {
     /// What happened.
     pub kind: EventKind,
@@ -23,6 +24,22 @@ pub struct Event {
     pub job: Option<JobRef>,
     /// For people; bounded.
     pub message: String,
+}
+
+impl Event {
+    /// This, of the attempt of a record.
+    #[must_use]
+    pub fn new(kind: EventKind, record: &JobRecord) -> Self {
+        Self {
+            kind,
+            attempt: record.attempt,
+            job_type: record.job_type,
+            state: record.state,
+            provider: record.provider.clone(),
+            job: record.job_ref(),
+            message: record.message.clone(),
+        }
+    }
 }
 
 /// What can happen to an attempt. The words suit reasons of Kubernetes events.
@@ -91,38 +108,48 @@ impl EventKind {
     }
 }
 
-/// What a change of a record means; none when it means nothing to anybody.
-pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Option<Event> {
-    let kind = kind(old, new)?;
-    Some(Event {
-        kind,
-        attempt: new.attempt,
-        job_type: new.job_type,
-        state: new.state,
-        provider: new.provider.clone(),
-        job: new.job_ref(),
-        message: new.message.clone(),
-    })
+/// What a change of a record means, in order; nothing when it means nothing to anybody.
+pub(super) fn between(old: Option<&JobRecord>, new: &JobRecord) -> Vec<Event> {
+    let kinds = match old {
+        None => of_new(new),
+        Some(old) => of_change(old, new),
+    };
+    let told = kinds.into_iter().flatten();
+    told.map(|kind| Event::new(kind, new)).collect()
 }
 
-fn kind(old: Option<&JobRecord>, new: &JobRecord) -> Option<EventKind> {
-    let Some(old) = old else {
-        if new.copy_of.is_some() {
-            return Some(EventKind::Relaunched);
-        }
-        return Some(match new.reason {
-            Some(Reason::Duplicate) => EventKind::Duplicate,
-            _ => EventKind::Intended,
-        });
+/// How it came on record, and its end where that came before.
+fn of_new(new: &JobRecord) -> [Option<EventKind>; 2] {
+    let how = match new.reason {
+        _ if new.copy_of.is_some() => EventKind::Relaunched,
+        Some(Reason::Duplicate) => EventKind::Duplicate,
+        _ if new.is_unresolved() => EventKind::Intended,
+        // It was on record before, and somebody else has taken it off.
+        _ => EventKind::Progressed,
     };
+    [Some(how), (!new.may_be_live()).then(|| closed(new))]
+}
+
+fn of_change(old: &JobRecord, new: &JobRecord) -> [Option<EventKind>; 2] {
     // The wish, and from the second one on the requests that were taken.
     let wished = new.cancel_requested_at.is_some() && old.cancel_requested_at.is_none();
     if (wished && new.may_be_live()) || new.cancel_requests > old.cancel_requests.max(1) {
-        return Some(EventKind::Cancelling);
+        return [Some(EventKind::Cancelling), None];
     }
-    if old.may_be_live() && !new.may_be_live() {
-        return Some(closed(new));
+    if !new.may_be_live() {
+        // Nobody but a search names the job of an attempt and its end at once.
+        let named = old.job_id.is_none() && new.job_id.is_some();
+        let adopted = new.reason == Some(Reason::Adopted) && new.reason != old.reason;
+        let found = (named || adopted).then_some(EventKind::Adopted);
+        if found.is_some() || old.may_be_live() {
+            return [found, Some(closed(new))];
+        }
     }
+    [alive(old, new), None]
+}
+
+/// What happened to an attempt that goes on, or to the record of one that has ended before.
+fn alive(old: &JobRecord, new: &JobRecord) -> Option<EventKind> {
     if new.sends > old.sends {
         return Some(EventKind::SentAgain);
     }

@@ -13,6 +13,7 @@ use crate::{JobRecord, JobState, JobType, ObjectKey};
 /// The engine's next step for an object, and what it rests on. `Display` gives it as text.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Explanation {
     /// The object, as `Kind namespace/name`.
     pub object: String,
@@ -37,6 +38,7 @@ pub struct Explanation {
 /// What one record says.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct Evidence {
     /// The attempt.
     pub attempt: u64,

@@ -210,7 +210,10 @@ fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     }
     let late = deadline(rules.s.policy, record);
     let unclear = record.state == JobState::Unknown || record.is_missing();
-    let too_long = unclear && (late.is_some_and(|at| at <= now) || is_dark(rules, n));
+    // It has claimed an end, and then answered for all that time that it cannot tell.
+    let lost = record.state.is_terminal() && rules.look(n).is_some_and(|look| look.answered);
+    let too_long =
+        unclear && late.is_some_and(|at| at <= now) || (unclear || lost) && is_dark(rules, n);
     if too_long && let Some(need) = unknown_too_long(rules, record) {
         return need;
     }

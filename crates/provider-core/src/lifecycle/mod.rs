@@ -81,6 +81,7 @@ use crate::{ConfigVersion, ExtraVars, JobRecord};
 
 /// What is wanted of an object, for one target.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Desired {
     /// The configuration that is to be applied.
     pub version: ConfigVersion,
@@ -153,6 +154,7 @@ impl Desired {
 
 /// How much is done without asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[non_exhaustive]
 pub enum Mode {
     /// Everything.
     #[default]
@@ -165,4 +167,17 @@ pub enum Mode {
     /// Nothing at all, not even a look. Deletion lets the object go, with a receipt for what
     /// is left behind.
     Unmanaged,
+}
+
+impl Mode {
+    /// The word for it, as annotations write it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Managed => "managed",
+            Self::Paused => "paused",
+            Self::Manual => "manual",
+            Self::Unmanaged => "unmanaged",
+        }
+    }
 }

@@ -61,6 +61,7 @@ impl Outcome {
 /// What may be left behind at a backend after an object was let go. Somebody should look.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[non_exhaustive]
 pub struct OrphanReceipt {
     /// The object, as `Kind namespace/name`.
     pub object: String,
@@ -77,7 +78,9 @@ pub struct OrphanReceipt {
 }
 
 impl OrphanReceipt {
-    pub(super) fn new(
+    /// The receipt for these attempts of an object; none where nothing may be left.
+    #[must_use]
+    pub fn new(
         key: &ObjectKey,
         ground: Ground,
         left_behind: &[u64],

@@ -3,7 +3,7 @@
 //! being asked all at once. What is planned is one thing, and what was seen another.
 
 use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -19,6 +19,7 @@ use crate::{CancelResult, JobRecord, JobState, ObjectKey};
 
 /// When one attempt is due for a question, and what this process has seen of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct Pace {
     /// The attempt.
     pub attempt: u64,
@@ -59,6 +60,7 @@ pub struct Vain {
 
 /// What a call of a provider has given, for the pass to learn from.
 #[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
 pub struct Lesson<'a> {
     /// The records with what was seen in them.
     pub records: &'a [JobRecord],
@@ -74,6 +76,57 @@ pub struct Lesson<'a> {
     pub now: Timestamp,
     /// How long nobody needs to ask again.
     pub wait: Duration,
+}
+
+impl Pace {
+    /// An attempt that nobody here has asked about yet.
+    #[must_use]
+    pub const fn new(attempt: u64, planned: Timestamp, due: Timestamp) -> Self {
+        Self {
+            attempt,
+            planned,
+            due,
+            look: None,
+            vain: None,
+            cancel: None,
+        }
+    }
+}
+
+impl<'a> Lesson<'a> {
+    /// What a call about an attempt has given, learned at the moment of the call.
+    #[must_use]
+    pub const fn new(
+        records: &'a [JobRecord],
+        asked: &'a JobRecord,
+        observation: &'a Observation,
+        policy: &'a Policy,
+        asked_at: Timestamp,
+    ) -> Self {
+        Self {
+            records,
+            asked,
+            observation,
+            policy,
+            asked_at,
+            now: asked_at,
+            wait: Duration::ZERO,
+        }
+    }
+
+    /// The same, learned at this moment.
+    #[must_use]
+    pub const fn at(mut self, now: Timestamp) -> Self {
+        self.now = now;
+        self
+    }
+
+    /// The same, after which nobody needs to ask for so long.
+    #[must_use]
+    pub const fn waiting(mut self, wait: Duration) -> Self {
+        self.wait = wait;
+        self
+    }
 }
 
 impl Pass {
@@ -157,8 +210,8 @@ pub(super) struct Pacing(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     paces: HashMap<u64, Vec<Pace>>,
-    /// Since when objects have been seen to be deleted, where that decides anything.
-    deleting: HashMap<u64, Timestamp>,
+    /// Since when objects have been seen to be deleted, for each of their targets, where that decides anything.
+    deleting: HashMap<u64, BTreeMap<Option<String>, Timestamp>>,
     /// The last nudges, newest last: a pass may be under way that they have to reach.
     nudged: VecDeque<u64>,
     /// How many nudges there were in all.
@@ -174,11 +227,12 @@ pub(super) struct Begun {
 }
 
 impl Pacing {
-    pub(super) fn begin(&self, key: &ObjectKey) -> Begun {
+    pub(super) fn begin(&self, key: &ObjectKey, target: Option<&String>) -> Begun {
         let state = self.lock();
+        let deleting = state.deleting.get(&hash(key));
         Begun {
             paces: state.paces.get(&hash(key)).cloned().unwrap_or_default(),
-            deleting: state.deleting.get(&hash(key)).copied(),
+            deleting: deleting.and_then(|of| of.get(&target.cloned()).copied()),
             nudges: state.nudges,
         }
     }
@@ -222,14 +276,25 @@ impl Pacing {
         }
     }
 
-    /// Remembers since when an object has been seen to be deleted; none forgets it.
-    pub(super) fn note_deletion(&self, key: &ObjectKey, since: Option<Timestamp>) {
+    /// Remembers since when an object has been seen to be deleted; none forgets it. Each target for itself: one
+    /// that is let go does not begin the waiting of the others anew.
+    pub(super) fn note_deletion(
+        &self,
+        key: &ObjectKey,
+        target: Option<&String>,
+        since: Option<Timestamp>,
+    ) {
         let key = hash(key);
         let mut state = self.lock();
-        match since {
-            Some(since) => state.deleting.insert(key, since),
-            None => state.deleting.remove(&key),
-        };
+        if let Some(since) = since {
+            let of = state.deleting.entry(key).or_default();
+            of.insert(target.cloned(), since);
+        } else if let Some(of) = state.deleting.get_mut(&key) {
+            of.remove(&target.cloned());
+            if of.is_empty() {
+                state.deleting.remove(&key);
+            }
+        }
     }
 
     /// Makes all attempts of an object due at once; those of a pass under way when it ends.
@@ -248,12 +313,17 @@ impl Pacing {
 
     /// Forgets an object.
     pub(super) fn forget(&self, key: &ObjectKey) {
-        self.lock().paces.remove(&hash(key));
+        let mut state = self.lock();
+        state.paces.remove(&hash(key));
+        state.deleting.remove(&hash(key));
     }
 
-    /// How many objects have paces.
+    /// Of how many objects something is remembered.
     pub(super) fn len(&self) -> usize {
-        self.lock().paces.len()
+        let state = self.lock();
+        let deleting = state.deleting.keys();
+        let more = deleting.filter(|key| !state.paces.contains_key(*key));
+        state.paces.len().saturating_add(more.count())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -286,14 +356,7 @@ pub(super) fn first(
     random: u64,
 ) -> Pace {
     let part = unit(mix(hash(key) ^ attempt ^ random));
-    Pace {
-        attempt,
-        planned: now,
-        due: add(now, scaled(interval, part)),
-        look: None,
-        vain: None,
-        cancel: None,
-    }
+    Pace::new(attempt, now, add(now, scaled(interval, part)))
 }
 
 fn hash(key: &ObjectKey) -> u64 {
@@ -315,14 +378,7 @@ mod tests {
     }
 
     fn pace(attempt: u64, planned: i64) -> Pace {
-        Pace {
-            attempt,
-            planned: AT(planned),
-            due: AT(planned + 30),
-            look: None,
-            vain: None,
-            cancel: None,
-        }
+        Pace::new(attempt, AT(planned), AT(planned + 30))
     }
 
     fn records(attempts: &[u64]) -> Vec<JobRecord> {
@@ -333,14 +389,14 @@ mod tests {
     #[test]
     fn a_nudge_during_a_pass_is_not_lost() {
         let (pacing, key) = (Pacing::default(), key());
-        let begun = pacing.begin(&key);
+        let begun = pacing.begin(&key, None);
         pacing.nudge(&key);
         pacing.keep(&key, &begun, vec![pace(1, 60)], &records(&[1]));
-        assert_eq!(pacing.begin(&key).paces[0].due, AT(60));
+        assert_eq!(pacing.begin(&key, None).paces[0].due, AT(60));
         // It is used up by then.
-        let begun = pacing.begin(&key);
+        let begun = pacing.begin(&key, None);
         pacing.keep(&key, &begun, vec![pace(1, 90)], &records(&[1]));
-        assert_eq!(pacing.begin(&key).paces[0].due, AT(120));
+        assert_eq!(pacing.begin(&key, None).paces[0].due, AT(120));
     }
 
     #[test]
@@ -349,15 +405,15 @@ mod tests {
         let other =
             Resource::from_json(serde_json::json!({"kind": "VM", "metadata": {"name": "b"}}));
         let other = other.unwrap().key().clone();
-        let begun = pacing.begin(&key);
+        let begun = pacing.begin(&key, None);
         for _ in 0..NUDGES {
             pacing.nudge(&other);
         }
         pacing.keep(&key, &begun, vec![pace(1, 60)], &records(&[1]));
-        assert_eq!(pacing.begin(&key).paces[0].due, AT(90));
+        assert_eq!(pacing.begin(&key, None).paces[0].due, AT(90));
         pacing.nudge(&other);
         pacing.keep(&key, &begun, vec![pace(1, 61)], &records(&[1]));
-        assert_eq!(pacing.begin(&key).paces[0].due, AT(61));
+        assert_eq!(pacing.begin(&key, None).paces[0].due, AT(61));
     }
 
     #[test]
@@ -366,12 +422,12 @@ mod tests {
         let empty = Begun::default();
         let both = records(&[1, 2]);
         pacing.keep(&key, &empty, vec![pace(1, 0), pace(2, 0)], &both);
-        let (one, two) = (pacing.begin(&key), pacing.begin(&key));
+        let (one, two) = (pacing.begin(&key, None), pacing.begin(&key, None));
         pacing.keep(&key, &one, vec![pace(1, 60), pace(2, 0)], &both);
         // Attempt 3 is the other pass's, and newer than the records of this one.
         pacing.keep(&key, &empty, vec![pace(3, 60)], &records(&[1, 2, 3]));
         pacing.keep(&key, &two, vec![pace(1, 0), pace(2, 61)], &both);
-        let mut kept = pacing.begin(&key).paces;
+        let mut kept = pacing.begin(&key, None).paces;
         kept.sort_by_key(|pace| pace.attempt);
         assert_eq!(kept, [pace(1, 60), pace(2, 61), pace(3, 60)]);
     }

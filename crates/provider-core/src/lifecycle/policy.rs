@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 ///     r#"{"historyLength": 20, "backoff": {"base": "1m"}, "supersede": "Cancel"}"#,
 /// ).unwrap();
 /// assert!(Policy::new(config).is_ok());
-/// let nonsense = PolicyConfig { history_length: 0, ..PolicyConfig::default() };
+/// let nonsense = PolicyConfig::default().with(|config| config.history_length = 0);
 /// assert_eq!(
 ///     Policy::new(nonsense).unwrap_err().to_string(),
 ///     "historyLength is 0; it must be at least 1",
@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct PolicyConfig {
     /// How often a live job is asked about; none follows the provider's own pace.
     pub poll_interval: Option<SignedDuration>,
@@ -60,6 +61,7 @@ pub struct PolicyConfig {
 /// How long to wait after failures: `base`, doubled with each further one, up to `cap`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct BackoffConfig {
     /// After the first failure.
     pub base: SignedDuration,
@@ -70,6 +72,7 @@ pub struct BackoffConfig {
 /// How long each phase of a job may last. None is for ever.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DeadlinesConfig {
     /// From the launch to the start. Past it, the job is cancelled and counts as failed.
     pub queued: Option<SignedDuration>,
@@ -86,6 +89,7 @@ pub struct DeadlinesConfig {
 /// What deletion may do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct DeletionConfig {
     /// What becomes of a provision job that runs when deletion is asked for.
     pub running_provision: RunningProvision,
@@ -100,6 +104,7 @@ pub struct DeletionConfig {
 
 /// What a job means that the backend has forgotten before its end was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Purge {
     /// Verify that it is gone, then count it as failed: it is run again after the back-off.
     Rerun,
@@ -112,6 +117,7 @@ pub enum Purge {
 
 /// What becomes of a running provision job when the desired configuration changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Supersede {
     /// It runs to its end, then the new configuration is provisioned.
     Wait,
@@ -122,6 +128,7 @@ pub enum Supersede {
 /// What a success means whose configuration version was made by another algorithm (an older
 /// operator's hash, or none at all).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum IncomparableVersion {
     /// Nothing: the configuration is provisioned again. True, and costs a job an object.
     Rerun,
@@ -132,6 +139,7 @@ pub enum IncomparableVersion {
 
 /// What to do about a launch in doubt that cannot be looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum Ambiguity {
     /// Start nothing until a person has looked and asks for a retry.
     Hold,
@@ -139,6 +147,7 @@ pub enum Ambiguity {
 
 /// What becomes of a provision job that runs when deletion is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum RunningProvision {
     /// It is cancelled.
     Cancel,
@@ -148,12 +157,22 @@ pub enum RunningProvision {
 
 /// What deletion does for an object without any record of a provision attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum NeverProvisioned {
     /// Deprovision all the same: a status can get lost (objects restored from a backup have
     /// none), and automation that removes should bear finding nothing.
     Deprovision,
     /// Let it go. Only where a status cannot get lost.
     Release,
+}
+
+impl PolicyConfig {
+    /// The same configuration with choices of the caller's.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
 }
 
 impl Default for PolicyConfig {
@@ -338,100 +357,26 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused_when_the_policy_is_made() {
-        let minus = SignedDuration::from_secs(-1);
-        let default = PolicyConfig::default;
-        let nonsense: Vec<(&str, PolicyConfig)> = vec![
-            (
-                "historyLength",
-                PolicyConfig {
-                    history_length: 0,
-                    ..default()
-                },
-            ),
-            (
-                "maxFailures",
-                PolicyConfig {
-                    max_failures: Some(0),
-                    ..default()
-                },
-            ),
-            (
-                "jitter",
-                PolicyConfig {
-                    jitter: -0.1,
-                    ..default()
-                },
-            ),
-            (
-                "jitter",
-                PolicyConfig {
-                    jitter: f64::NAN,
-                    ..default()
-                },
-            ),
-            (
-                "pollInterval",
-                PolicyConfig {
-                    poll_interval: Some(minus),
-                    ..default()
-                },
-            ),
-            (
-                "pollInterval",
-                PolicyConfig {
-                    poll_interval: Some(SignedDuration::ZERO),
-                    ..default()
-                },
-            ),
-            (
-                "cancelRetry",
-                PolicyConfig {
-                    cancel_retry: minus,
-                    ..default()
-                },
-            ),
-            (
-                "backoff.base",
-                PolicyConfig {
-                    backoff: BackoffConfig {
-                        base: minus,
-                        ..BackoffConfig::default()
-                    },
-                    ..default()
-                },
-            ),
-            (
-                "backoff.cap",
-                PolicyConfig {
-                    backoff: BackoffConfig {
-                        cap: SignedDuration::from_secs(1),
-                        ..BackoffConfig::default()
-                    },
-                    ..default()
-                },
-            ),
-            (
-                "deadlines.unknown",
-                PolicyConfig {
-                    deadlines: DeadlinesConfig {
-                        unknown: minus,
-                        ..DeadlinesConfig::default()
-                    },
-                    ..default()
-                },
-            ),
-            (
-                "deletion.abandonAfter",
-                PolicyConfig {
-                    deletion: DeletionConfig {
-                        abandon_after: Some(minus),
-                        ..DeletionConfig::default()
-                    },
-                    ..default()
-                },
-            ),
+        type Change = fn(&mut PolicyConfig);
+        const MINUS: SignedDuration = SignedDuration::from_secs(-1);
+        const ZERO: SignedDuration = SignedDuration::ZERO;
+        let nonsense: [(&str, Change); 11] = [
+            ("historyLength", |c| c.history_length = 0),
+            ("maxFailures", |c| c.max_failures = Some(0)),
+            ("jitter", |c| c.jitter = -0.1),
+            ("jitter", |c| c.jitter = f64::NAN),
+            ("pollInterval", |c| c.poll_interval = Some(MINUS)),
+            ("pollInterval", |c| c.poll_interval = Some(ZERO)),
+            ("cancelRetry", |c| c.cancel_retry = MINUS),
+            ("backoff.base", |c| c.backoff.base = MINUS),
+            ("backoff.cap", |c| c.backoff.cap = c.backoff.base / 2),
+            ("deadlines.unknown", |c| c.deadlines.unknown = MINUS),
+            ("deletion.abandonAfter", |c| {
+                c.deletion.abandon_after = Some(MINUS);
+            }),
         ];
-        for (field, config) in nonsense {
+        for (field, change) in nonsense {
+            let config = PolicyConfig::default().with(change);
             let error = Policy::new(config).expect_err(field).to_string();
             assert!(error.starts_with(field), "{error}");
         }

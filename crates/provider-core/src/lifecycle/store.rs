@@ -50,6 +50,7 @@ pub enum Freshness {
 
 /// The records of one object as they were at one version.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Snapshot {
     /// The records, in the order in which they are stored.
     pub records: Arc<Vec<JobRecord>>,
@@ -58,6 +59,25 @@ pub struct Snapshot {
     /// The object as it was read with the records, where the store keeps both. The engine breaks
     /// off when the caller's object is older than this one.
     pub resource: Option<Resource>,
+}
+
+impl Snapshot {
+    /// The records of a store that keeps records alone.
+    #[must_use]
+    pub fn new(records: Arc<Vec<JobRecord>>, version: StoreVersion) -> Self {
+        Self {
+            records,
+            version,
+            resource: None,
+        }
+    }
+
+    /// The same of a store that keeps the whole object.
+    #[must_use]
+    pub fn with_resource(mut self, resource: Resource) -> Self {
+        self.resource = Some(resource);
+        self
+    }
 }
 
 /// What a swap has left.

@@ -12,7 +12,9 @@ use provider_core::lifecycle::{
     Desired, Freshness, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig, ProviderRegistry,
     SeededEntropy, Snapshot, Standing, StatusStore, StoreError, StoreVersion, Written,
 };
-use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Resource, history};
+use provider_core::{
+    Clock, ConfigVersion, JobRecord, JobState, ManualClock, ObjectKey, Resource, history,
+};
 use provider_testkit::FakeProvider;
 use serde_json::json;
 
@@ -34,6 +36,8 @@ pub(crate) struct ScriptedStore {
     pub(crate) inner: MemoryStore,
     pub(crate) swaps: Mutex<VecDeque<Option<StoreError>>>,
     pub(crate) gone: Mutex<bool>,
+    /// Whether whoever causes a conflict has erased the records.
+    pub(crate) erases: Mutex<bool>,
     /// The object as the store has it by now: read with the records, but not from a cache.
     pub(crate) newer: Mutex<Option<Resource>>,
 }
@@ -65,7 +69,12 @@ impl StatusStore for ScriptedStore {
     ) -> Result<Written, StoreError> {
         let next = self.swaps.lock().unwrap().pop_front().flatten();
         match next {
-            Some(error) => Err(error),
+            Some(error) => {
+                if *self.erases.lock().unwrap() {
+                    self.inner.overwrite(key, Vec::new());
+                }
+                Err(error)
+            }
             None => {
                 let before = self.inner.records(key);
                 let swapped = self.inner.swap(key, version, records).await;
@@ -237,4 +246,28 @@ pub(crate) fn object(name: &str) -> Resource {
 /// A fake whose jobs run until the test ends them.
 pub(crate) fn endless() -> FakeProvider {
     FakeProvider::new("fake").ending_after(0)
+}
+
+/// A life whose first job has been applied.
+pub(crate) async fn applied(fake: FakeProvider) -> Life {
+    ended_first(fake, JobState::Succeeded, |o| {
+        matches!(o.standing, Standing::Applied { .. })
+    })
+    .await
+}
+
+/// A life whose first job has failed; its back-off lasts.
+pub(crate) async fn failed(fake: FakeProvider) -> Life {
+    ended_first(fake, JobState::Failed, |o| {
+        matches!(o.standing, Standing::BackingOff { .. })
+    })
+    .await
+}
+
+async fn ended_first(fake: FakeProvider, end: JobState, done: impl Fn(&Outcome) -> bool) -> Life {
+    let life = Life::new(fake);
+    life.step().await;
+    life.fake.end(1, end);
+    life.until(done).await;
+    life
 }

@@ -67,10 +67,7 @@ pub(crate) async fn seed_scenario(lane: &mut Lane, rulebook: &Rulebook) {
     let name = "driven";
     let mut config = config(webhook(rulebook).with_token("lane-token"), 30);
     config.timing.poll_interval = SignedDuration::from_millis(300);
-    let policy = PolicyConfig {
-        jitter: 0.0,
-        ..PolicyConfig::default()
-    };
+    let policy = PolicyConfig::default().with(|config| config.jitter = 0.0);
     let engine = Engine {
         lifecycle: Lifecycle::new(Policy::new(policy).unwrap()),
         registry: ProviderRegistry::single(Arc::new(EdaProvider::new(config).unwrap())),

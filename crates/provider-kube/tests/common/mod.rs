@@ -303,10 +303,7 @@ pub fn process(
     fake: &Arc<FakeProvider>,
     clock: &Arc<ManualClock>,
 ) -> Arc<Provisioner<Machine>> {
-    let config = PolicyConfig {
-        jitter: 0.0,
-        ..PolicyConfig::default()
-    };
+    let config = PolicyConfig::default().with(|config| config.jitter = 0.0);
     let policy = Policy::new(config).unwrap();
     let engine = Lifecycle::with_entropy(policy, Arc::new(SeededEntropy::new(1)));
     let registry = ProviderRegistry::single(fake.clone());

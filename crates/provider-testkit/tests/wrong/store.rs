@@ -77,13 +77,13 @@ impl StatusStore for Store {
         if self.0 == Flaw::RefusesLongNames && key.name.len() > 200 {
             return Err(StoreError::unavailable("name too long"));
         }
-        Ok(Snapshot {
-            records: Arc::new(records),
-            version: StoreVersion::new(number.to_string()),
-            resource: (self.0 == Flaw::ShowsOneSide).then(|| {
-                let object = serde_json::json!({"kind": key.kind, "metadata": {"name": key.name}});
-                Resource::from_json(object).unwrap()
-            }),
+        let version = StoreVersion::new(number.to_string());
+        let snapshot = Snapshot::new(Arc::new(records), version);
+        Ok(if self.0 == Flaw::ShowsOneSide {
+            let object = serde_json::json!({"kind": key.kind, "metadata": {"name": key.name}});
+            snapshot.with_resource(Resource::from_json(object).unwrap())
+        } else {
+            snapshot
         })
     }
 
