@@ -19,6 +19,8 @@ use provider_testkit::aap::{
 };
 use serde_json::{Value, json};
 
+#[path = "aap_sim/plays.rs"]
+mod plays;
 #[path = "aap_sim/slow.rs"]
 mod slow;
 
