@@ -5,6 +5,8 @@
 //! and its turns. What cannot be found out leaves the status as it is.
 
 mod flow;
+#[cfg(test)]
+mod hostile;
 mod inquiry;
 mod output;
 mod play;
