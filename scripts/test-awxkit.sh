@@ -16,7 +16,7 @@ if [ ! -x "$venv/bin/awx" ]; then
         || { rm -rf "$venv"; die "awxkit cannot be installed; is PyPI reachable?"; }
 fi
 
-cargo build --quiet -p provider-testkit --bin provider-sim
+cargo build --quiet --workspace --bins --examples
 target="${CARGO_TARGET_DIR:-target}"
 work="$(mktemp -d)"
 "$target/debug/provider-sim" aap --listen 127.0.0.1:0 --queue-ms 200 --run-ms 1500 \

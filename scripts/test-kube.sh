@@ -72,8 +72,7 @@ if [ ! -x "$server" ]; then
     fi
 fi
 
-cargo build --quiet --example operator
-cargo build --quiet -p provider-kube --example cluster
+cargo build --quiet --workspace --bins --examples
 target="${CARGO_TARGET_DIR:-target}"
 
 export KUBE_APISERVER_BIN="$server" KUBE_LANE_DIR

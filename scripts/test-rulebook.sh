@@ -35,5 +35,5 @@ if [ "${#packages[@]}" -gt 2 ]; then
 fi
 "$venv/bin/ansible-rulebook" --version >/dev/null || die "ansible-rulebook does not start"
 
-cargo build --quiet -p provider-eda --features aap --example rulebook
+cargo build --quiet --workspace --bins --examples
 exec "${CARGO_TARGET_DIR:-target}/debug/examples/rulebook" "$venv/bin/ansible-rulebook"

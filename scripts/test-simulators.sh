@@ -4,6 +4,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 command -v python3 >/dev/null || { echo "test-simulators: python3 is needed; install it" >&2; exit 1; }
-cargo build --quiet -p provider-testkit --bin provider-sim
+cargo build --quiet --workspace --bins --examples
 python3 examples/python/simulators.py "${CARGO_TARGET_DIR:-target}/debug/provider-sim"
 echo "the simulators serve a test in Python"

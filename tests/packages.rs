@@ -119,3 +119,37 @@ fn every_target_and_script_that_the_readme_names_is_there() {
         assert!(root.join("scripts").join(&script).is_file(), "{script}");
     }
 }
+
+/// What only `--all-features` turns on is built by clippy and tested by nobody.
+#[test]
+fn tests_of_the_workspace_are_built_with_every_feature() {
+    let root = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml"));
+    for directory in crates() {
+        let name = directory.file_name().unwrap().to_str().unwrap();
+        let manifest = read(&directory.join("Cargo.toml"));
+        let section = manifest
+            .split("\n[")
+            .find(|part| part.starts_with("features]"));
+        let features: Vec<(&str, &str)> = section
+            .iter()
+            .flat_map(|section| section.lines())
+            .filter_map(|line| line.split_once(" = ["))
+            .collect();
+        let line = root.lines().find(|line| {
+            line.starts_with(&format!("{name} = ")) && line.contains("features")
+                || *line == format!("{name}.workspace = true")
+        });
+        let on = line.unwrap_or_default();
+        for (feature, _) in &features {
+            let quoted = format!("\"{feature}\"");
+            let implied = features.iter().any(|(other, parts)| {
+                parts.contains(&quoted)
+                    && (*other == "default" || on.contains(&format!("\"{other}\"")))
+            });
+            assert!(
+                *feature == "default" || implied || on.contains(&quoted),
+                "no test of the workspace is built with {name}/{feature}"
+            );
+        }
+    }
+}

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use provider_core::lifecycle::PolicyConfig;
-use provider_testkit::aap::Costs;
+use provider_testkit::aap::{Costs, Fault, Route};
 use serde::Serialize;
 use tokio::time::{Instant, sleep};
 
@@ -23,6 +23,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) struct Slow {
     pub(crate) trouble: &'static str,
     pub(crate) jobs: u64,
+    /// How many answers to launches were lost.
+    pub(crate) lost: u64,
     pub(crate) workers: u32,
     /// What its workers need for the launches alone.
     pub(crate) launches_alone_s: f64,
@@ -44,15 +46,18 @@ pub(crate) struct Slow {
     pub(crate) requests: usize,
 }
 
-/// So many objects are created at once. The timer has to be paused.
-pub(crate) async fn run(jobs: u64) -> Result<Slow, Failure> {
+/// So many objects are created at once, and the answers to the first of their launches are lost. The timer
+/// has to be paused.
+pub(crate) async fn run(jobs: u64, lost: u64) -> Result<Slow, Failure> {
     let costs = Costs::default().with_launch(LAUNCH);
     let alone = LAUNCH.mul_f64(jobs as f64 / f64::from(costs.workers));
     // Nothing ends before everything has been measured.
-    let town = lives::simulator(MINUTE * 60 * 24 * 30).await?;
-    let config = lives::config(town.0.url());
+    let town = lives::simulator(MINUTE * 60 * 24 * 30);
+    let config = lives::config(&town.0);
     let town = Town::new(town, config, PolicyConfig::default(), 1)?;
     town.sim.costs(Some(costs));
+    let losses = u32::try_from(lost)?;
+    town.sim.fault(Route::Launch, &Fault::DropAfter, losses);
     let began = Instant::now();
     let limit = alone * 4 + MINUTE * 30;
     let course = Course {
@@ -90,6 +95,7 @@ pub(crate) async fn run(jobs: u64) -> Result<Slow, Failure> {
     Ok(Slow {
         trouble: "slow",
         jobs,
+        lost,
         workers: costs.workers,
         launches_alone_s: alone.as_secs_f64(),
         all_known_s: all_known.as_secs_f64(),
@@ -108,7 +114,10 @@ pub(crate) async fn run(jobs: u64) -> Result<Slow, Failure> {
 
 impl Slow {
     pub(crate) fn bars(&self) -> Vec<Bar> {
-        let of = format!("{} launches at once, {} workers", self.jobs, self.workers);
+        let of = format!(
+            "{} launches at once, {} workers, {} answers lost",
+            self.jobs, self.workers, self.lost
+        );
         let bar = |what, is: f64, most| Bar::of(of.clone(), what, is, most);
         let unsettled = self.doubled + self.missing + self.unknown;
         let known = self.all_known_s / self.launches_alone_s;

@@ -1,4 +1,4 @@
-//! Lives of many objects in one controller, on tokio's paused time: real sockets to the simulator, the real
+//! Lives of many objects in one controller, on tokio's paused time: a line to the simulator, the real
 //! provider and the real engine, and nobody waits. The simulator's journal is the judge.
 
 #![allow(dead_code, reason = "an example and a test each use a part of it")]
@@ -108,7 +108,7 @@ pub(crate) struct Town {
 }
 
 /// A controller whose jobs take so long.
-pub(crate) async fn simulator(run: Duration) -> std::io::Result<(AapSim, TimerClock)> {
+pub(crate) fn simulator(run: Duration) -> (AapSim, TimerClock) {
     let start = "2026-11-23T04:00:00Z".parse();
     let clock = TimerClock::new(start.unwrap_or_default());
     let plan = RunPlan {
@@ -118,17 +118,15 @@ pub(crate) async fn simulator(run: Duration) -> std::io::Result<(AapSim, TimerCl
     let template = |name: &str| Template::job(name).with_plan(plan.clone());
     let mut world = World::with([template(CREATE), template(DELETE)]);
     world.record_requests = true;
-    let sim = AapSim::start(world, Arc::new(clock)).await?;
-    Ok((sim, clock))
+    (AapSim::start_in_process(world, Arc::new(clock)), clock)
 }
 
-pub(crate) fn config(url: String) -> AapConfig {
-    AapConfig::new(url, Auth::token(ADMIN_TOKEN))
+pub(crate) fn config(sim: &AapSim) -> AapConfig {
+    let mut http = HttpConfig::default();
+    http.carrier = Some(sim.line());
+    AapConfig::new(sim.url(), Auth::token(ADMIN_TOKEN))
         .with_template_prefix("osac")
-        .with_http(HttpConfig {
-            proxy_from_environment: false,
-            ..HttpConfig::default()
-        })
+        .with_http(http)
 }
 
 impl Town {

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use provider_core::{Effect, ErrorKind, ProviderError, text};
-use provider_http::{Cause, date, retry_after};
+use provider_http::{SendError, SendFailure, date, retry_after};
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
@@ -86,14 +86,10 @@ impl From<ProviderError> for Refused {
 }
 
 /// No answer came.
-pub(crate) fn transport(
-    error: &reqwest::Error,
-    cause: &Cause,
-    intent: Intent,
-    what: &str,
-) -> ProviderError {
+pub(crate) fn transport(error: &SendError, intent: Intent, what: &str) -> ProviderError {
+    let cause = &error.cause;
     let text = &cause.text;
-    if error.is_builder() {
+    if error.failure == SendFailure::Invalid {
         return ProviderError::new(
             Effect::NotSent,
             ErrorKind::Invalid,
@@ -109,7 +105,7 @@ pub(crate) fn transport(
         )
         .with_advice(cause.advice.unwrap_or_default());
     }
-    if error.is_connect() {
+    if error.failure == SendFailure::Connect {
         return ProviderError::new(
             Effect::NotSent,
             ErrorKind::Unavailable,
@@ -119,7 +115,7 @@ pub(crate) fn transport(
             "check the URL, the network, the proxy settings and, for certificate errors, the CA file",
         ));
     }
-    if error.is_timeout() {
+    if error.failure == SendFailure::Timeout {
         return ProviderError::new(
             intent.doubt(),
             ErrorKind::Timeout,
@@ -250,7 +246,7 @@ async fn read_body(
     let mut body = Vec::with_capacity(usize::try_from(room).unwrap_or(0));
     loop {
         let chunk = response.chunk().await;
-        match chunk.map_err(|error| transport(&error, &Cause::of(&error), intent, what))? {
+        match chunk.map_err(|error| transport(&error.into(), intent, what))? {
             Some(chunk) if body.len().saturating_add(chunk.len()) > MAX_BODY => {
                 return Err(too_large());
             }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use provider_core::settings::ConfigError;
 use provider_core::{Clock, Effect, ErrorKind, ExtraVars, ProviderError, SecretString};
+#[cfg(feature = "push")]
+use provider_http::SendError;
 pub(crate) use provider_http::std_duration;
 use provider_http::{Manner, Pool, date};
 use reqwest::header::{HeaderMap, HeaderValue};
@@ -191,13 +193,14 @@ impl Client {
                 .header(header::COOKIE, format!("csrftoken={csrf}"));
             self.authorized(request, &credential)
         };
-        let unread = |error: reqwest::Error| {
-            answer::transport(&error, &self.upgrading.cause(&error), Intent::Reads, what)
-        };
+        let unread = |error: SendError| answer::transport(&error, Intent::Reads, what);
         let response = self.upgrading.send(make).await.map_err(unread)?;
         let status = response.status().as_u16();
         if status == 101 {
-            return response.upgrade().await.map_err(unread);
+            return response
+                .upgrade()
+                .await
+                .map_err(|error| unread(error.into()));
         }
         let kind = if matches!(status, 401 | 403) {
             self.auth.secret().doubt();
@@ -305,9 +308,8 @@ impl Client {
         };
         let asked = self.clock.now();
         let response = self.pool.send(make).await.map_err(|error| {
-            let cause = self.pool.cause(&error);
-            let said = answer::transport(&error, &cause, intent, what);
-            if self.place.is_assumed && cause.tls {
+            let said = answer::transport(&error, intent, what);
+            if self.place.is_assumed && error.cause.tls {
                 let advice = format!(
                     "the URL names no scheme, so https:// was assumed; {}",
                     said.advice()

@@ -71,6 +71,7 @@ impl Source for Jobs {
         let mut page = Rows {
             rows: Vec::with_capacity(rows.len()),
             unreadable: 0,
+            unlisted: Vec::new(),
             read,
         };
         for text in rows {
@@ -82,6 +83,12 @@ impl Source for Jobs {
             }
         }
         Ok(page)
+    }
+
+    async fn serves(&self) -> bool {
+        // A list that shows no row.
+        let counts = self.counts.load(Ordering::Relaxed);
+        self.list("0", None, counts).await.is_ok()
     }
 
     async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {

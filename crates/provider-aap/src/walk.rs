@@ -369,7 +369,7 @@ pub(crate) fn endless(what: &str, rows: usize) -> ProviderError {
 }
 
 /// Whether fewer rows may go better.
-fn is_about_the_page(error: &ProviderError) -> bool {
+pub(crate) fn is_about_the_page(error: &ProviderError) -> bool {
     match error.kind() {
         ErrorKind::Protocol | ErrorKind::Timeout => true,
         // Not a connection that cannot be made: the controller has answered, or has begun to.

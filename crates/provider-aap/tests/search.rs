@@ -578,6 +578,24 @@ async fn a_search_that_broke_off_goes_on_where_it_was() {
 }
 
 #[tokio::test]
+async fn a_walk_that_could_read_nothing_forgets_nothing() {
+    let mut world = World::with([Template::job(CREATE), Template::job(DELETE)]);
+    world.max_page_size = 20;
+    let s = setup_as(OPERATOR_TOKEN, world).await;
+    for n in 1..=100 {
+        s.launch(n).await;
+    }
+    s.pass(300);
+    assert_eq!(s.find(101).await, Ok(vec![]));
+    s.sim.fault(Route::Jobs, &Fault::Gateway(401), 1);
+    s.find(102).await.unwrap_err();
+    let before = s.sim.requests().len();
+    assert_eq!(s.find(102).await, Ok(vec![]));
+    let asked = s.lists_since(before);
+    assert!(asked.len() <= 2, "only what is new: {asked:?}");
+}
+
+#[tokio::test]
 async fn a_search_that_is_given_up_holds_up_nobody() {
     let s = Arc::new(setup(Template::job(CREATE)).await);
     s.lose(&s.request(1)).await;

@@ -2,7 +2,7 @@
 
 use provider_core::{Effect, ErrorKind, ProviderError, Secret};
 pub(crate) use provider_http::std_duration;
-use provider_http::{Manner, Pool, retry_after};
+use provider_http::{Manner, Pool, SendError, SendFailure, retry_after};
 use reqwest::header::{self, HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
@@ -188,13 +188,13 @@ impl Client {
     }
 
     /// No answer came.
-    fn transport_error(&self, error: &reqwest::Error) -> ProviderError {
-        let found = self.pool.cause(error);
+    fn transport_error(&self, error: &SendError) -> ProviderError {
+        let found = &error.cause;
         let cause = self.transport.redact(&found.text);
         let not_sent = |kind, text: String, advice: &str| {
             ProviderError::new(Effect::NotSent, kind, text).with_advice(advice)
         };
-        if error.is_builder() {
+        if error.failure == SendFailure::Invalid {
             return not_sent(
                 ErrorKind::Invalid,
                 format!("the event cannot be sent: {cause}"),
@@ -209,7 +209,7 @@ impl Client {
                 "set the client certificate that the service expects",
             );
         }
-        if error.is_connect() {
+        if error.failure == SendFailure::Connect {
             let advice = if let Some(advice) = found.advice {
                 advice
             } else if found.dns {
@@ -222,7 +222,7 @@ impl Client {
             let text = format!("no connection to the service: {cause}");
             return not_sent(ErrorKind::Unavailable, text, advice);
         }
-        if error.is_timeout() {
+        if error.failure == SendFailure::Timeout {
             return ProviderError::new(
                 Effect::MaybeSent,
                 ErrorKind::Timeout,

@@ -2,12 +2,15 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use provider_core::settings::tidied;
 use provider_core::text::MASK;
 use provider_core::{ConfigError, Secret};
 use serde::Deserialize;
+
+use crate::Carrier;
 
 /// How connections are made.
 #[derive(Debug, Clone, Deserialize)]
@@ -36,6 +39,9 @@ pub struct HttpConfig {
     pub keep_alive: SignedDuration,
     /// The `User-Agent`; the name and version of the library where absent.
     pub user_agent: Option<String>,
+    /// What carries the requests instead of connections: for tests. No configuration can name one.
+    #[serde(skip)]
+    pub carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Default for HttpConfig {
@@ -49,6 +55,7 @@ impl Default for HttpConfig {
             request_timeout: SignedDuration::from_secs(30),
             keep_alive: SignedDuration::from_secs(10),
             user_agent: None,
+            carrier: None,
         }
     }
 }

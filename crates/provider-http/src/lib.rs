@@ -2,12 +2,14 @@
 //!
 //! Shared by `provider-aap` and `provider-eda`, which say what is sent and what answers mean.
 
+mod carrier;
 mod cause;
 mod certificate;
 mod config;
 mod header;
 mod pool;
 
+pub use carrier::{Carrier, SendError, SendFailure};
 pub use cause::Cause;
 pub use config::{ClientIdentity, HttpConfig};
 pub use header::{date, retry_after};

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use provider_core::ConfigError;
 use provider_core::settings::Print;
-use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use secrecy::ExposeSecret;
 
 use crate::certificate::{Sort, sort};
-use crate::{Cause, ClientIdentity, HttpConfig, std_duration};
+use crate::{Carrier, Cause, ClientIdentity, HttpConfig, SendError, SendFailure, std_duration};
 
 /// After so many requests in a row that nobody answered, the connections are given up. A connection that
 /// was swallowed on the way looks like a slow server, and a new pool costs one handshake.
@@ -84,17 +84,24 @@ impl Pool {
     pub async fn send(
         &self,
         make: impl FnOnce(&Client) -> RequestBuilder,
-    ) -> Result<Response, reqwest::Error> {
+    ) -> Result<Response, SendError> {
         let (client, age) = self.client();
+        if let Some(carrier) = &self.config.carrier {
+            return self.carried(&**carrier, make(&client).build()?).await;
+        }
         let result = make(&client).send().await;
         let mut state = self.lock();
+        let result = result.map_err(|error| {
+            let cause = Cause::of_error(&error, &state.trusted);
+            SendError::with_cause(&error, cause)
+        });
         if state.age != age {
             return result;
         }
         match &result {
             Ok(_) => state.silent = 0,
             // Who cannot be connected to is no connection that was lost.
-            Err(error) if error.is_timeout() && !error.is_connect() => {
+            Err(error) if error.failure == SendFailure::Timeout => {
                 state.silent = state.silent.saturating_add(1);
                 if state.silent >= MOST_SILENT {
                     tracing::warn!(
@@ -109,11 +116,25 @@ impl Pool {
         result
     }
 
-    /// What is at the bottom of an error of this pool.
-    #[must_use]
-    pub fn cause(&self, error: &reqwest::Error) -> Cause {
-        let trusted = self.lock().trusted.clone();
-        Cause::of_error(error, &trusted)
+    /// The client adds its headers and its time-out only to what it sends itself.
+    async fn carried(
+        &self,
+        carrier: &dyn Carrier,
+        mut request: reqwest::Request,
+    ) -> Result<Response, SendError> {
+        for (name, value) in headers(&self.config, &self.manner)
+            .iter()
+            .flat_map(HeaderMap::iter)
+        {
+            if !request.headers().contains_key(name) {
+                request.headers_mut().insert(name, value.clone());
+            }
+        }
+        let limit = request.timeout().copied();
+        let limit = limit.unwrap_or_else(|| std_duration(self.config.request_timeout));
+        tokio::time::timeout(limit, carrier.carry(request))
+            .await
+            .unwrap_or_else(|_| Err(SendError::new(SendFailure::Timeout, "operation timed out")))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -187,19 +208,25 @@ fn build(config: &HttpConfig, manner: &Manner) -> Result<(Client, Vec<Sort>), Co
     }
 }
 
-fn builder(
-    config: &HttpConfig,
-    manner: &Manner,
-) -> Result<(ClientBuilder, Vec<Sort>), ConfigError> {
+/// What is sent with every request.
+fn headers(config: &HttpConfig, manner: &Manner) -> Result<HeaderMap, ConfigError> {
     let agent = config.user_agent.as_deref().unwrap_or(manner.user_agent);
     let agent = HeaderValue::from_str(agent)
         .map_err(|_| ConfigError::new("http.userAgent", "expected printable ASCII"))?;
     let mut headers = manner.headers.clone();
+    headers.insert(USER_AGENT, agent);
     // A list of a hundred jobs is packed and unpacked in more time than a network of today needs for it.
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    Ok(headers)
+}
+
+fn builder(
+    config: &HttpConfig,
+    manner: &Manner,
+) -> Result<(ClientBuilder, Vec<Sort>), ConfigError> {
+    let headers = headers(config, manner)?;
     let keep_alive = std_duration(config.keep_alive);
     let mut builder = Client::builder()
-        .user_agent(agent)
         .default_headers(headers)
         .redirect(reqwest::redirect::Policy::none())
         .retry(reqwest::retry::never())

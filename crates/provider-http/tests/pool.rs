@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use provider_core::{ConfigError, SystemClock};
-use provider_http::{Cause, ClientIdentity, HttpConfig, Manner, Pool};
+use provider_http::{Cause, ClientIdentity, HttpConfig, Manner, Pool, SendError, SendFailure};
 use provider_testkit::aap::{AapSim, World};
 use provider_testkit::{Forwarder, Front};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -100,14 +100,14 @@ fn http() -> HttpConfig {
     }
 }
 
-async fn ping(pool: &Pool, url: &str) -> Result<reqwest::Version, (Cause, reqwest::Error)> {
+async fn ping(pool: &Pool, url: &str) -> Result<reqwest::Version, SendError> {
     let url = format!("{url}/api/v2/ping/");
     match pool.send(|http| http.get(url)).await {
         Ok(response) => {
             assert_eq!(response.status(), 200);
             Ok(response.version())
         }
-        Err(error) => Err((pool.cause(&error), error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -159,8 +159,8 @@ async fn connections_are_made_anew_when_nobody_answers_however_pings_fare() {
     ping(&pool, &url).await.unwrap();
     forwarder.swallow();
     let mut failed = 0;
-    while let Err((_, error)) = ping(&pool, &url).await {
-        assert!(error.is_timeout(), "{error:?}");
+    while let Err(error) = ping(&pool, &url).await {
+        assert_eq!(error.failure, SendFailure::Timeout, "{error:?}");
         failed += 1;
         assert!(failed < 10, "the dead connection is used for ever");
     }
@@ -194,7 +194,7 @@ async fn certificates_are_read_again_when_their_files_change() {
         ..http()
     };
     let pool = Pool::new(&config, manner(false)).unwrap();
-    let (cause, _) = ping(&pool, &url).await.unwrap_err();
+    let cause = ping(&pool, &url).await.unwrap_err().cause;
     assert!(cause.tls && !cause.refused_certificate, "{cause:?}");
     files.write("ca.pem", &ours.certificate.pem());
     // Whether we learn that our certificate was refused is up to the network.
@@ -219,7 +219,7 @@ async fn refused(ca: &rcgen::Certificate, of_server: &rcgen::Certificate, key: &
     };
     let pool = Pool::new(&config, manner(false)).unwrap();
     let url = format!("https://localhost:{}", front.address().port());
-    ping(&pool, &url).await.unwrap_err().0
+    ping(&pool, &url).await.unwrap_err().cause
 }
 
 #[tokio::test]
@@ -252,10 +252,14 @@ async fn a_refused_certificate_is_explained_by_what_the_ca_file_holds() {
 async fn tls_to_a_port_that_speaks_none_is_told_as_that() {
     let (_sim, address) = controller().await;
     let pool = Pool::new(&http(), manner(false)).unwrap();
-    let (cause, error) = ping(&pool, &format!("https://{address}"))
+    let error = ping(&pool, &format!("https://{address}"))
         .await
         .unwrap_err();
-    assert!(error.is_connect() && cause.tls, "{cause:?}");
+    let cause = error.cause;
+    assert!(
+        error.failure == SendFailure::Connect && cause.tls,
+        "{cause:?}"
+    );
     assert!(
         cause.advice.unwrap_or_default().contains("speaks no TLS"),
         "{cause:?}"

@@ -6,6 +6,7 @@
 //! - [`TimerClock`]: for tests on paused time.
 //! - [`aap`]: the controller API of AAP.
 //! - [`eda`]: the two ways into Event-Driven Ansible, rulebook webhook and event stream.
+//! - [`Line`]: requests to a simulator without sockets, for tests on paused time.
 //! - [`Forwarder`] and [`Front`]: a network that swallows connections, a gateway with HTTP/2.
 //! - [`conformance`]: whether a provider keeps the contract.
 //!
@@ -17,11 +18,13 @@ pub mod conformance;
 pub mod eda;
 mod fake;
 mod file_store;
+mod line;
 mod network;
 mod timer;
 
 pub use fake::{CallRecord, FakeJob, FakeProvider, Function, Trouble};
 pub use file_store::FileStore;
+pub use line::Line;
 pub use network::{Forwarder, Front};
 pub use timer::TimerClock;
 

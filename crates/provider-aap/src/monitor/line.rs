@@ -52,6 +52,10 @@ pub(super) struct Watched {
     pub(super) voided: bool,
     /// Whether a look has come sooner because of its usual end.
     pub(super) has_neared_end: bool,
+    /// Whether no list shows it.
+    pub(super) is_unlisted: bool,
+    /// How many pages with it have failed in a row.
+    pub(super) page_failures: u8,
     more: Option<Box<More>>,
 }
 
@@ -89,6 +93,8 @@ impl Watched {
             kind,
             voided: false,
             has_neared_end: false,
+            is_unlisted: false,
+            page_failures: 0,
             more: None,
         }
     }

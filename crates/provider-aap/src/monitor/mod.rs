@@ -18,6 +18,7 @@ mod guest;
 mod line;
 mod pace;
 mod page;
+mod parts;
 mod schedule;
 mod table;
 #[cfg(test)]
@@ -186,6 +187,8 @@ pub(crate) struct Rows {
     pub(crate) rows: Vec<(u64, Seen)>,
     /// How many more there were.
     pub(crate) unreadable: usize,
+    /// Jobs that no list shows.
+    pub(crate) unlisted: Vec<u64>,
     pub(crate) read: Arc<Moment>,
 }
 
@@ -194,6 +197,9 @@ pub(crate) struct Rows {
 pub(crate) trait Source: Send + Sync {
     /// Those of these jobs that the controller shows, of either kind, but for those of this status.
     async fn page(&self, ids: &[u64], but: Option<Lasting>) -> Result<Rows, ProviderError>;
+
+    /// Whether lists are served at all: one that holds no job.
+    async fn serves(&self) -> bool;
 
     /// One job.
     async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError>;

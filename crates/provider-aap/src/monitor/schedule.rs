@@ -343,6 +343,11 @@ impl Schedule {
             let until = now + early;
             self.line.take_due(&mut self.jobs, but, until, &mut page);
         }
+        // What no list shows would only spoil one.
+        let is_unlisted = |id: &u64| self.jobs.get(id).is_some_and(|job| job.is_unlisted);
+        let (unlisted, listed) = page.ids.into_iter().partition(is_unlisted);
+        page.ids = listed;
+        self.each_alone(&unlisted);
         let is_page = may.lists && page.ids.len() > 1;
         if !are_hints || is_recovering {
             (self.last_asked, self.single_was_last) = (Some(now), false);

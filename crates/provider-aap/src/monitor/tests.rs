@@ -1,6 +1,6 @@
 //! The rounds on paused time, over a controller in memory that keeps a list of what it was asked.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use futures::{FutureExt, StreamExt};
@@ -11,6 +11,7 @@ use tokio::time::{advance, sleep};
 use super::*;
 
 mod breaker;
+mod broken_rows;
 mod few;
 mod given_back;
 mod hints;
@@ -41,6 +42,9 @@ struct Controller {
     unreadable: AtomicUsize,
     /// How many jobs are being asked about by themselves, and how many were at most.
     singles: AtomicUsize,
+    /// Jobs that no list shows, and those that nothing does.
+    broken: Mutex<HashSet<u64>>,
+    nowhere: Mutex<HashSet<u64>>,
     most_singles: AtomicUsize,
     created: Option<Timestamp>,
     /// When all jobs began, where that is told: it moves the server's clock along.
@@ -139,6 +143,7 @@ impl Controller {
                 Ok(Rows {
                     rows: bodies.into_iter().map(seen).collect(),
                     unreadable: 0,
+                    unlisted: Vec::new(),
                     read,
                 })
             }
@@ -150,6 +155,11 @@ impl Controller {
 impl Source for Controller {
     async fn page(&self, ids: &[u64], but: Option<Lasting>) -> Result<Rows, ProviderError> {
         let mut page = self.answer(ids, true).await?;
+        let broken = self.broken.lock().unwrap();
+        if let Some(id) = ids.iter().find(|id| broken.contains(id)) {
+            return Err(fails(*id));
+        }
+        drop(broken);
         let rows = &mut page.rows;
         rows.retain(|(_, seen)| but.map(Lasting::word) != Some(&*seen.body.status));
         self.rows.fetch_add(rows.len(), Ordering::Relaxed);
@@ -158,7 +168,15 @@ impl Source for Controller {
         Ok(page)
     }
 
+    async fn serves(&self) -> bool {
+        self.answer(&[], true).await.is_ok()
+    }
+
     async fn one(&self, _: Kind, id: u64) -> Result<Seen, ProviderError> {
+        if self.nowhere.lock().unwrap().contains(&id) {
+            self.answer(&[], false).await?;
+            return Err(fails(id));
+        }
         let singles = self.singles.fetch_add(1, Ordering::Relaxed) + 1;
         self.most_singles.fetch_max(singles, Ordering::Relaxed);
         let rows = self.answer(&[id], false).await;
@@ -171,6 +189,11 @@ impl Source for Controller {
             .map(|(_, seen)| seen)
             .ok_or_else(gone)
     }
+}
+
+fn fails(id: u64) -> ProviderError {
+    let text = format!("500 because of {id}");
+    ProviderError::new(Effect::Unreadable, ErrorKind::Unavailable, text)
 }
 
 fn start() -> Timestamp {

@@ -11,8 +11,9 @@ use tokio::time::Instant;
 use crate::words::{Kind, Lasting};
 
 use super::breaker::{Door, Pass};
+use super::parts::{in_parts, may_be_the_row};
 use super::schedule::Next;
-use super::{Inner, May, Rows, Seen, State};
+use super::{Inner, May, Rows, Seen, Source, State};
 
 /// How long single questions are asked at first where lists are refused, and at most.
 const WITHOUT_LISTS: Duration = Duration::from_secs(30);
@@ -56,7 +57,12 @@ impl Lists {
 
 /// What was asked.
 enum Question {
-    Page(Vec<u64>, Option<Lasting>),
+    Page {
+        ids: Vec<u64>,
+        but: Option<Lasting>,
+        /// Whether one of them may be what pages fail of.
+        suspicious: bool,
+    },
     One(u64, Kind),
 }
 
@@ -66,8 +72,10 @@ enum Outcome {
         ids: Vec<u64>,
         but: Option<Lasting>,
         answer: Result<Rows, ProviderError>,
+        /// Whether the controller serves nevertheless, where this is known.
+        serves: bool,
     },
-    One(u64, Result<Seen, ProviderError>),
+    One(u64, Result<Seen, ProviderError>, bool),
 }
 
 /// How many questions are on their way.
@@ -123,7 +131,7 @@ pub(super) async fn run(mut ending: Ending) {
         let now = Instant::now();
         let sleep_until = match step(&inner, now, &out) {
             Step::Ask(question, pass) => {
-                *out.of(matches!(question, Question::Page(..))) += 1;
+                *out.of(matches!(question, Question::Page { .. })) += 1;
                 questions.push(ask(Arc::clone(&inner), question, pass));
                 continue;
             }
@@ -168,7 +176,15 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
         lists: state.lists.may_be_had(now),
     };
     let step = match state.schedule.next(now, may) {
-        Next::Page(ids, but) => Step::Ask(Question::Page(ids, but), pass),
+        Next::Page(ids, but) => {
+            let suspicious = state.schedule.are_suspicious(&ids);
+            let question = Question::Page {
+                ids,
+                but,
+                suspicious,
+            };
+            Step::Ask(question, pass)
+        }
         Next::One(id, kind) => Step::Ask(Question::One(id, kind), pass),
         Next::At(at) => Step::Sleep(at),
         Next::Idle if out.none() => {
@@ -189,14 +205,39 @@ fn step(inner: &Inner, now: Instant, out: &Out) -> Step {
 }
 
 async fn ask(inner: Arc<Inner>, question: Question, pass: Pass) -> (Outcome, Pass) {
+    let source = &*inner.source;
     let outcome = match question {
-        Question::Page(ids, but) => {
-            let answer = inner.source.page(&ids, but).await;
-            Outcome::Page { ids, but, answer }
+        Question::Page {
+            ids,
+            but,
+            suspicious,
+        } => {
+            let mut answer = source.page(&ids, but).await;
+            let mut serves = suspicious && serves_others(source, &answer).await;
+            if serves && let Err(error) = answer {
+                answer = in_parts(source, &ids, but, error).await;
+                serves = answer.as_ref().is_err_and(may_be_the_row);
+            }
+            Outcome::Page {
+                ids,
+                but,
+                answer,
+                serves,
+            }
         }
-        Question::One(id, kind) => Outcome::One(id, inner.source.one(kind, id).await),
+        Question::One(id, kind) => {
+            let answer = source.one(kind, id).await;
+            let serves = serves_others(source, &answer).await;
+            Outcome::One(id, answer, serves)
+        }
     };
     (outcome, pass)
+}
+
+/// Whether it is what was asked for that cannot be had, and not the controller that does not serve.
+async fn serves_others<T>(source: &dyn Source, answer: &Result<T, ProviderError>) -> bool {
+    let may_be = answer.as_ref().is_err_and(may_be_the_row);
+    may_be && source.serves().await
 }
 
 /// Whether it is the controller that is at fault, and not what was asked.
@@ -210,26 +251,33 @@ pub(super) fn is_trouble(error: &ProviderError) -> bool {
 fn done(inner: &Inner, outcome: Outcome, pass: &Pass) {
     let now = Instant::now();
     let mut state = inner.lock();
-    let error = match &outcome {
-        Outcome::Page { answer, .. } => answer.as_ref().err(),
-        Outcome::One(_, answer) => answer.as_ref().err(),
+    let (error, serves) = match &outcome {
+        Outcome::Page { answer, serves, .. } => (answer.as_ref().err(), *serves),
+        Outcome::One(_, answer, serves) => (answer.as_ref().err(), *serves),
     };
     let (mut is_shut, moment) = (false, inner.moment(now));
-    match error.filter(|error| is_trouble(error)) {
+    match error.filter(|error| is_trouble(error) && !serves) {
         None => state.breaker.served(pass, moment),
         Some(error) => is_shut = state.breaker.failed(pass, moment, error),
     }
     let mut changes = Vec::new();
     match outcome {
-        Outcome::Page { ids, but, answer } => match answer {
+        Outcome::Page {
+            ids, but, answer, ..
+        } => match answer {
             Ok(rows) => {
                 state.lists.served();
                 changes = state.schedule.page(&ids, but, rows, now);
             }
-            Err(error) if is_trouble(&error) => state.schedule.failed(&ids, &error, now),
+            Err(error) if is_trouble(&error) => {
+                if may_be_the_row(&error) {
+                    state.schedule.suspect(&ids);
+                }
+                state.schedule.failed(&ids, &error, now);
+            }
             Err(error) => refused(&mut state, &ids, &error, now),
         },
-        Outcome::One(id, answer) => match answer {
+        Outcome::One(id, answer, _) => match answer {
             Ok(seen) => changes.extend(state.schedule.one(id, seen, now)),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 changes.extend(state.schedule.gone(id, &error));

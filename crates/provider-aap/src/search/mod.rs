@@ -369,10 +369,11 @@ impl Search {
         index: &mut Index,
         wants: &[(usize, &Arc<Want>)],
     ) -> Result<HashMap<TemplateName, rights::Sight>, ProviderError> {
-        let proven = std::mem::take(&mut index.proven);
+        // A walk that has read nothing has passed nothing by.
         if !index.has_read {
             return Ok(HashMap::new());
         }
+        let proven = std::mem::take(&mut index.proven);
         let was_empty = proven.is_empty();
         let mut names: Vec<TemplateName> = proven.iter().cloned().collect();
         for name in wants.iter().flat_map(|(_, want)| &want.templates) {

@@ -15,7 +15,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::service::TowerToHyperService;
 use provider_core::Clock;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
 use super::answer::{Answer, By, End};
@@ -31,12 +32,15 @@ use super::script::Script;
 use super::state::State;
 use super::web::{Costs, Load, Web};
 use super::world::{Layout, Template, World};
+use crate::line::{Calls, Line};
 
 /// A running simulator; it stops when this is dropped.
 #[derive(Debug)]
 pub struct AapSim {
     shared: Arc<Shared>,
-    address: SocketAddr,
+    /// None without sockets.
+    address: Option<SocketAddr>,
+    line: Arc<Line>,
     server: AbortHandle,
 }
 
@@ -85,6 +89,21 @@ impl AapSim {
     ) -> std::io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
+        Ok(Self::run(world, clock, Some((listener, address))))
+    }
+
+    /// Starts a controller without sockets: only its [line](Self::line) leads to it. With tokio's paused
+    /// time nothing is left to chance then.
+    #[must_use]
+    pub fn start_in_process(world: World, clock: Arc<dyn Clock>) -> Self {
+        Self::run(world, clock, None)
+    }
+
+    fn run(
+        world: World,
+        clock: Arc<dyn Clock>,
+        listens: Option<(TcpListener, SocketAddr)>,
+    ) -> Self {
         let shared = Arc::new(Shared {
             latency: world.latency,
             state: Mutex::new(State::new(world)),
@@ -92,18 +111,30 @@ impl AapSim {
             pushes: tokio::sync::broadcast::channel(push::BACKLOG).0,
             hang_up: tokio::sync::watch::channel(0).0,
         });
-        let server = tokio::spawn(serve(listener, Arc::clone(&shared))).abort_handle();
-        Ok(Self {
+        let (listener, address) = listens.unzip();
+        let (calls, called) = tokio::sync::mpsc::unbounded_channel();
+        let server = serve(listener, called, Arc::clone(&shared));
+        Self {
             shared,
             address,
-            server,
-        })
+            line: Line::new(calls),
+            server: tokio::spawn(server).abort_handle(),
+        }
     }
 
-    /// `http://127.0.0.1:PORT`, without a path.
+    /// `http://127.0.0.1:PORT`, without a path; without sockets, a host that only the line knows.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        match self.address {
+            Some(address) => format!("http://{address}"),
+            None => "http://controller.invalid".to_owned(),
+        }
+    }
+
+    /// A line to this controller, for `HttpConfig::carrier`.
+    #[must_use]
+    pub fn line(&self) -> Arc<Line> {
+        Arc::clone(&self.line)
     }
 
     /// The next `times` requests of this route meet this fault.
@@ -356,7 +387,7 @@ struct Closed;
 #[error("the connection is closed, as the script says")]
 struct ConnectionClosed;
 
-async fn serve(listener: TcpListener, shared: Arc<Shared>) {
+async fn serve(listener: Option<TcpListener>, mut calls: Calls, shared: Arc<Shared>) {
     let for_pushes = Arc::clone(&shared);
     let websocket = axum::routing::any(move |upgrade: WebSocketUpgrade, headers: HeaderMap| {
         std::future::ready(websocket(&for_pushes, upgrade, &headers))
@@ -374,12 +405,14 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
     let mut connections = JoinSet::new();
     connections.spawn(tick(for_ticks));
     loop {
-        let Ok((stream, _)) = listener.accept().await else {
-            continue;
+        let stream: Box<dyn Stream> = tokio::select! {
+            Some(call) = calls.recv() => Box::new(call),
+            accepted = accept(listener.as_ref()) => match accepted {
+                Ok(stream) => Box::new(stream),
+                Err(_) => continue,
+            },
         };
         while connections.try_join_next().is_some() {}
-        // Small answers must not wait for the peer's acknowledgement.
-        let _ = stream.set_nodelay(true);
         let router = router.clone();
         // An error of the service closes the connection without an answer: that is how an answer
         // is lost.
@@ -399,6 +432,20 @@ async fn serve(listener: TcpListener, shared: Arc<Shared>) {
                 .await;
         });
     }
+}
+
+trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
+
+async fn accept(listener: Option<&TcpListener>) -> std::io::Result<TcpStream> {
+    let Some(listener) = listener else {
+        return std::future::pending().await;
+    };
+    let (stream, _) = listener.accept().await?;
+    // Small answers must not wait for the peer's acknowledgement.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
 }
 
 /// Tells websockets and webhooks of what happens, while there are any.

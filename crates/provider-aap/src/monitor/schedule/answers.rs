@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::monitor::line::{Last, Line, Place};
 use crate::monitor::pace::Chance;
+use crate::monitor::parts::SUSPICIOUS;
 use crate::monitor::{Rows, Seen};
 use crate::words::Lasting;
 
@@ -102,9 +103,20 @@ impl Schedule {
         let chance = self.pace.chance();
         let mut changes = Vec::with_capacity(count);
         let mut left = Vec::new();
+        for id in ids {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.page_failures = 0;
+            }
+        }
         for (id, seen) in std::mem::take(&mut rows.rows) {
             changes.extend(self.see(id, seen, chance, now));
         }
+        for id in &rows.unlisted {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.is_unlisted = true;
+            }
+        }
+        self.each_alone(&rows.unlisted);
         // With rows that cannot be read, nobody knows who was left out.
         if but.is_some() && rows.unreadable == 0 {
             // A server that gives less at once than it was asked for does not say so, but rows come in
@@ -187,6 +199,21 @@ impl Schedule {
                 self.line.give_up(*id, job, retry);
             }
         }
+    }
+
+    /// The page of these could not be had, perhaps because of one of them.
+    pub(in crate::monitor) fn suspect(&mut self, ids: &[u64]) {
+        for id in ids {
+            if let Some(job) = self.jobs.get_mut(id) {
+                job.page_failures = job.page_failures.saturating_add(1);
+            }
+        }
+    }
+
+    /// Whether one of these may be what pages fail of.
+    pub(in crate::monitor) fn are_suspicious(&self, ids: &[u64]) -> bool {
+        let failures = |id: &u64| self.jobs.get(id).map(|job| job.page_failures);
+        ids.iter().filter_map(failures).max() >= Some(SUSPICIOUS)
     }
 
     /// These are asked about one by one instead; whoever waits goes on waiting.

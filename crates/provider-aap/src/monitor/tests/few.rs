@@ -20,6 +20,7 @@ fn rows(ids: &[u64]) -> Rows {
     Rows {
         rows: ids.iter().map(row).collect(),
         unreadable: 0,
+        unlisted: Vec::new(),
         read: Arc::clone(&read),
     }
 }

@@ -18,6 +18,10 @@ impl Source for Deadly {
         self.controller.page(ids, but).await
     }
 
+    async fn serves(&self) -> bool {
+        self.controller.serves().await
+    }
+
     async fn one(&self, kind: Kind, id: u64) -> Result<Seen, ProviderError> {
         assert!(!self.kills.load(Ordering::Relaxed), "as it is to happen");
         self.controller.one(kind, id).await
