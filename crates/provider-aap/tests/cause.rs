@@ -59,7 +59,7 @@ struct Setup {
 async fn setup_with(template: Template, vars: Value, adapt: fn(AapConfig) -> AapConfig) -> Setup {
     let kind = match template.kind {
         Kind::Workflow => "workflow_job",
-        _ => "job",
+        Kind::Job => "job",
     };
     let mut world = World::with([template]);
     world.record_requests = true;
