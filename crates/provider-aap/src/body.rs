@@ -92,6 +92,11 @@ impl JobBody {
         self.cancel == Cancel::Requested
     }
 
+    /// Whether the job itself has a text of why it ended.
+    pub(crate) fn says_why(&self) -> bool {
+        !self.explanation().trim().is_empty() || !self.traceback().trim().is_empty()
+    }
+
     /// Whether it is said that nobody has.
     pub(crate) fn was_never_cancelled(&self) -> bool {
         self.cancel == Cancel::Never

@@ -60,12 +60,14 @@ pub struct AapConfig {
     /// Extra variables that go with every launch.
     #[serde(default)]
     pub extra_vars: Map<String, Value>,
-    /// Whether a failed job is looked into: one or two requests more when a job has failed.
+    /// Whether a job that has failed is looked into, and the approvals that a workflow waits for are told:
+    /// some requests more when a job has failed (once, a dozen at most), and one now and then while a
+    /// workflow runs. On, unless it is said otherwise.
     ///
     /// What a failed task says, and the last lines of the output, then stand in the object's status. Our
     /// credentials are masked in them. Secret extra variables cannot be: they are not known any more when
     /// the job has failed. Tasks that could print one need `no_log`, which is respected here.
-    #[serde(default)]
+    #[serde(default = "default_diagnose")]
     pub diagnose: bool,
     /// Times; all have defaults that suit a controller of usual size.
     #[serde(default)]
@@ -90,6 +92,10 @@ fn default_name() -> String {
 
 fn default_token_variable() -> String {
     "provider_operation_token".to_owned()
+}
+
+const fn default_diagnose() -> bool {
+    true
 }
 
 const fn default_max_launches() -> u32 {
@@ -250,7 +256,7 @@ impl AapConfig {
             projection: Projection::default(),
             token_variable: default_token_variable(),
             extra_vars: Map::new(),
-            diagnose: false,
+            diagnose: default_diagnose(),
             timing: Timing::default(),
             max_launches: default_max_launches(),
             monitor: MonitorConfig::default(),
@@ -302,10 +308,17 @@ impl AapConfig {
         self
     }
 
-    /// With failed jobs looked into.
+    /// With failed jobs looked into, as they are anyway.
     #[must_use]
     pub fn with_diagnosis(mut self) -> Self {
         self.diagnose = true;
+        self
+    }
+
+    /// Without looking into failed jobs, and without asking for approvals.
+    #[must_use]
+    pub fn without_diagnosis(mut self) -> Self {
+        self.diagnose = false;
         self
     }
 

@@ -32,7 +32,7 @@ impl AapConfig {
     /// | `AAP_CA_FILE` | PEM file to trust beside the system's certificates |
     /// | `AAP_CLIENT_CERT_FILE`, `AAP_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
     /// | `AAP_INSECURE` | `true` trusts any certificate |
-    /// | `AAP_DIAGNOSE` | `true` looks into failed jobs |
+    /// | `AAP_DIAGNOSE` | `false` looks into no failed job, and for no approval |
     /// | `AAP_PUSH` | `true` listens to the controller's websocket (feature `push`) |
     /// | `AAP_MAX_LAUNCHES` | how many launches are on their way at once (default 8) |
     /// | `AAP_BATCH_FROM`, `AAP_MAX_IN_FLIGHT` | from so many jobs on they are watched in pages, so many at once |
@@ -74,12 +74,13 @@ impl AapConfig {
                 ));
             }
         };
-        let flag = |name: &'static str| match get(name).as_deref().map(str::trim) {
-            None => Ok(false),
+        let flag_or = |name: &'static str, otherwise| match get(name).as_deref().map(str::trim) {
+            None => Ok(otherwise),
             Some("true" | "1" | "yes") => Ok(true),
             Some("false" | "0" | "no") => Ok(false),
             Some(_) => Err(ConfigError::new(name, "expected true or false")),
         };
+        let flag = |name| flag_or(name, false);
         let duration = |name: &'static str, otherwise: SignedDuration| match get(name) {
             None => Ok(otherwise),
             Some(text) => text
@@ -126,7 +127,7 @@ impl AapConfig {
             }
         });
         config.http.insecure = flag("AAP_INSECURE")?;
-        config.diagnose = flag("AAP_DIAGNOSE")?;
+        config.diagnose = flag_or("AAP_DIAGNOSE", config.diagnose)?;
         let push = flag("AAP_PUSH")?;
         #[cfg(feature = "push")]
         {
@@ -202,6 +203,19 @@ mod tests {
         .unwrap();
         assert_eq!(config.http.request_timeout, SignedDuration::from_secs(45));
         assert_eq!(config.envelope.path(), ["a", "b"]);
+    }
+
+    #[test]
+    fn failed_jobs_are_looked_into_unless_it_is_said_otherwise() {
+        let with = |value: &[(&str, &str)]| {
+            let pairs = [&[("AAP_URL", "https://x"), ("AAP_TOKEN", "abcd")], value].concat();
+            vars(&pairs).unwrap().diagnose
+        };
+        assert!(with(&[]) && with(&[("AAP_DIAGNOSE", "true")]));
+        assert!(!with(&[("AAP_DIAGNOSE", "false")]));
+        let settings = serde_json::json!({"url": "https://x", "auth": {"token": "abcd"}});
+        let config: AapConfig = serde_json::from_value(settings).unwrap();
+        assert!(config.diagnose);
     }
 
     #[test]

@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use crate::body::{JobBody, time};
 use crate::identity::Launch;
+use crate::launch::Launched;
 use crate::monitor::{Moment, Seen, usual_times};
 use crate::nodes::Child;
 use crate::status::Confirmation;
 
-fn hostile() -> impl Strategy<Value = String> {
+/// A value that no controller should send, as text.
+pub(crate) fn hostile() -> impl Strategy<Value = String> {
     let words = [
         "null",
         "true",
@@ -118,6 +120,32 @@ proptest! {
     #[test]
     fn no_text_is_too_odd_a_time(text in "[0-9TZ:.+ -]{0,60}|\\PC{0,60}") {
         let _ = time(&text);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_member_of_a_launch_answer_stops_its_reader(
+        values in proptest::collection::vec(
+            (proptest::sample::select(vec!["id", "type", "status", "url", "ignored_fields", "job"]), hostile()),
+            0..10,
+        ),
+    ) {
+        let members = values.iter().map(|(name, value)| format!("\"{name}\": {value}"));
+        let text = format!("{{{}}}", members.collect::<Vec<_>>().join(", "));
+        let _ = crate::json::read::<Launched>(text.as_bytes());
+    }
+}
+
+#[test]
+fn an_odd_status_or_url_does_not_put_a_launch_in_doubt() {
+    for value in ["7", "null", "[]", "{}", "1e19"] {
+        let text =
+            format!("{{\"id\": 7, \"type\": \"job\", \"status\": {value}, \"url\": {value}}}");
+        let launched: Launched = crate::json::read(text.as_bytes()).unwrap();
+        assert_eq!((launched.id, launched.kind.as_str()), (7, "job"));
     }
 }
 

@@ -7,19 +7,21 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use crate::AapProvider;
+use crate::body::lenient;
 use crate::refusal::promptable;
 use crate::status::map_status;
 use crate::templates::Template;
 use crate::words::Kind;
 
+/// The answer to a launch. Without the job's number and kind it is none; the rest is no reason to doubt it.
 #[derive(Deserialize)]
-struct Launched {
-    id: u64,
+pub(crate) struct Launched {
+    pub(crate) id: u64,
     #[serde(rename = "type")]
-    kind: String,
-    #[serde(default)]
+    pub(crate) kind: String,
+    #[serde(default, deserialize_with = "lenient")]
     status: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     url: String,
     #[serde(default)]
     ignored_fields: Map<String, Value>,

@@ -35,6 +35,7 @@
 //! (controller 4.6) serve the same API.
 
 mod answer;
+mod approvals;
 mod body;
 mod client;
 mod config;

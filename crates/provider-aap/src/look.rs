@@ -13,7 +13,6 @@ use serde_json::value::RawValue;
 use crate::AapProvider;
 use crate::body::JobBody;
 use crate::client::std_duration;
-use crate::diagnose::{diagnose, variables};
 use crate::identity::Verdict;
 use crate::jobs::read_job;
 use crate::monitor::Seen;
@@ -68,6 +67,11 @@ impl AapProvider {
                 let mut status = seen.body.to_status(job, |text| self.client.redact(text));
                 note_version(&mut status, tracked, job_type);
                 self.note_pace(&mut status);
+                let may_wait =
+                    status.state == JobState::Running && seen.body.kind == Some(Kind::Workflow);
+                if may_wait && self.config.diagnose {
+                    Box::pin(self.note_wait(&mut status, &seen.body)).await;
+                }
                 Ok(status)
             }
             None => Box::pin(self.asked_status(resource, tracked, job_type, known)).await,
@@ -120,10 +124,7 @@ impl AapProvider {
         }
         note_version(&mut status, tracked, job_type);
         self.note_pace(&mut status);
-        if status.state == JobState::Failed && self.config.diagnose {
-            let _turn = self.monitor.turn().await;
-            Box::pin(self.explain(&mut status)).await;
-        }
+        Box::pin(self.tell_more(&mut status, &seen.body)).await;
         Ok(status)
     }
 
@@ -270,31 +271,25 @@ impl AapProvider {
         Ok(true)
     }
 
-    /// Adds what the job's events tell; a failure to do so leaves the status as it is.
-    async fn explain(&self, status: &mut JobStatus) {
-        let (kind, id) = (&status.job.kind, &status.job.id);
-        let mut ours = self.config.envelope.path();
-        ours.truncate(1);
-        ours.push(&self.config.token_variable);
-        let found = match variables(&self.client, kind, id, &ours).await {
-            Ok(hidden) => {
-                // A playbook may print what it was given.
-                let redact = |text: &str| {
-                    let text = text::redacted(text, hidden.iter().map(String::as_str));
-                    self.client.redact(&text)
-                };
-                diagnose(&self.client, kind, id, &redact).await
-            }
-            Err(error) => Err(error),
-        };
-        match found {
-            Ok(found) => {
-                if let Some(message) = found.message {
-                    status.message = text::bounded(&message, text::MAX_TEXT);
-                }
-                status.details = found.details;
-            }
-            Err(error) => tracing::debug!("no diagnosis of {}: {error}", status.job),
+    /// The status of a job that was to be cancelled: its end, where it has one, is told as any other.
+    pub(crate) async fn judge_end(&self, read: Found) -> Result<JobStatus, ProviderError> {
+        let mut status = self.judge(&read.body, read.job, read.now).await?;
+        Box::pin(self.tell_more(&mut status, &read.body)).await;
+        Ok(status)
+    }
+
+    /// What else is worth knowing: why it failed, or for whom it waits.
+    async fn tell_more(&self, status: &mut JobStatus, body: &JobBody) {
+        if !self.config.diagnose {
+            return;
+        }
+        let is_workflow = body.kind == Some(Kind::Workflow);
+        match status.state {
+            // Once: an end that is in doubt may be none.
+            JobState::Failed if status.settled => self.explain(status, body).await,
+            JobState::Canceled if is_workflow => self.explain(status, body).await,
+            JobState::Running => self.note_wait(status, body).await,
+            _ => {}
         }
     }
 }

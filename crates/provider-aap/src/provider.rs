@@ -13,7 +13,9 @@ use provider_core::{
     TriggerError, WakeUps, clock,
 };
 
+use crate::approvals::Approvals;
 use crate::client::{Client, not_sent, std_duration};
+use crate::diagnose::Diagnoses;
 use crate::ends::Ends;
 use crate::find::carried_out_by;
 use crate::gate::Gate;
@@ -44,6 +46,9 @@ pub struct AapProvider {
     pub(crate) gate: Gate,
     /// When ends were first seen that do not tell their time.
     pub(crate) ends: Ends,
+    /// What was found out of jobs that have failed, and of who is waited for.
+    pub(crate) diagnoses: Diagnoses,
+    pub(crate) approvals: Approvals,
     pub(crate) clock: Arc<dyn Clock>,
     /// Held by whoever listens to the websocket: one connection is enough.
     #[cfg(feature = "push")]
@@ -113,6 +118,8 @@ impl AapProvider {
             client,
             templates: Templates::default(),
             ends: Ends::default(),
+            diagnoses: Diagnoses::default(),
+            approvals: Approvals::default(),
             clock,
             config,
             #[cfg(feature = "push")]
@@ -259,7 +266,7 @@ impl AapProvider {
         let read = self.identified(resource, tracked, &either).await;
         match read {
             Ok(read) if read.body.state().is_terminal() => {
-                let status = self.judge(&read.body, read.job, read.now).await?;
+                let status = self.judge_end(read).await?;
                 Ok(CancelResult::Finished(Box::new(status)))
             }
             Ok(read) => self.send_cancel(&read.job).await,
@@ -296,7 +303,7 @@ impl AapProvider {
                     }
                     Err(error) => return Err(error),
                 };
-                let status = self.judge(&read.body, read.job, read.now).await?;
+                let status = self.judge_end(read).await?;
                 if status.state.is_terminal() {
                     return Ok(CancelResult::Finished(Box::new(status)));
                 }

@@ -21,6 +21,8 @@ use serde_json::{Value, json};
 
 #[path = "aap_sim/line.rs"]
 mod line;
+#[path = "aap_sim/plays.rs"]
+mod plays;
 #[path = "aap_sim/slow.rs"]
 mod slow;
 

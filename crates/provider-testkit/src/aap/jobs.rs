@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::journal::Run;
-use super::nodes::Other;
+use super::nodes::{Other, Part};
 use super::notify;
 use super::plan::{Ending, OnCancel, RunPlan};
 use super::world::{Kind, Template};
@@ -45,6 +45,8 @@ pub(super) struct Job {
     pub sliced: bool,
     /// What it is where it is neither a job nor a workflow job.
     pub other: Option<Other>,
+    /// What it has as a node of a workflow.
+    pub part: Part,
     /// Whether its work goes on, whatever its status says.
     pub(super) working: bool,
     /// Where the controller cannot show it.
@@ -261,6 +263,7 @@ impl Jobs {
             children: Vec::new(),
             sliced,
             other: None,
+            part: Part::default(),
             working: false,
             broken: None,
         };
@@ -303,11 +306,15 @@ impl Jobs {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        job.status = "running";
-        job.started = Some(now);
         job.working = true;
         job.explanation.clear();
-        job.handed_out = job.kind == Kind::Job && job.other != Some(Other::Approval);
+        // An approval is pending until somebody has decided.
+        let waits = job.other == Some(Other::Approval);
+        if !waits {
+            job.status = "running";
+            job.started = Some(now);
+        }
+        job.handed_out = job.kind == Kind::Job && !waits;
         let (kind, plan, template, sliced) = (job.kind, job.plan.clone(), job.template, job.sliced);
         let child = NewJob {
             template: template.unwrap_or_default(),
@@ -334,8 +341,13 @@ impl Jobs {
             return;
         }
         let template = template.and_then(|template| self.templates.get(&template));
-        let count = template.map_or(1, |template| if sliced { template.slices } else { 1 });
-        let nodes = template.map_or_else(Vec::new, |template| template.nodes.clone());
+        let nested = self.jobs.get(&id).and_then(|job| job.part.nodes.clone());
+        let (count, nodes) = match (nested, template) {
+            (Some(nodes), _) => (0, nodes),
+            (None, Some(template)) if sliced => (template.slices, template.nodes.clone()),
+            (None, Some(template)) => (1, template.nodes.clone()),
+            (None, None) => (1, Vec::new()),
+        };
         let children: Vec<u64> = (0..count)
             .filter_map(|_| self.create(child.clone(), now))
             .collect();
@@ -394,6 +406,10 @@ impl Jobs {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
             return;
         };
+        if job.other == Some(Other::Approval) {
+            self.time_out(id, now);
+            return;
+        }
         job.working = false;
         // After a cancel that nobody carried out, `finished` keeps the moment of the cancel.
         job.finished.get_or_insert(now);
@@ -402,7 +418,7 @@ impl Jobs {
                 job.status = "successful";
                 job.artifacts = job.plan.artifacts.clone();
             }
-            Ending::Failed { .. } => job.status = "failed",
+            Ending::Failed { .. } | Ending::Played(_) => job.status = "failed",
             Ending::Explained(text) => {
                 job.status = "failed";
                 job.explanation = text;
@@ -488,7 +504,9 @@ impl Jobs {
             }
             return;
         }
-        let all = children.iter().all(|child| child.status == "successful");
+        let all = children
+            .iter()
+            .all(|child| child.status == "successful" || child.part.is_handled);
         let asked = parent.canceled_on.is_some();
         let artifacts = parent.plan.artifacts.clone();
         let Some(parent) = self.jobs.get_mut(&id) else {

@@ -16,8 +16,12 @@ use super::state::State;
 pub(super) fn list_values(
     state: &State,
     asked: &Asked<'_>,
-    all: Vec<Value>,
+    mut all: Vec<Value>,
 ) -> Result<Answer, Answer> {
+    let after = asked.query.iter().find(|(name, _)| name == "id__gt");
+    if let Some(after) = after.and_then(|(_, id)| id.parse::<u64>().ok()) {
+        all.retain(|row| row.get("id").and_then(Value::as_u64) > Some(after));
+    }
     let page = Page::cut(all, asked.path, &asked.query, state.max_page_size)?;
     Ok(Answer::page(page, |row| row))
 }

@@ -18,9 +18,10 @@
 //! ```
 //!
 //! What it does not simulate: projects, inventories, credentials beyond their presence in answers,
-//! approvals, schedules, and the creation of templates over REST.
+//! schedules, and the creation of templates over REST.
 
 mod answer;
+mod approvals;
 pub mod control;
 mod events;
 mod fault;
@@ -32,6 +33,7 @@ mod nodes;
 mod notify;
 mod options;
 mod plan;
+mod play;
 mod push;
 mod query;
 mod received;
@@ -50,6 +52,7 @@ pub use journal::{Run, overlapping};
 pub use nodes::{Node, Other};
 pub use notify::Webhook;
 pub use plan::{Ending, OnCancel, RunPlan};
+pub use play::{Outcome, Play, Task};
 pub use script::{Script, ScriptedFault, ScriptedPlan};
 pub use server::AapSim;
 pub use web::{Costs, Load};

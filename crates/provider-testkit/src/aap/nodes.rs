@@ -4,15 +4,20 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::approvals;
 use super::jobs::{Event, Job, Jobs, NewJob};
 use super::plan::RunPlan;
-use super::rows::time;
+use super::world::{Kind, User};
 
-/// What a node runs that is neither a job nor a workflow job.
+/// What a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Other {
+    /// A playbook, as a job of its own.
+    Job,
+    /// Another workflow, of the nodes that the node names.
+    Workflow,
     /// A project is synchronised.
     ProjectUpdate,
     /// An inventory source is synchronised.
@@ -21,7 +26,7 @@ pub enum Other {
     SystemJob,
     /// A command on hosts.
     AdHocCommand,
-    /// A person is waited for.
+    /// A person is waited for, as long as the plan's `run`; then the approval has timed out.
     Approval,
     /// Something of a newer controller, of which nobody here has heard.
     Unheard,
@@ -39,6 +44,8 @@ impl Other {
 
     pub(super) const fn job_type(self) -> &'static str {
         match self {
+            Self::Job => "job",
+            Self::Workflow => "workflow_job",
             Self::ProjectUpdate => "project_update",
             Self::InventoryUpdate => "inventory_update",
             Self::SystemJob => "system_job",
@@ -65,6 +72,27 @@ pub struct Node {
     /// How that goes.
     #[serde(default)]
     pub plan: RunPlan,
+    /// The nodes of a workflow within the workflow.
+    #[serde(default)]
+    pub nodes: Vec<Self>,
+    /// The node's own name, for people.
+    #[serde(default)]
+    pub identifier: String,
+    /// Whether there is a path for its failure, which then is none of the workflow.
+    #[serde(default)]
+    pub is_handled: bool,
+}
+
+/// What a job has as a node of a workflow.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Part {
+    pub identifier: String,
+    pub is_handled: bool,
+    /// Of a workflow within a workflow.
+    pub nodes: Option<Vec<Node>>,
+    /// Of an approval: who has decided, and whether nobody did in time.
+    pub decided_by: Option<usize>,
+    pub timed_out: bool,
 }
 
 impl Node {
@@ -75,7 +103,32 @@ impl Node {
             name: name.into(),
             runs,
             plan,
+            nodes: Vec::new(),
+            identifier: String::new(),
+            is_handled: false,
         }
+    }
+
+    /// A node that runs a workflow of these nodes.
+    #[must_use]
+    pub fn workflow(name: impl Into<String>, nodes: impl IntoIterator<Item = Self>) -> Self {
+        let mut node = Self::new(name, Other::Workflow, RunPlan::default());
+        node.nodes = nodes.into_iter().collect();
+        node
+    }
+
+    /// The same with a name of its own.
+    #[must_use]
+    pub fn called(mut self, identifier: impl Into<String>) -> Self {
+        self.identifier = identifier.into();
+        self
+    }
+
+    /// The same with a path for its failure.
+    #[must_use]
+    pub fn handled(mut self) -> Self {
+        self.is_handled = true;
+        self
     }
 }
 
@@ -91,26 +144,18 @@ impl Job {
 }
 
 /// What is told of a job that is neither a job nor a workflow job.
-pub(super) fn in_row(job: &Job, row: &mut Map<String, Value>) {
+pub(super) fn in_row(
+    job: &Job,
+    parent: Option<&Job>,
+    users: &[User],
+    row: &mut Map<String, Value>,
+) {
     let Some(other) = job.other else { return };
     row.insert("type".to_owned(), json!(other.job_type()));
     let url = format!("/api/v2/{}/{}/", job.collection(), job.id);
     row.insert("url".to_owned(), json!(url));
     if other == Other::Approval {
-        for name in ["event_processing_finished", "artifacts", "limit"] {
-            row.remove(name);
-        }
-        row.insert("timed_out".to_owned(), json!(false));
-        row.insert("can_approve_or_deny".to_owned(), json!(job.is_active()));
-        let expires = job
-            .plan
-            .run
-            .map(|after| provider_core::clock::add(job.created, after));
-        row.insert("approval_expiration".to_owned(), json!(expires.map(time)));
-        let source = json!({"id": job.parent, "name": "", "description": "", "status": "running"});
-        if let Some(Value::Object(summary)) = row.get_mut("summary_fields") {
-            summary.insert("source_workflow_job".to_owned(), source);
-        }
+        approvals::in_row(job, parent, users, row);
     }
 }
 
@@ -136,14 +181,26 @@ impl Jobs {
             let Some(id) = self.create(new, now) else {
                 continue;
             };
+            let kind = match node.runs {
+                Other::Workflow => Kind::Workflow,
+                _ => Kind::Job,
+            };
             if let Some(job) = self.jobs.get_mut(&id) {
-                job.kind = super::world::Kind::Job;
-                job.other = Some(node.runs);
+                job.kind = kind;
                 job.name.clone_from(&node.name);
-                job.template = None;
+                job.part.identifier.clone_from(&node.identifier);
+                job.part.is_handled = node.is_handled;
+                match node.runs {
+                    Other::Job => {}
+                    Other::Workflow => job.part.nodes = Some(node.nodes.clone()),
+                    other => {
+                        job.other = Some(other);
+                        job.template = None;
+                    }
+                }
             }
             if let Some(run) = self.journal.get_mut(&id) {
-                run.kind = super::world::Kind::Job;
+                run.kind = kind;
                 run.template.clone_from(&node.name);
             }
             if let Some(parent) = self.jobs.get_mut(&workflow) {

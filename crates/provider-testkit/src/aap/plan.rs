@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::play::Play;
+
 /// The course of one job: how long it queues, how long it works, how it ends, how it takes a cancel.
 ///
 /// In JSON, durations are milliseconds.
@@ -92,6 +94,8 @@ pub enum Ending {
         /// The message of its module.
         message: String,
     },
+    /// `failed` by what happened in its playbook, in more detail.
+    Played(Play),
     /// `failed` with a text in `job_explanation`: a time-out, a failed dependency.
     Explained(String),
     /// `error`: it could not be run at all.

@@ -11,7 +11,7 @@ use super::nodes::Other;
 use super::rows::{self, View};
 use super::state::State;
 use super::world::{Kind, Layout};
-use super::{events, launch, options, shape};
+use super::{approvals, events, launch, options, shape};
 
 /// A request, taken apart.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ fn route(method: &str, segments: &[&str]) -> Route {
                 ..,
             ],
         ) => Route::Templates,
-        ("GET", [_, _, "job_events" | "stdout" | "workflow_nodes"]) => Route::Diagnosis,
+        ("GET", [_, _, "job_events" | "events" | "stdout" | "workflow_nodes"]) => Route::Diagnosis,
         _ => Route::Other,
     }
 }
@@ -414,8 +414,9 @@ fn get(
             let job = job(state, collection, id)?;
             Ok(Answer::json(200, &json!({"can_cancel": job.is_active()})))
         }
-        ["jobs", id, "job_events"] => {
-            let job = job(state, "jobs", id)?;
+        [collection @ "jobs", id, "job_events"]
+        | [collection @ "project_updates", id, "events"] => {
+            let job = job(state, collection, id)?;
             let get = |name: &str| {
                 asked
                     .query
@@ -427,7 +428,8 @@ fn get(
                 .and_then(|n| n.parse::<u64>().ok())
                 .unwrap_or(0);
             let kinds: Option<Vec<&str>> = get("event__in").map(|v| v.split(',').collect());
-            let all = events::of(job).into_iter().filter(|event| {
+            let is_reversed = get("order_by") == Some("-counter");
+            let all = events::of(job, now).into_iter().filter(|event| {
                 let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default();
                 let line = event.get("start_line").and_then(Value::as_u64).unwrap_or(0);
                 line >= from
@@ -435,11 +437,15 @@ fn get(
                         .as_ref()
                         .is_none_or(|kinds| kinds.contains(&text("event")))
             });
-            list_values(state, asked, all.collect())
+            let mut all: Vec<Value> = all.collect();
+            if is_reversed {
+                all.reverse();
+            }
+            list_values(state, asked, all)
         }
-        ["jobs", id, "stdout"] => {
-            let job = job(state, "jobs", id)?;
-            Ok(stdout(asked, &events::stdout(job)))
+        [collection, id, "stdout"] if is_job(collection) => {
+            let job = job(state, collection, id)?;
+            Ok(stdout(asked, &events::stdout(job, now)))
         }
         ["workflow_jobs", id, "workflow_nodes"] => {
             let parent = job(state, "workflow_jobs", id)?;
@@ -448,7 +454,12 @@ fn get(
                 .iter()
                 .enumerate()
                 .filter_map(|(n, child)| {
-                    Some(rows::node(parent, n + 1, state.jobs.jobs.get(child)?, now))
+                    Some(approvals::node(
+                        parent,
+                        n + 1,
+                        state.jobs.jobs.get(child)?,
+                        now,
+                    ))
                 })
                 .collect();
             list_values(state, asked, nodes)
@@ -522,6 +533,9 @@ fn post(
                 row.insert(job.kind.job_type().to_owned(), json!(job.id));
             }
             Ok(Answer::json(201, &row))
+        }
+        ["workflow_approvals", id, decision @ ("approve" | "deny")] => {
+            approvals::post(state, id, user, *decision == "approve", now)
         }
         ["labels"] => {
             let body: Value = parse(asked.body)?;

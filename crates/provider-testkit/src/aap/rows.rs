@@ -196,7 +196,7 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
             put("artifacts", Value::Object(job.artifacts.clone()));
             put(
                 "event_processing_finished",
-                json!(!job.is_active() && !job.is_working()),
+                json!(!job.is_active() && !job.is_working() && super::events::are_stored(job, now)),
             );
             if job.handed_out {
                 put("work_unit_id", json!(format!("unit{}", job.id)));
@@ -232,7 +232,12 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
             put("is_sliced_job", json!(job.sliced));
         }
     }
-    super::nodes::in_row(job, &mut row);
+    let parent = job.parent.and_then(|parent| jobs.jobs.get(&parent));
+    super::nodes::in_row(job, parent, users, &mut row);
+    if let Some(parent) = parent {
+        let source = json!({"id": parent.id, "name": parent.name, "status": parent.status});
+        summary(&mut row, "source_workflow_job", source);
+    }
     drop_fields(&mut row, view);
     Value::Object(row)
 }
@@ -428,6 +433,13 @@ pub(super) fn node(parent: &Job, number_: usize, child: &Job, now: Timestamp) ->
     put("job", json!(child.id));
     put("workflow_job", json!(parent.id));
     put("unified_job_template", json!(child.template));
-    put("identifier", json!(format!("node-{number_}")));
+    let identifier = match child.part.identifier.as_str() {
+        "" => format!("node-{number_}"),
+        own => own.to_owned(),
+    };
+    put("identifier", json!(identifier));
+    if child.part.is_handled {
+        put("failure_nodes", json!([id + 1]));
+    }
     Value::Object(row)
 }

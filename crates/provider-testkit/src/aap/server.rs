@@ -374,10 +374,15 @@ impl AapSim {
     }
 
     fn advanced(&self) -> MutexGuard<'_, State> {
+        self.at_work().0
+    }
+
+    /// All that is known at this moment, and the moment.
+    pub(super) fn at_work(&self) -> (MutexGuard<'_, State>, jiff::Timestamp) {
         let now = self.shared.clock.now();
         let mut state = self.shared.lock();
         state.jobs.advance(now);
-        state
+        (state, now)
     }
 }
 
