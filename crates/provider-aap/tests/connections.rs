@@ -373,6 +373,69 @@ async fn a_ping_that_leads_elsewhere_is_not_followed_and_told_by_what_is_there()
 }
 
 #[tokio::test]
+async fn a_refused_ping_is_told_as_what_it_is_and_asked_again() {
+    for (status, kind, part) in [
+        (401, ErrorKind::Unauthorized, "token"),
+        (403, ErrorKind::Forbidden, ""),
+    ] {
+        // At both roots; at the first, while there is nothing at the other; and the other way round.
+        for refusing in [
+            &["/api/v2/ping/", "/api/controller/v2/ping/"][..],
+            &["/api/v2/ping/"],
+            &["/api/controller/v2/ping/"],
+        ] {
+            let (sim, clock) = sim(World::with([Template::job(CREATE)])).await;
+            let server = MockServer::start().await;
+            for at in refusing {
+                let answer = ResponseTemplate::new(status)
+                    .set_body_json(json!({"detail": "not now, says the gateway"}));
+                let refusal = Mock::given(method("GET"))
+                    .and(path(*at))
+                    .respond_with(answer);
+                refusal.mount(&server).await;
+            }
+            let aap = AapProvider::with_clock(config(&server.uri()), clock).unwrap();
+            let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+            let TriggerError::NotLaunched(error) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(
+                (error.kind(), error.effect()),
+                (kind, Effect::NotSent),
+                "{error}"
+            );
+            assert!(
+                !error.message().contains("no controller answers"),
+                "{error}"
+            );
+            let root = refusing[0].trim_end_matches("ping/");
+            assert!(error.message().contains(root), "{error}");
+            assert!(
+                !error.advice().is_empty() && error.advice().contains(part),
+                "{error}"
+            );
+            assert!(!error.to_string().contains(ADMIN_TOKEN));
+            let report = aap.preflight(&[]).await.to_string();
+            assert!(!report.contains("no controller answers"), "{report}");
+            // A moment later the gateway lets the same request through.
+            server.reset().await;
+            let page = reqwest::get(format!("{}/api/v2/ping/", sim.url()))
+                .await
+                .unwrap();
+            let page = ResponseTemplate::new(200)
+                .set_body_raw(page.bytes().await.unwrap(), "application/json");
+            Mock::given(method("GET"))
+                .and(path("/api/v2/ping/"))
+                .respond_with(page)
+                .mount(&server)
+                .await;
+            let report = aap.preflight(&[]).await.to_string();
+            assert!(report.contains("it answers at"), "{report}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn urls_are_taken_as_people_paste_them() {
     for (layout, tails) in [
         (
