@@ -587,3 +587,82 @@ async fn a_dead_connection_of_http2_is_not_used_for_ever() {
     status(&aap, &launched.job).await.unwrap();
     assert_eq!(forwarder.connections(), 2);
 }
+
+// ---- a controller that asks for our certificate ----
+
+#[tokio::test]
+async fn a_controller_that_asks_for_our_certificate_gets_it_and_a_renewed_one_too() {
+    use provider_aap::ClientIdentity;
+    use provider_testkit::Front;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::WebPkiClientVerifier;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let params = || CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let authority = || {
+        let (key, mut params) = (KeyPair::generate().unwrap(), params());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.self_signed(&key).unwrap(), Issuer::new(params, key))
+    };
+    let pair = |issuer: &Issuer<'_, KeyPair>| {
+        let key = KeyPair::generate().unwrap();
+        (params().signed_by(&key, issuer).unwrap(), key)
+    };
+    let ((ca, ours), (_, others)) = (authority(), authority());
+    let (certificate, key) = pair(&ours);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .build()
+        .unwrap();
+    // In TLS 1.2 the client always learns why: the handshake does not end before the server has looked.
+    let tls = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let (sim, clock) = sim(World::with([Template::job(CREATE)])).await;
+    let inside = sim.url().trim_start_matches("http://").parse().unwrap();
+    let front = Front::start(inside, tls).await.unwrap();
+    let dir = std::env::temp_dir().join(format!("provider-aap-mtls-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str| dir.join(name);
+    std::fs::write(file("ca.pem"), ca.pem()).unwrap();
+    let write = |issuer: &Issuer<'_, KeyPair>| {
+        let (certificate, key) = pair(issuer);
+        std::fs::write(file("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(file("tls.key"), key.serialize_pem()).unwrap();
+    };
+    let mut config = config(&format!("https://localhost:{}", front.address().port()));
+    config.http.ca_file = Some(file("ca.pem"));
+
+    let aap = AapProvider::with_clock(config.clone(), clock.clone()).unwrap();
+    let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+    let TriggerError::NotLaunched(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(error.advice().contains("none is set"), "{error}");
+    assert!(error.advice().contains("http.clientIdentity"), "{error}");
+
+    // One of somebody else's, which is renewed on disk by one that counts.
+    write(&others);
+    config.http.client_identity = Some(ClientIdentity::Files {
+        certificate: file("tls.crt"),
+        key: file("tls.key"),
+    });
+    let aap = AapProvider::with_clock(config, clock).unwrap();
+    let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+    let TriggerError::NotLaunched(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(!error.advice().contains("none is set"), "{error}");
+    write(&ours);
+    let launched = aap.trigger_provision(&request(1)).await.unwrap();
+    status(&aap, &launched.job).await.unwrap();
+    assert_eq!(sim.journal().len(), 1);
+    std::fs::remove_dir_all(&dir).unwrap();
+}

@@ -113,7 +113,19 @@ impl Pool {
     #[must_use]
     pub fn cause(&self, error: &reqwest::Error) -> Cause {
         let trusted = self.lock().trusted.clone();
-        Cause::of_error(error, &trusted)
+        let mut cause = Cause::of_error(error, &trusted);
+        if self.config.client_identity.is_none()
+            && (cause.refused_certificate || cause.no_agreement)
+        {
+            cause.advice = Some(if cause.refused_certificate {
+                "the service asks for a client certificate, and none is set: set http.clientIdentity to the \
+                 certificate and its key"
+            } else {
+                "the service ended the handshake: it may ask for a client certificate, and none is set \
+                 (http.clientIdentity)"
+            });
+        }
+        cause
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
