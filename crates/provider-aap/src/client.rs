@@ -17,9 +17,7 @@ use url::Url;
 
 use crate::answer::{self, Answer, Intent, Refused};
 use crate::config::{AapConfig, Auth, secret};
-#[cfg(feature = "push")]
-use crate::place;
-use crate::place::{Place, is_same_or_safer};
+use crate::place::{self, Place, is_same_or_safer};
 use crate::shared::Shared;
 use crate::skew::Skew;
 
@@ -231,16 +229,20 @@ impl Client {
         }
     }
 
-    /// A path that the server gave us, on the server's origin.
+    /// A path that the server gave us, where it is reached by the configured URL.
     pub(crate) fn on_origin(&self, path: &str) -> Option<Url> {
         if path.len() > MAX_URL || !path.starts_with('/') {
             return None;
         }
         let shared = self.shared();
         let origin = shared.get().unwrap_or(&self.place.origin);
+        // A proxy may show the API elsewhere than where the controller believes that it is.
+        let url = match (shared.get(), place::below_api(path)) {
+            (Some(base), Some(below)) => base.join(&format!("./{below}")),
+            _ => origin.join(path),
+        };
         // What looks like a path can lead elsewhere ("//host", "/\\host"), and our token with it.
-        let url = origin.join(path).ok()?;
-        (url.origin() == origin.origin()).then_some(url)
+        url.ok().filter(|url| url.origin() == origin.origin())
     }
 
     async fn send_below(
@@ -361,15 +363,33 @@ impl Client {
     /// The first candidate whose ping answers like a controller.
     async fn discover(&self) -> Result<Url, ProviderError> {
         let mut first = None;
+        let mut refused = None;
         for candidate in &self.place.candidates {
             match self.ping(candidate.clone()).await {
                 Ok(base) => return Ok(base),
+                // A gateway may refuse where it serves nothing, too.
+                Err(error) if is_refusal(&error) => {
+                    refused.get_or_insert((candidate, error));
+                }
                 // Only "there is no such path" is a reason to try the next one.
                 Err(error) if is_elsewhere(&error) => {
                     first.get_or_insert(error);
                 }
                 Err(error) => return Err(not_sent(&error)),
             }
+        }
+        if let Some((at, error)) = refused {
+            // Whoever refuses is there; what it lacks is not another address.
+            let mut told = ProviderError::new(
+                Effect::NotSent,
+                error.kind(),
+                format!("{} (at {at})", error.message()),
+            )
+            .with_advice(error.advice());
+            if let Some(wait) = error.retry_after() {
+                told = told.with_retry_after(wait);
+            }
+            return Err(told);
         }
         let mut tried: Vec<&str> = self.place.candidates.iter().map(Url::path).collect();
         tried.dedup();
@@ -445,7 +465,12 @@ fn no_path() -> ProviderError {
 fn is_elsewhere(error: &ProviderError) -> bool {
     matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Protocol)
         || (error.kind() == ErrorKind::Unavailable && error.effect() == Effect::Rejected)
-        || matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden)
+}
+
+/// By an answer; a certificate of ours that was not accepted got none.
+fn is_refusal(error: &ProviderError) -> bool {
+    error.effect() == Effect::Rejected
+        && matches!(error.kind(), ErrorKind::Unauthorized | ErrorKind::Forbidden)
 }
 
 /// The error of a preparing request, which leaves the request itself unsent.
@@ -473,6 +498,53 @@ mod tests {
     fn client() -> Client {
         let config = AapConfig::new("https://h/api", Auth::token("abcd"));
         Client::new(&config, Arc::new(provider_core::SystemClock)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn behind_a_proxy_that_rewrites_paths_a_job_is_where_the_proxy_shows_it() {
+        for (base, path, expected) in [
+            (
+                "https://h/awx/api/v2/",
+                "/api/v2/jobs/1/",
+                "https://h/awx/api/v2/jobs/1/",
+            ),
+            (
+                "https://h/awx/api/v2/",
+                "/awx/api/v2/jobs/1/",
+                "https://h/awx/api/v2/jobs/1/",
+            ),
+            (
+                "https://h/api/controller/v2/",
+                "/api/v2/jobs/1/",
+                "https://h/api/controller/v2/jobs/1/",
+            ),
+            (
+                "https://h/x/api/v2/",
+                "/api/controller/v2/jobs/1/",
+                "https://h/x/api/v2/jobs/1/",
+            ),
+            (
+                "https://h/awx/api/v2/",
+                "/elsewhere/1/",
+                "https://h/elsewhere/1/",
+            ),
+        ] {
+            let client = client();
+            let at = Url::parse(base).unwrap();
+            client.shared().get_or_make(async || Ok(at)).await.unwrap();
+            assert_eq!(client.on_origin(path).unwrap().as_str(), expected);
+            for elsewhere in [
+                "/api/v2///evil/x",
+                "/api/v2/https://evil/x",
+                "/api/v2/\\\\evil/x",
+            ] {
+                let url = client.on_origin(elsewhere);
+                assert!(
+                    url.is_none_or(|url| url.host_str() == Some("h")),
+                    "{elsewhere}"
+                );
+            }
+        }
     }
 
     #[test]

@@ -95,6 +95,14 @@ fn root(url: &Url, parts: Option<&[&str]>) -> Url {
     root
 }
 
+/// What a path of the controller's names below its API's root, wherever it believes that to be.
+pub(crate) fn below_api(path: &str) -> Option<&str> {
+    [CONTROLLER, GATEWAY].iter().find_map(|root| {
+        let (before, below) = path.split_once(root)?;
+        before.ends_with('/').then_some(below)
+    })
+}
+
 /// Below what the websocket's path is: the gateway's API, or else what comes before the API's root.
 #[cfg(any(feature = "push", test))]
 pub(crate) fn websockets_of(base: &Url) -> Url {

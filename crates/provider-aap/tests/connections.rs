@@ -373,6 +373,69 @@ async fn a_ping_that_leads_elsewhere_is_not_followed_and_told_by_what_is_there()
 }
 
 #[tokio::test]
+async fn a_refused_ping_is_told_as_what_it_is_and_asked_again() {
+    for (status, kind, part) in [
+        (401, ErrorKind::Unauthorized, "token"),
+        (403, ErrorKind::Forbidden, ""),
+    ] {
+        // At both roots; at the first, while there is nothing at the other; and the other way round.
+        for refusing in [
+            &["/api/v2/ping/", "/api/controller/v2/ping/"][..],
+            &["/api/v2/ping/"],
+            &["/api/controller/v2/ping/"],
+        ] {
+            let (sim, clock) = sim(World::with([Template::job(CREATE)])).await;
+            let server = MockServer::start().await;
+            for at in refusing {
+                let answer = ResponseTemplate::new(status)
+                    .set_body_json(json!({"detail": "not now, says the gateway"}));
+                let refusal = Mock::given(method("GET"))
+                    .and(path(*at))
+                    .respond_with(answer);
+                refusal.mount(&server).await;
+            }
+            let aap = AapProvider::with_clock(config(&server.uri()), clock).unwrap();
+            let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+            let TriggerError::NotLaunched(error) = error else {
+                panic!("{error}");
+            };
+            assert_eq!(
+                (error.kind(), error.effect()),
+                (kind, Effect::NotSent),
+                "{error}"
+            );
+            assert!(
+                !error.message().contains("no controller answers"),
+                "{error}"
+            );
+            let root = refusing[0].trim_end_matches("ping/");
+            assert!(error.message().contains(root), "{error}");
+            assert!(
+                !error.advice().is_empty() && error.advice().contains(part),
+                "{error}"
+            );
+            assert!(!error.to_string().contains(ADMIN_TOKEN));
+            let report = aap.preflight(&[]).await.to_string();
+            assert!(!report.contains("no controller answers"), "{report}");
+            // A moment later the gateway lets the same request through.
+            server.reset().await;
+            let page = reqwest::get(format!("{}/api/v2/ping/", sim.url()))
+                .await
+                .unwrap();
+            let page = ResponseTemplate::new(200)
+                .set_body_raw(page.bytes().await.unwrap(), "application/json");
+            Mock::given(method("GET"))
+                .and(path("/api/v2/ping/"))
+                .respond_with(page)
+                .mount(&server)
+                .await;
+            let report = aap.preflight(&[]).await.to_string();
+            assert!(report.contains("it answers at"), "{report}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn urls_are_taken_as_people_paste_them() {
     for (layout, tails) in [
         (
@@ -523,4 +586,83 @@ async fn a_dead_connection_of_http2_is_not_used_for_ever() {
     given_up.expect("the client keeps a dead connection");
     status(&aap, &launched.job).await.unwrap();
     assert_eq!(forwarder.connections(), 2);
+}
+
+// ---- a controller that asks for our certificate ----
+
+#[tokio::test]
+async fn a_controller_that_asks_for_our_certificate_gets_it_and_a_renewed_one_too() {
+    use provider_aap::ClientIdentity;
+    use provider_testkit::Front;
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+    use rustls::pki_types::PrivateKeyDer;
+    use rustls::server::WebPkiClientVerifier;
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let params = || CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let authority = || {
+        let (key, mut params) = (KeyPair::generate().unwrap(), params());
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        (params.self_signed(&key).unwrap(), Issuer::new(params, key))
+    };
+    let pair = |issuer: &Issuer<'_, KeyPair>| {
+        let key = KeyPair::generate().unwrap();
+        (params().signed_by(&key, issuer).unwrap(), key)
+    };
+    let ((ca, ours), (_, others)) = (authority(), authority());
+    let (certificate, key) = pair(&ours);
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(ca.der().clone()).unwrap();
+    let verifier = WebPkiClientVerifier::builder(Arc::new(roots))
+        .build()
+        .unwrap();
+    // In TLS 1.2 the client always learns why: the handshake does not end before the server has looked.
+    let tls = rustls::ServerConfig::builder_with_protocol_versions(&[&rustls::version::TLS12])
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let (sim, clock) = sim(World::with([Template::job(CREATE)])).await;
+    let inside = sim.url().trim_start_matches("http://").parse().unwrap();
+    let front = Front::start(inside, tls).await.unwrap();
+    let dir = std::env::temp_dir().join(format!("provider-aap-mtls-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let file = |name: &str| dir.join(name);
+    std::fs::write(file("ca.pem"), ca.pem()).unwrap();
+    let write = |issuer: &Issuer<'_, KeyPair>| {
+        let (certificate, key) = pair(issuer);
+        std::fs::write(file("tls.crt"), certificate.pem()).unwrap();
+        std::fs::write(file("tls.key"), key.serialize_pem()).unwrap();
+    };
+    let mut config = config(&format!("https://localhost:{}", front.address().port()));
+    config.http.ca_file = Some(file("ca.pem"));
+
+    let aap = AapProvider::with_clock(config.clone(), clock.clone()).unwrap();
+    let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+    let TriggerError::NotLaunched(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(error.advice().contains("none is set"), "{error}");
+    assert!(error.advice().contains("http.clientIdentity"), "{error}");
+
+    // One of somebody else's, which is renewed on disk by one that counts.
+    write(&others);
+    config.http.client_identity = Some(ClientIdentity::Files {
+        certificate: file("tls.crt"),
+        key: file("tls.key"),
+    });
+    let aap = AapProvider::with_clock(config, clock).unwrap();
+    let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+    let TriggerError::NotLaunched(error) = error else {
+        panic!("{error}");
+    };
+    assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
+    assert!(!error.advice().contains("none is set"), "{error}");
+    write(&ours);
+    let launched = aap.trigger_provision(&request(1)).await.unwrap();
+    status(&aap, &launched.job).await.unwrap();
+    assert_eq!(sim.journal().len(), 1);
+    std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -846,6 +846,61 @@ async fn preflight_names_every_misconfiguration() {
     assert_eq!(s.sim.journal(), [], "nothing was launched");
 }
 
+/// What the preflight says cannot be launched is not sent, and the controller would not have taken it.
+#[tokio::test]
+async fn what_preflight_finds_the_controller_refuses_at_launch_too() {
+    use provider_testkit::aap::{OPERATOR_TOKEN, READER_TOKEN};
+    let job = || Template::job(CREATE);
+    for (template, token, finding, status, refusal) in [
+        (job().restricted(), OPERATOR_TOKEN, "", 403, "permission"),
+        (job(), READER_TOKEN, "scope write", 403, "permission"),
+        (
+            job().without_inventory(),
+            ADMIN_TOKEN,
+            "has no inventory",
+            400,
+            r#"{"resources_needed_to_start":["Job Template inventory is missing or undefined."]}"#,
+        ),
+        (
+            job().asking_passwords(&["ssh_password"]),
+            ADMIN_TOKEN,
+            "asks for a password (ssh_password)",
+            400,
+            r#"{"passwords_needed_to_start":["ssh_password"]}"#,
+        ),
+        (
+            job().requiring(&["count"]),
+            ADMIN_TOKEN,
+            "requires the survey variables count",
+            400,
+            r#"{"variables_needed_to_start":["'count' value missing"]}"#,
+        ),
+    ] {
+        let s = setup(template).await;
+        let mut config = config(&s.sim);
+        config.auth = Auth::token(token);
+        let aap = AapProvider::new(config).unwrap();
+        let report = aap.preflight(&["ComputeInstance".to_owned()]).await;
+        let report = report.to_string();
+        let found = |line: &str| line.contains("ERROR   provision") && line.contains(finding);
+        assert!(report.lines().any(found), "{refusal}: {report}");
+        let error = aap.trigger_provision(&request(1)).await.unwrap_err();
+        assert_eq!(error.error().effect(), Effect::NotSent, "{error}");
+        let launch = format!("{}/api/v2/job_templates/7/launch/", s.sim.url());
+        let answer = reqwest::Client::new()
+            .post(launch)
+            .bearer_auth(token)
+            .json(&json!({"extra_vars": {}}))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(answer.status().as_u16(), status);
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(refusal), "{text}");
+        assert_eq!(s.sim.journal(), []);
+    }
+}
+
 #[tokio::test]
 async fn a_wrong_url_is_one_clear_sentence() {
     let s = setup(Template::job(CREATE)).await;

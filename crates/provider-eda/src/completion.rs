@@ -8,7 +8,7 @@ use provider_core::{
 };
 
 use crate::client::std_duration;
-use crate::kind::is_blind;
+use crate::kind::{is_blind, is_copy};
 use crate::{Completion, EdaProvider};
 
 impl Completion {
@@ -129,10 +129,12 @@ impl EdaProvider {
             if !live && record.state == JobState::Succeeded {
                 continue;
             }
-            if self
-                .config
-                .completion
-                .has_applied(resource, version, token, kind)
+            let is_copy = kind.is_some_and(is_copy);
+            if !is_copy
+                && self
+                    .config
+                    .completion
+                    .has_applied(resource, version, token, kind)
             {
                 settled = record
                     .job_ref()

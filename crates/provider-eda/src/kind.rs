@@ -18,9 +18,26 @@ pub(crate) fn is_blind(kind: Option<&str>) -> bool {
     kind == Some(BLIND_EVENT)
 }
 
+/// Before the controller's word for a job that a person has started as a copy of an event's job.
+const COPY: &str = "relaunched-";
+
 /// Whether a record's kind is one of ours. Jobs of older operators have none.
 pub(crate) fn is_ours(kind: &str) -> bool {
-    matches!(kind, "" | EVENT | BLIND_EVENT)
+    matches!(kind, "" | EVENT | BLIND_EVENT) || is_copy(kind)
+}
+
+/// Whether a record is of a copy, whose id is the controller's.
+pub(crate) fn is_copy(kind: &str) -> bool {
+    kind.starts_with(COPY)
+}
+
+/// The name in records of a copy that is this job of the controller.
+pub(crate) fn copy(provider: &str, job: JobRef) -> JobRef {
+    let named = JobRef::new(provider, format!("{COPY}{}", job.kind), job.id);
+    match job.url {
+        Some(url) => named.with_url(url),
+        None => named,
+    }
 }
 
 /// The name of an event in records.

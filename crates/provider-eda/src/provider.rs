@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, OperationToken,
-    Preflight, Provider, ProviderError, ProvisionResult, Resource, SystemClock, TrackedJob,
-    TriggerError, WakeUps, text,
+    Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource,
+    SystemClock, TrackedJob, TriggerError, WakeUps, text,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -228,6 +228,7 @@ impl Provider for EdaProvider {
         };
         capabilities.block_deletion_on_failure = false;
         capabilities.cancel = self.is_live();
+        capabilities.find_relaunched = self.is_live();
         capabilities
     }
 
@@ -253,6 +254,9 @@ impl Provider for EdaProvider {
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
         self.own(&job.job)?;
+        if kind::is_copy(&job.job.kind) {
+            return self.copy_status(resource, job, JobType::Provision).await;
+        }
         let (version, token) = (job.config_version.as_ref(), job.token.as_ref());
         let kind = Some(job.job.kind.as_str());
         let has_applied = self
@@ -333,7 +337,12 @@ impl Provider for EdaProvider {
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
         self.own(&job.job)?;
-        let mut status = self.removal(resource, job).await?;
+        let mut status = if kind::is_copy(&job.job.kind) {
+            self.copy_status(resource, job, JobType::Deprovision)
+                .await?
+        } else {
+            self.removal(resource, job).await?
+        };
         // As long as the automation keeps its finalizer, it has not removed what it made.
         status.unfinished =
             status.state != JobState::Succeeded && self.config.completion.has_finalizer(resource);
@@ -349,6 +358,10 @@ impl Provider for EdaProvider {
             return Err(ProviderError::unsupported("cancelling an event"));
         };
         self.own(&job.job)?;
+        if kind::is_copy(&job.job.kind) {
+            let token = job.token.as_ref();
+            return self.cancel_copy(resource, token, &job.job.id).await;
+        }
         let token = OperationToken::from_text(&job.job.id);
         let token = job.token.as_ref().unwrap_or(&token);
         let kind = Some(job.job.kind.as_str());
@@ -373,6 +386,13 @@ impl Provider for EdaProvider {
 
     async fn find_launched(&self, _query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
         Err(ProviderError::unsupported("looking events up"))
+    }
+
+    async fn find_relaunched(
+        &self,
+        query: &RelaunchQuery,
+    ) -> Result<Vec<Relaunched>, ProviderError> {
+        self.copies(query).await
     }
 
     async fn preflight(&self, kinds: &[String]) -> Preflight {

@@ -78,8 +78,14 @@ impl EdaProvider {
             }
             Look::Nothing | Look::Unread => return self.kept_finalizer(resource, job).await,
         };
+        Ok(self.as_removal(resource, *seen))
+    }
+
+    /// What a job that was to remove is worth: as long as the automation keeps its finalizer, nothing.
+    pub(crate) fn as_removal(&self, resource: &Resource, seen: JobStatus) -> JobStatus {
+        let marked = self.config.completion.has_finalizer(resource);
         if seen.state != JobState::Succeeded || !marked {
-            return Ok(*seen);
+            return seen;
         }
         let (state, rest) = if seen.settled {
             (
@@ -93,7 +99,7 @@ impl EdaProvider {
             JobStatus::new(seen.job, state).with_message(&format!("{}, but {rest}", seen.message));
         left.started_at = seen.started_at;
         left.finished_at = seen.finished_at.filter(|_| state.is_terminal());
-        Ok(left)
+        left
     }
 
     /// Of a deprovision event nothing is seen, and the automation's finalizer is still there.

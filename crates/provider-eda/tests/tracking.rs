@@ -24,7 +24,7 @@ use provider_core::lifecycle::{
 };
 use provider_core::{
     Clock, DeprovisionResult, ErrorKind, FindRequest, JobState, JobType, ManualClock, Provider,
-    Resource, Severity,
+    Reason, Resource, Severity,
 };
 use provider_eda::{AuditTracking, EdaConfig, EdaProvider, JobTracking};
 use provider_testkit::aap::{
@@ -478,6 +478,135 @@ async fn a_cancel_by_a_person_is_respected() {
     assert_eq!(life.eda.journal().len(), 1);
 }
 
+// ---- copies that people start ----
+
+/// An object whose create job has been applied, and whose create job a person has relaunched since.
+async fn relaunched(label: &str, ours: &str) -> (Life, u64) {
+    let mut life = life(Rulebook::sequential(rules(label, 0)), |config, _, aap| {
+        config.with_tracking(JobTracking::new(of_aap(aap)).with_label(ours))
+    })
+    .await;
+    life.until(10, applied).await;
+    let copy = life.aap.relaunch(life.runs()[0].id).unwrap();
+    (life, copy)
+}
+
+#[tokio::test]
+async fn no_delete_event_is_sent_while_a_relaunched_create_job_is_alive() {
+    for (label, ours) in [(BY_TOKEN, "osac-{token}"), (BY_UID, "osac-{uid}")] {
+        let (mut life, copy) = relaunched(label, ours).await;
+        life.clock.advance(Duration::from_secs(50));
+        life.delete();
+        let outcome = life.until(60, released).await;
+        let runs = life.runs();
+        assert_eq!(runs.len(), 3, "{runs:#?}");
+        assert_eq!((runs[1].id, runs[1].succeeded), (copy, false));
+        assert_eq!(runs[2].template, DELETE);
+        assert!(runs[1].stopped.unwrap() <= runs[2].accepted);
+        assert!(life.aap.overlaps().is_empty());
+        let record = outcome
+            .records
+            .iter()
+            .find(|record| record.job_id == Some(copy.to_string()))
+            .unwrap();
+        assert_eq!(
+            (record.copy_of, record.reason.clone()),
+            (Some(1), Some(Reason::CanceledByUs))
+        );
+        assert_eq!(record.kind.as_deref(), Some("relaunched-job"));
+        assert_eq!(record.state, JobState::Canceled);
+        assert_eq!(life.eda.journal().len(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_relaunched_create_job_that_does_not_obey_is_waited_for() {
+    let mut life = by_label().await;
+    let plan = RunPlan::lasting(Duration::from_secs(900)).on_cancel(OnCancel::Ignores);
+    life.until(10, applied).await;
+    life.aap.plan_next(CREATE, plan);
+    let copy = life.aap.relaunch(life.runs()[0].id).unwrap();
+    life.delete();
+    // Another process of ours knows of the copy from its record alone.
+    let outcome = life
+        .until(10, |s| matches!(s, Standing::InProgress { attempt: 2, .. }))
+        .await;
+    assert_eq!(outcome.records[1].job_id, Some(copy.to_string()));
+    life.provider = Arc::new(
+        EdaProvider::with_clock(life.provider.config().clone(), life.clock.clone()).unwrap(),
+    );
+    life.registry = ProviderRegistry::single(life.provider.clone());
+    life.until(60, released).await;
+    let runs = life.runs();
+    assert_eq!(runs.len(), 3, "{runs:#?}");
+    assert!(runs[1].stopped.unwrap() <= runs[2].accepted);
+    assert!(life.aap.overlaps().is_empty());
+}
+
+#[tokio::test]
+async fn a_relaunch_of_a_failed_job_that_succeeds_is_its_continuation() {
+    // Seen while it runs, and seen after its end.
+    for late in [false, true] {
+        let mut life = by_label().await;
+        let ending = Ending::Explained("no quota left".to_owned());
+        life.aap.plan_next(
+            CREATE,
+            RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+        );
+        // Its end is doubted for a minute, because a rulebook may repeat it.
+        life.until(10, in_state(JobType::Provision, JobState::Failed))
+            .await;
+        let first = life.runs()[0].id;
+        let seconds = if late { 1 } else { 90 };
+        let plan = RunPlan::lasting(Duration::from_secs(seconds));
+        life.aap.plan_next(CREATE, plan);
+        let copy = life.aap.relaunch(first).unwrap();
+        let outcome = life.until(30, applied).await;
+        assert_eq!(
+            life.ran(),
+            [done(CREATE, false), done(CREATE, true)],
+            "late: {late}"
+        );
+        assert_eq!(life.eda.journal().len(), 1, "no second event");
+        let record = outcome.records.last().unwrap();
+        assert_eq!(record.job_id, Some(copy.to_string()));
+        assert_eq!(record.copy_of, Some(1));
+        life.delete();
+        life.until(30, released).await;
+        assert!(life.aap.overlaps().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_relaunch_of_another_objects_job_is_never_taken() {
+    for (label, ours) in [(BY_TOKEN, "osac-{token}"), (BY_UID, "osac-{uid}")] {
+        let mut life = life(Rulebook::parallel(rules(label, 0)), |config, _, aap| {
+            config.with_tracking(JobTracking::new(of_aap(aap)).with_label(ours))
+        })
+        .await;
+        let mut other = object("other", "tenant");
+        other["metadata"]["uid"] = json!("uid-other");
+        life.objects.put(other.clone());
+        let request = common::request(Resource::from_json(other).unwrap(), 77);
+        life.provider.trigger_provision(&request).await.unwrap();
+        life.step();
+        life.until(10, applied).await;
+        let runs = life.runs();
+        let theirs = runs
+            .iter()
+            .find(|run| run.object().as_deref() != Some("uid-vm"));
+        let copy = life.aap.relaunch(theirs.unwrap().id).unwrap();
+        life.delete();
+        let outcome = life.until(30, released).await;
+        assert_eq!(outcome.records.len(), 2, "{:#?}", outcome.records);
+        assert!(
+            life.runs()
+                .iter()
+                .all(|run| run.id != copy || run.stopped.is_none() || run.succeeded)
+        );
+    }
+}
+
 /// A template that does not prompt for labels drops them: what is left are the signs on the object.
 #[tokio::test]
 async fn without_the_label_the_signs_on_the_object_decide() {
@@ -533,7 +662,8 @@ async fn a_deletion_that_leaves_the_finalizer_has_failed() {
 async fn capabilities_follow_the_tracking() {
     let life = by_label().await;
     let can = life.provider.capabilities();
-    assert!(can.cancel && !can.find_launched && !can.block_deletion_on_failure);
+    assert!(can.cancel && can.find_relaunched);
+    assert!(!can.find_launched && !can.block_deletion_on_failure);
     let error = life
         .provider
         .cancel(&life.resource(), &tracked(1))

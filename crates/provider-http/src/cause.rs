@@ -16,6 +16,8 @@ pub struct Cause {
     pub tls: bool,
     /// Whether the other side did not accept our certificate. Nothing that we send is ever read then.
     pub refused_certificate: bool,
+    /// Whether the other side ended the handshake and named no reason.
+    pub no_agreement: bool,
     /// What to do about it, where that is known.
     pub advice: Option<&'static str>,
 }
@@ -37,6 +39,10 @@ impl Cause {
             if let Some(tls) = tls_error(error) {
                 cause.tls = true;
                 cause.refused_certificate |= is_about_our_certificate(tls);
+                cause.no_agreement |= matches!(
+                    tls,
+                    rustls::Error::AlertReceived(AlertDescription::HandshakeFailure)
+                );
                 cause.advice = advice(tls, trusted);
             }
             cause.text = text::bounded(&text, 200);
@@ -107,6 +113,8 @@ fn is_about_our_certificate(error: &rustls::Error) -> bool {
                 | AlertDescription::CertificateExpired
                 | AlertDescription::CertificateUnknown
                 | AlertDescription::UnknownCA
+                // Of a CA with the name of the right one.
+                | AlertDescription::DecryptError
         )
     )
 }

@@ -92,7 +92,7 @@ impl Pool {
         let result = make(&client).send().await;
         let mut state = self.lock();
         let result = result.map_err(|error| {
-            let cause = Cause::of_error(&error, &state.trusted);
+            let cause = self.cause(&error, &state.trusted);
             SendError::with_cause(&error, cause)
         });
         if state.age != age {
@@ -135,6 +135,24 @@ impl Pool {
         tokio::time::timeout(limit, carrier.carry(request))
             .await
             .unwrap_or_else(|_| Err(SendError::new(SendFailure::Timeout, "operation timed out")))
+    }
+
+    /// What is at the bottom of an error of these connections.
+    fn cause(&self, error: &reqwest::Error, trusted: &[Sort]) -> Cause {
+        let mut cause = Cause::of_error(error, trusted);
+        let is_set = self.config.client_identity.is_some();
+        if !is_set && cause.refused_certificate {
+            cause.advice = Some(
+                "the service asks for a client certificate, and none is set: set http.clientIdentity to the \
+                 certificate and its key",
+            );
+        } else if !is_set && cause.no_agreement {
+            cause.advice = Some(
+                "the service ended the handshake: it may ask for a client certificate, and none is set \
+                 (http.clientIdentity)",
+            );
+        }
+        cause
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -42,6 +42,21 @@ impl EdaProvider {
         Ok(look)
     }
 
+    /// The job of a record, where it can be seen.
+    async fn seen_of(
+        &self,
+        resource: &Resource,
+        record: &JobRecord,
+    ) -> Result<Look, ProviderError> {
+        let (token, kind) = (record.token.as_ref(), record.kind.as_deref());
+        match (kind, record.job_id.as_deref()) {
+            (Some(kind), Some(id)) if kind::is_copy(kind) => {
+                self.copy_seen(resource, token, id).await
+            }
+            _ => self.seen(resource, token, kind).await,
+        }
+    }
+
     /// Looks at the jobs behind the provision events of the history: one that is at work is asked
     /// to stop, and the deletion waits for it. Those that are over for sure leave the history.
     pub(crate) async fn provisions_seen(
@@ -95,7 +110,7 @@ impl EdaProvider {
         for some in provisions.chunks(AT_ONCE) {
             let mut looks = Vec::with_capacity(some.len());
             for record in some {
-                looks.push(self.seen(resource, record.token.as_ref(), record.kind.as_deref()));
+                looks.push(self.seen_of(resource, record));
             }
             for (record, look) in some.iter().zip(join_all(looks).await) {
                 seen.push(((*record).clone(), look?));
@@ -128,7 +143,10 @@ impl EdaProvider {
         };
         let known = record.job_id.is_some();
         if !status.state.is_terminal() {
-            if let (Some(tracker), Some(token), true) =
+            if kind::is_copy(&status.job.kind) {
+                self.cancel_copy(resource, record.token.as_ref(), &status.job.id)
+                    .await?;
+            } else if let (Some(tracker), Some(token), true) =
                 (&self.tracker, &record.token, self.is_live())
             {
                 tracker.cancel(resource, token).await?;
@@ -150,6 +168,7 @@ impl EdaProvider {
     fn shows_end(&self, resource: &Resource, record: &JobRecord, status: &JobStatus) -> bool {
         let version = record.config_version.as_ref();
         status.state == JobState::Succeeded
+            && !kind::is_copy(&status.job.kind)
             && self.config.completion.has_applied(
                 resource,
                 version,

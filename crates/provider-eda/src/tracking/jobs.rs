@@ -152,18 +152,89 @@ impl Jobs {
         })
     }
 
+    /// What the jobs of an event are searched by: their label, and what their variables hold.
+    fn marks<'a>(
+        &self,
+        resource: &Resource,
+        token: &'a OperationToken,
+    ) -> (String, Option<&'a str>) {
+        let label = self
+            .label
+            .replace("{token}", token.as_str())
+            .replace("{uid}", resource.uid());
+        let holding = (!self.label.contains("{token}")).then(|| token.as_str());
+        (label, holding)
+    }
+
     /// All jobs of an event, oldest first.
     async fn jobs(
         &self,
         resource: &Resource,
         token: &OperationToken,
     ) -> Result<Vec<JobStatus>, ProviderError> {
-        let label = self
-            .label
-            .replace("{token}", token.as_str())
-            .replace("{uid}", resource.uid());
-        let holding = (!self.label.contains("{token}")).then(|| token.as_str());
+        let (label, holding) = self.marks(resource, token);
         self.aap.find_labelled(&label, holding).await
+    }
+
+    /// All that people started as copies of those.
+    pub(super) async fn copies(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Vec<JobStatus>, ProviderError> {
+        let (label, holding) = self.marks(resource, token);
+        self.aap.find_relaunched_labelled(&label, holding).await
+    }
+
+    /// One copy. It is found by its label each time: a controller that was restored gives ids away anew.
+    async fn copy(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+        id: &str,
+    ) -> Result<Option<JobStatus>, ProviderError> {
+        let copies = self.copies(resource, token).await?;
+        Ok(copies.into_iter().find(|copy| copy.job.id == id))
+    }
+
+    pub(super) async fn look_at_copy(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+        id: &str,
+    ) -> Result<Look, ProviderError> {
+        let Some(mut status) = self.copy(resource, token, id).await? else {
+            return Ok(Look::Nothing);
+        };
+        if status.state.is_terminal() {
+            // The list lacks what tells why, and whether the end is one.
+            let job = TrackedJob::from(status.job.clone());
+            let detail = self.aap.provision_status(resource, &job).await?;
+            if detail.state.is_terminal() {
+                status = detail;
+            }
+            let (now, all) = (self.clock.now(), status.state.as_str());
+            let copy = OperationToken::from_text(&status.job.to_string());
+            status.settled &= self.ends.have_rested(&copy, all, self.settle, now);
+        }
+        // Nobody is told of its end.
+        status.poll_after = None;
+        Ok(Look::Job(Box::new(status)))
+    }
+
+    pub(super) async fn cancel_copy(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+        id: &str,
+    ) -> Result<CancelResult, ProviderError> {
+        match self.copy(resource, token, id).await? {
+            Some(copy) => {
+                let job = TrackedJob::from(copy.job);
+                self.aap.cancel(resource, &job).await
+            }
+            None => Ok(CancelResult::Gone),
+        }
     }
 
     pub(super) async fn look(

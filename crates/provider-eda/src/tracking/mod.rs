@@ -4,6 +4,7 @@
 mod alive;
 mod audit;
 mod behind;
+mod copies;
 mod ends;
 #[cfg(feature = "aap")]
 mod jobs;
@@ -150,6 +151,56 @@ impl Tracker {
             Self::Audit(_) => {
                 let _ = (resource, token);
                 Err(ProviderError::unsupported("cancelling an event"))
+            }
+        }
+    }
+
+    /// The jobs that people started as copies of the event's, oldest first.
+    pub(crate) async fn copies(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+    ) -> Result<Vec<JobStatus>, ProviderError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.copies(resource, token).await,
+            Self::Audit(_) => {
+                let _ = (resource, token);
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    /// One of those, if it is there.
+    pub(crate) async fn look_at_copy(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+        id: &str,
+    ) -> Result<Look, ProviderError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.look_at_copy(resource, token, id).await,
+            Self::Audit(_) => {
+                let _ = (resource, token, id);
+                Ok(Look::Nothing)
+            }
+        }
+    }
+
+    /// Asks one of those to stop.
+    pub(crate) async fn cancel_copy(
+        &self,
+        resource: &Resource,
+        token: &OperationToken,
+        id: &str,
+    ) -> Result<CancelResult, ProviderError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.cancel_copy(resource, token, id).await,
+            Self::Audit(_) => {
+                let _ = (resource, token, id);
+                Ok(CancelResult::Gone)
             }
         }
     }

@@ -603,8 +603,14 @@ impl Jobs {
         job.map(|job| job.broken = broken).is_some()
     }
 
-    /// The new job of `POST …/relaunch/`.
-    pub(super) fn relaunch(&mut self, id: u64, user: usize, now: Timestamp) -> Option<u64> {
+    /// The new job of `POST …/relaunch/`, of this course or else of the first job's.
+    pub(super) fn relaunch(
+        &mut self,
+        id: u64,
+        user: usize,
+        plan: Option<RunPlan>,
+        now: Timestamp,
+    ) -> Option<u64> {
         let job = self.jobs.get(&id)?;
         let new = NewJob {
             template: job.template?,
@@ -613,7 +619,7 @@ impl Jobs {
             labels: job.labels.clone(),
             launch_type: "relaunch",
             user,
-            plan: job.plan.clone(),
+            plan: plan.unwrap_or_else(|| job.plan.clone()),
             parent: None,
         };
         self.create(new, now)

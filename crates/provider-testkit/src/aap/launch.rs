@@ -60,8 +60,20 @@ pub(super) fn read(template: &Template, body: &Value) -> Result<Accepted, Value>
         .filter(|name| !accepted.contains_key(*name))
         .map(|name| format!("'{name}' value missing"))
         .collect();
+    let mut errors = Map::new();
     if !missing.is_empty() {
-        return Err(json!({ "variables_needed_to_start": missing }));
+        errors.insert("variables_needed_to_start".to_owned(), json!(missing));
+    }
+    if template.kind == Kind::Job && !template.asked_passwords.is_empty() {
+        let asked = json!(template.asked_passwords);
+        errors.insert("passwords_needed_to_start".to_owned(), asked);
+    }
+    if template.kind == Kind::Job && template.no_inventory {
+        let text = json!(["Job Template inventory is missing or undefined."]);
+        errors.insert("resources_needed_to_start".to_owned(), text);
+    }
+    if !errors.is_empty() {
+        return Err(Value::Object(errors));
     }
     if let Some(limit) = body.get("limit").filter(|limit| *limit != "") {
         refused.insert(

@@ -524,7 +524,8 @@ fn post(
             if !startable.is_some_and(|(id, template)| state.may_launch(id, template, user)) {
                 return Err(Answer::detail(403, FORBIDDEN));
             }
-            let new = state.jobs.relaunch(id, user, now);
+            let plan = state.plan_of_copy(id);
+            let new = state.jobs.relaunch(id, user, plan, now);
             let Some(job) = new.and_then(|id| state.jobs.jobs.get(&id)) else {
                 return Err(Answer::detail(404, "Not found."));
             };

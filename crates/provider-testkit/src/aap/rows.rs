@@ -324,6 +324,9 @@ pub(super) fn template(jobs: &Jobs, id: u64, template: &Template, startable: boo
     }
     if template.kind == Kind::Job {
         put("job_slice_count", json!(template.slices));
+        if template.no_inventory {
+            put("inventory", Value::Null);
+        }
     }
     Value::Object(row)
 }
@@ -345,6 +348,11 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
     put("ask_labels_on_launch", json!(template.ask_labels));
     put("survey_enabled", json!(template.has_survey()));
     put("variables_needed_to_start", json!(template.required));
+    if template.kind == Kind::Job {
+        let (none, passwords) = (template.no_inventory, &template.asked_passwords);
+        put("inventory_needed_to_start", json!(none));
+        put("passwords_needed_to_start", json!(passwords));
+    }
     put(
         "can_start_without_user_input",
         json!(template.required.is_empty() && !template.ask_variables),

@@ -345,10 +345,12 @@ impl AapSim {
         self.advanced().jobs.purge(id)
     }
 
-    /// A person relaunches this job; the new id.
+    /// A person relaunches this job; the new id. Its course is the planned one, or that of the first job.
     pub fn relaunch(&self, id: u64) -> Option<u64> {
         let now = self.shared.clock.now();
-        self.advanced().jobs.relaunch(id, 0, now)
+        let mut state = self.advanced();
+        let plan = state.plan_of_copy(id);
+        state.jobs.relaunch(id, 0, plan, now)
     }
 
     /// Somebody with every right launches a job of this template, as a rulebook does: labels that do

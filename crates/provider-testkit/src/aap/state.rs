@@ -106,6 +106,13 @@ impl State {
         })
     }
 
+    /// The course of a copy of this job, where one is planned.
+    pub(super) fn plan_of_copy(&mut self, id: u64) -> Option<RunPlan> {
+        let template = self.jobs.jobs.get(&id)?.template?;
+        let name = &self.jobs.templates.get(&template)?.name;
+        self.plans.get_mut(name)?.pop_front()
+    }
+
     /// The course of the next job of this template.
     pub(super) fn next_plan(&mut self, template: &str, usual: RunPlan) -> RunPlan {
         self.plans

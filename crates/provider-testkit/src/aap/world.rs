@@ -74,6 +74,12 @@ pub struct Template {
     /// Survey questions of the type password: their variables are taken, and shown as `$encrypted$`.
     #[serde(default)]
     pub passwords: Vec<String>,
+    /// Whether it has no inventory, which a job template must have.
+    #[serde(default)]
+    pub no_inventory: bool,
+    /// What its credential asks for at launch, such as `ssh_password`.
+    #[serde(default)]
+    pub asked_passwords: Vec<String>,
     /// The template's own variables, by name, each as Python writes it in JSON: `NaN` is a number there.
     #[serde(default)]
     pub own_variables: BTreeMap<String, String>,
@@ -125,6 +131,8 @@ impl Template {
             ask_labels: false,
             required: Vec::new(),
             passwords: Vec::new(),
+            no_inventory: false,
+            asked_passwords: Vec::new(),
             own_variables: BTreeMap::new(),
             slices: 1,
             allow_simultaneous: true,
@@ -222,6 +230,20 @@ impl Template {
     #[must_use]
     pub fn hiding(mut self, variables: &[&str]) -> Self {
         self.passwords = variables.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// Without an inventory.
+    #[must_use]
+    pub fn without_inventory(mut self) -> Self {
+        self.no_inventory = true;
+        self
+    }
+
+    /// With a credential that asks for these passwords at launch.
+    #[must_use]
+    pub fn asking_passwords(mut self, passwords: &[&str]) -> Self {
+        self.asked_passwords = passwords.iter().map(|&name| name.to_owned()).collect();
         self
     }
 

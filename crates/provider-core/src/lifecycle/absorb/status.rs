@@ -86,17 +86,7 @@ fn ended(record: &mut JobRecord, status: &JobStatus, context: &Context<'_>) {
 
 /// The end that is on record is final.
 fn settle(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
-    // The backend's clock is another clock: an end outside the job's life is not believed.
-    let begin = record
-        .sent_at
-        .or(record.timestamp)
-        .unwrap_or(Timestamp::MIN);
-    record.finished_at = Some(
-        record
-            .finished_at
-            .filter(|end| (begin..=now).contains(end))
-            .unwrap_or(now),
-    );
+    record.finished_at = Some(end(record, now));
     record.retry_at = None;
     match record.state {
         JobState::Succeeded => {
@@ -121,6 +111,18 @@ fn settle(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
     }
 }
 
+/// When it ended, as far as that is believed: the backend's clock is another clock, and so is that of the
+/// process which launched the job. It did not end before it began.
+fn end(record: &JobRecord, now: Timestamp) -> Timestamp {
+    let begin = record
+        .sent_at
+        .or(record.timestamp)
+        .unwrap_or(Timestamp::MIN);
+    let told = record.finished_at;
+    told.filter(|end| (begin..=now).contains(end))
+        .unwrap_or_else(|| now.max(begin))
+}
+
 /// Counts a failure and sets when the next attempt is due, from the end of this one.
 pub(in crate::lifecycle) fn failed(
     record: &mut JobRecord,
@@ -131,7 +133,9 @@ pub(in crate::lifecycle) fn failed(
     record.failures = record.failures.saturating_add(1);
     let random = jitter(seed, record.attempt);
     let delay = backoff::after_failures(policy, record.failures, random);
-    record.retry_at = Some(add(record.finished_at.unwrap_or(now), delay));
+    // By our own clock, whatever the others show.
+    let from = record.finished_at.map_or(now, |end| end.min(now));
+    record.retry_at = Some(add(from, delay));
 }
 
 /// The backend says that it does not know the job. What was seen of it before is not weaker for that.
@@ -213,7 +217,8 @@ pub(in crate::lifecycle) fn purged(
         settle(&mut record, policy, now, seed);
         return record;
     }
-    record.finished_at = Some(now);
+    record.finished_at = None;
+    record.finished_at = Some(end(&record, now));
     record.retry_at = None;
     let late = record.reason == Some(Reason::DeadlineExceeded);
     let ours = record.cancel_requested_at.is_some() && !late;
