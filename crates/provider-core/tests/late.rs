@@ -507,6 +507,23 @@ fn a_job_that_proves_stray_after_its_end_has_failed_however_it_ended() {
     assert_eq!(changed[0].reason, Some(Reason::Stray));
 }
 
+/// Another process has launched it, whose clock is five minutes ahead of ours.
+#[test]
+fn an_end_that_a_slower_clock_sees_is_not_before_the_begin_and_is_waited_for_by_that_clock() {
+    let mut there = adopted(JobState::Running);
+    (there.timestamp, there.sent_at) = (Some(at(900)), Some(at(900)));
+    there.started_at = Some(at(910));
+    let job = there.job_ref().unwrap();
+    let mut end = JobStatus::new(job, JobState::Failed);
+    (end.settled, end.finished_at) = (true, Some(at(960)));
+    let observation = Observation::Status(Ok(end));
+    let changed = seen(std::slice::from_ref(&there), &there, &observation);
+    assert_eq!(changed[0].finished_at, Some(at(910)));
+    assert_eq!(provider_core::history::check(&changed), []);
+    let wait = clock::since(changed[0].retry_at.unwrap(), at(600));
+    assert!(wait < Duration::from_secs(60), "{wait:?}");
+}
+
 #[test]
 fn a_launch_answer_says_nothing_of_a_job_that_is_known() {
     let asked = sent(JobType::Provision, 1);

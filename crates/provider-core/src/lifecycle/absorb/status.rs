@@ -114,10 +114,8 @@ fn settle(record: &mut JobRecord, policy: &Policy, now: Timestamp, seed: u128) {
 /// When it ended, as far as that is believed: the backend's clock is another clock, and so is that of the
 /// process which launched the job. It did not end before it began.
 fn end(record: &JobRecord, now: Timestamp) -> Timestamp {
-    let begin = record
-        .sent_at
-        .or(record.timestamp)
-        .unwrap_or(Timestamp::MIN);
+    let launched = record.sent_at.or(record.timestamp);
+    let begin = launched.max(record.started_at).unwrap_or(Timestamp::MIN);
     let told = record.finished_at;
     told.filter(|end| (begin..=now).contains(end))
         .unwrap_or_else(|| now.max(begin))
