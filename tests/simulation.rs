@@ -1,4 +1,4 @@
-//! Lives of objects: the real engine and the real AAP provider, over real sockets to the simulator, with
+//! Lives of objects: the real engine and the real AAP provider, by a line to the simulator, with
 //! faults everywhere, on a clock that jumps. What really ran, by the simulator's own journal, decides.
 //!
 //! There are 400 of them, and 10,000 with `PROVIDER_FULL`. `SIMULATION_LIVES` changes the number of lives, `SIMULATION_SEED` runs one world again.
@@ -168,7 +168,7 @@ fn policy(dice: &Dice) -> Policy {
 }
 
 impl Simulation {
-    async fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         let dice = Arc::new(Dice(SeededEntropy::new(seed)));
         let clock = Arc::new(ManualClock::new(START.parse().unwrap()));
         let workflow = dice.percent(30);
@@ -185,11 +185,11 @@ impl Simulation {
             make("osac-delete-compute-instance")
                 .with_plan(RunPlan::lasting(Duration::from_secs(20))),
         ]);
-        let sim = AapSim::start(world, clock.clone()).await.unwrap();
+        let sim = AapSim::start_in_process(world, clock.clone());
         let config = AapConfig::new(sim.url(), Auth::token(ADMIN_TOKEN))
             .with_template_prefix("osac")
             .with_http(HttpConfig {
-                proxy_from_environment: false,
+                carrier: Some(sim.line()),
                 ..HttpConfig::default()
             })
             // Rounds go by real time, which does not pass here: each job is asked about by itself.
@@ -480,7 +480,7 @@ fn world(seed: u64) -> BTreeMap<&'static str, u64> {
         .enable_all()
         .build()
         .unwrap();
-    runtime.block_on(async { Simulation::new(seed).await.run().await })
+    runtime.block_on(async { Simulation::new(seed).run().await })
 }
 
 #[test]
