@@ -180,14 +180,14 @@ impl Reason {
         }
     }
 
-    fn from_word(word: &str) -> Self {
-        Self::WORDS
-            .iter()
-            .find(|(_, known)| *known == word)
-            .map_or_else(
-                || Self::Other(text::bounded(word, 128)),
-                |(reason, _)| reason.clone(),
-            )
+    /// None where the word says nothing. Bounded first: as it will be written, so it is read.
+    fn from_word(word: &str) -> Option<Self> {
+        let word = text::bounded(word, 128);
+        if word.is_empty() {
+            return None;
+        }
+        let known = Self::WORDS.iter().find(|(_, known)| *known == word);
+        Some(known.map_or(Self::Other(word), |(reason, _)| reason.clone()))
     }
 }
 
@@ -424,7 +424,8 @@ impl JobRecord {
         record.url = reader.text("url");
         record.token = reader
             .text("token")
-            .map(|text| OperationToken::from_text(&text));
+            .map(|text| OperationToken::from_text(&text))
+            .filter(|token| !token.as_str().is_empty());
         record.config_version = reader.text("configVersion").map(ConfigVersion::from_text);
         record.timestamp = reader.take("timestamp");
         record.sent_at = reader.take("sentAt");
@@ -438,7 +439,8 @@ impl JobRecord {
         record.cancel_requested_at = reader.take("cancelRequestedAt");
         record.cancel_accepted_at = reader.take("cancelAcceptedAt");
         record.cancel_requests = reader.take("cancelRequests").unwrap_or(0);
-        record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
+        let reason = reader.text("reason");
+        record.reason = reason.and_then(|word| Reason::from_word(&word));
         record.set_message(&reader.text("message").unwrap_or_default());
         record.block_deletion_on_failure = reader.take("blockDeletionOnFailure");
         record.doubtful = reader.take("doubtful").unwrap_or(false);

@@ -5,6 +5,8 @@ mod alive;
 mod audit;
 mod behind;
 mod ends;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 #[cfg(feature = "aap")]
 mod jobs;
 mod rows;
