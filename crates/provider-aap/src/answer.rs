@@ -143,9 +143,9 @@ fn is_named_json(headers: &HeaderMap) -> bool {
 }
 
 /// How the body is packed, although we ask for it as it is.
-fn packed(headers: &HeaderMap) -> Option<String> {
+fn packed(headers: &HeaderMap, redact: impl Fn(&str) -> String) -> Option<String> {
     let given = headers.get(header::CONTENT_ENCODING)?.to_str().ok()?;
-    let given = given.trim().to_ascii_lowercase();
+    let given = redact(given.trim()).to_ascii_lowercase();
     (!given.is_empty() && given != "identity").then(|| text::bounded(&given, 40))
 }
 
@@ -159,7 +159,7 @@ pub(crate) async fn read(
     let status = response.status();
     let headers = std::mem::take(response.headers_mut());
     let length = response.content_length();
-    let packed = packed(&headers);
+    let packed = packed(&headers, &redact);
     let body = match &packed {
         Some(_) => None,
         None => read_body(&mut response, is_named_json(&headers), intent, what).await?,
@@ -302,7 +302,7 @@ fn refusal(
             format!("{what} was answered with a page instead of JSON"),
         )
         .with_advice("check that the URL is that of the controller, not of a login page or proxy"),
-        300..=399 => redirected(headers, intent, what),
+        300..=399 => redirected(headers, intent, what, redact),
         400 | 415 | 422 => error(
             ErrorKind::Invalid,
             format!("the controller refused {what}{said}"),
@@ -400,10 +400,16 @@ const LOGINS: [&str; 7] = [
     "login", "signin", "sign_in", "sso", "oauth", "saml", "/auth",
 ];
 
-fn redirected(headers: &HeaderMap, intent: Intent, what: &str) -> ProviderError {
+fn redirected(
+    headers: &HeaderMap,
+    intent: Intent,
+    what: &str,
+    redact: impl Fn(&str) -> String,
+) -> ProviderError {
     let to = headers.get(header::LOCATION);
     let to = to.and_then(|to| to.to_str().ok()).unwrap_or_default();
-    let shown = target(to);
+    // Redacted before it is cut, or half a secret would be left.
+    let shown = target(&redact(to));
     let path = shown.to_ascii_lowercase();
     let (text, advice) = if to.contains("migrations_notran") {
         (
@@ -479,5 +485,33 @@ fn collect(
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use reqwest::header::HeaderValue;
+
+    /// Found by the fuzz target `aap_answers`.
+    #[test]
+    fn a_redirect_and_an_odd_header_show_no_secret_that_they_repeat() {
+        let redact = |text: &str| text.replace("t0psecret", "***");
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            header::CONTENT_ENCODING,
+            HeaderValue::from_static("x-t0psecret"),
+        );
+        assert_eq!(packed(&headers, redact).as_deref(), Some("x-***"));
+        for to in [
+            "https://sso.example.com/login/t0psecret",
+            "https://t0psecret.example.com/",
+            "/t0psecret",
+        ] {
+            headers.insert(header::LOCATION, HeaderValue::from_static(to));
+            let error = redirected(&headers, Intent::Reads, "a job", redact);
+            assert!(!error.to_string().contains("t0psecret"), "{error}");
+            assert!(error.message().contains("***"), "{error}");
+        }
     }
 }

@@ -1,20 +1,13 @@
 //! Numbers, times, lengths and types that no controller should send: nothing of them stops a look, or the
 //! reckoning with what it saw.
 
-use std::time::Duration;
-
 use jiff::Timestamp;
 use proptest::prelude::*;
-use provider_core::{JobRef, TrackedJob};
-use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
-use crate::body::{JobBody, time};
-use crate::identity::Launch;
+use crate::body::time;
+use crate::holds::look_at;
 use crate::launch::Launched;
-use crate::monitor::{Moment, Seen, usual_times};
-use crate::nodes::Child;
-use crate::status::Confirmation;
 
 /// A value that no controller should send, as text.
 pub(crate) fn hostile() -> impl Strategy<Value = String> {
@@ -76,33 +69,6 @@ const MEMBERS: [&str; 16] = [
     "extra_vars",
     "url",
 ];
-
-fn look_at(text: &str, now: Timestamp) {
-    let row: Box<RawValue> = serde_json::from_str(text).unwrap();
-    let body = JobBody::read(&row, "t");
-    let _ = Child::read(&row);
-    for ended in [body.end(now).unwrap_or(now), Timestamp::MIN, Timestamp::MAX] {
-        let _ = body.certainty(Confirmation {
-            window: Duration::from_secs(60),
-            limit: Duration::MAX,
-            ended,
-            now,
-        });
-    }
-    let status = body.to_status(JobRef::new("aap", "job", "1"), str::to_owned);
-    assert!(
-        status
-            .elapsed
-            .is_none_or(|took| took <= Duration::from_secs(315_360_000))
-    );
-    for at in [Timestamp::MIN, now, Timestamp::MAX] {
-        let tracked = TrackedJob::from(JobRef::new("aap", "job", "1")).with_launched_at(at);
-        let _ = Launch::of(&tracked, Duration::MAX).verdict(&body, false);
-    }
-    // As the worker learns from it: again and again, for one template.
-    let read = Moment::now(Some(now), now);
-    usual_times(&Seen::new(body, &read, false), 50);
-}
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, failure_persistence: None, ..ProptestConfig::default() })]

@@ -50,7 +50,7 @@ impl AapProvider {
         if let Err(error) = fits {
             // Whoever corrects the template should not have to wait for the cache.
             self.templates.forget(&name);
-            return Err(error.into());
+            return Err(self.client.veiled(error).into());
         }
         self.client.skew.allows_launches()?;
         request.in_time(self.clock.now())?;
@@ -81,7 +81,7 @@ impl AapProvider {
                 ErrorKind::Protocol,
                 format!(
                     "{what} was answered with a job of the unknown type \"{}\"",
-                    text::bounded(&launched.kind, 40)
+                    self.client.shown(&launched.kind, 40)
                 ),
             )
             .into());

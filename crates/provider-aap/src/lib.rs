@@ -45,7 +45,12 @@ mod env;
 mod envelope;
 mod error;
 mod find;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod gate;
+#[cfg(any(test, fuzzing))]
+mod holds;
 #[cfg(test)]
 mod hostile;
 mod identity;
@@ -68,6 +73,7 @@ mod shared;
 mod skew;
 mod status;
 mod templates;
+mod veil;
 mod walk;
 #[cfg(feature = "webhook")]
 mod webhook;

@@ -1,6 +1,6 @@
 //! The configuration, tried out without launching anything.
 
-use provider_core::{JobType, Preflight, ProviderError, text};
+use provider_core::{JobType, Preflight, ProviderError};
 use serde::Deserialize;
 
 use crate::AapProvider;
@@ -48,7 +48,7 @@ impl AapProvider {
                 return report;
             }
         };
-        let user = text::bounded(&me.username, 100);
+        let user = self.client.shown(&me.username, 100);
         report.ok("credentials", &format!("we are user \"{user}\""));
         match self.client.skew.allows_launches() {
             Ok(()) => report.ok("clocks", "they are close enough"),
@@ -98,7 +98,9 @@ impl AapProvider {
         {
             vars.insert((*given).to_owned(), serde_json::Value::Null);
         }
-        let mut refusals = refusals(&template, &vars);
+        let refusals = refusals(&template, &vars);
+        let veiled = |refusal| self.client.veiled(refusal);
+        let mut refusals: Vec<ProviderError> = refusals.into_iter().map(veiled).collect();
         if is_superuser && template.may_start == Some(false) {
             // There is no right that this user could lack.
             if let Some(first) = refusals.first_mut() {
@@ -113,7 +115,7 @@ impl AapProvider {
         }
         let nodes = |ids: &[serde_json::Value]| {
             let shown: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
-            text::bounded(&shown.join(", "), 200)
+            self.client.shown(&shown.join(", "), 200)
         };
         let (missing, rejected) = (
             &template.prompts.node_templates_missing,

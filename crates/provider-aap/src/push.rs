@@ -15,6 +15,7 @@ use provider_core::{Effect, ErrorKind, ProviderError, text};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::json;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Mutex;
 use tokio::task::coop;
 use tokio::time::error::Elapsed;
@@ -135,6 +136,19 @@ async fn next<S: Stream + Unpin>(messages: &mut S) -> Result<Option<S::Item>, El
 
 /// One connection, until it is lost.
 async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, ProviderError> {
+    let key = handshake::client::generate_key();
+    let upgraded = client.upgrade("websocket/", &key, CSRF).await?;
+    attend(upgraded, |id| {
+        monitor.hint(id);
+    })
+    .await
+}
+
+/// What is said on a connection, until it is lost: the jobs that something has happened to.
+pub(crate) async fn attend<S: AsyncRead + AsyncWrite + Unpin>(
+    connection: S,
+    mut hint: impl FnMut(u64),
+) -> Result<Infallible, ProviderError> {
     let lost = |what: &str| {
         ProviderError::new(
             Effect::Unreadable,
@@ -142,10 +156,8 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
             text::bounded(what, 300),
         )
     };
-    let key = handshake::client::generate_key();
-    let upgraded = client.upgrade("websocket/", &key, CSRF).await?;
     let config = WebSocketConfig::default().read_buffer_size(READ_AT_ONCE);
-    let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Client, Some(config)).await;
+    let mut socket = WebSocketStream::from_raw_socket(connection, Role::Client, Some(config)).await;
     let groups = json!({"xrftoken": CSRF, "groups": {"jobs": ["status_changed"]}});
     let mut asked_whether_there = false;
     loop {
@@ -181,7 +193,7 @@ async fn follow(client: &Client, monitor: &Monitor) -> Result<Infallible, Provid
         } else if let (Some(id), Some(status)) = (event.unified_job_id, event.status) {
             // Nobody waits for a job to be queued.
             if !QUEUED.contains(&&*status) {
-                monitor.hint(id);
+                hint(id);
             }
         }
     }

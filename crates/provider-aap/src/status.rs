@@ -173,7 +173,7 @@ impl JobBody {
                 if last.is_empty() {
                     format!(
                         "the job ended as {} and gave no reason",
-                        text::bounded(&self.status, 40)
+                        bounded(&self.status, 40)
                     )
                 } else {
                     last
@@ -181,7 +181,7 @@ impl JobBody {
             }
             JobState::Unknown => format!(
                 "the controller reports the unknown status \"{}\"",
-                text::bounded(&self.status, 40)
+                bounded(&self.status, 40)
             ),
             JobState::Pending | JobState::Waiting | JobState::Running if self.is_cancelling() => {
                 "a cancel was requested".to_owned()

@@ -248,7 +248,9 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
         let rows: Vec<String> = found
             .iter()
             .take(8)
-            .map(|(kind, _, row)| format!("{kind} in organization \"{}\"", organization(row)))
+            .map(|(kind, _, row)| {
+                format!("{kind} in organization \"{}\"", organization(client, row))
+            })
             .collect();
         return Err(ProviderError::new(
             Effect::NotSent,
@@ -273,7 +275,7 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
     let mut template = Template {
         kind,
         id,
-        organization: organization(&row),
+        organization: organization(client, &row),
         may_start: row.summary_fields.user_capabilities.start,
         lacks_project: kind == TemplateKind::JobTemplate && row.project == Project::None,
         name: row.name,
@@ -315,6 +317,6 @@ async fn survey(
     }
 }
 
-fn organization(row: &Row) -> String {
-    text::bounded(&row.summary_fields.organization.name, 100)
+fn organization(client: &Client, row: &Row) -> String {
+    client.shown(&row.summary_fields.organization.name, 100)
 }

@@ -112,7 +112,7 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn new(text: Box<RawValue>) -> Self {
+    pub(crate) fn new(text: Box<RawValue>) -> Self {
         #[derive(Default, Deserialize)]
         #[serde(default)]
         struct Named {

@@ -202,14 +202,14 @@ impl Reason {
         }
     }
 
-    fn from_word(word: &str) -> Self {
-        Self::WORDS
-            .iter()
-            .find(|(_, known)| *known == word)
-            .map_or_else(
-                || Self::Other(text::bounded(word, 128)),
-                |(reason, _)| reason.clone(),
-            )
+    /// None where the word says nothing. Bounded first: as it will be written, so it is read.
+    fn from_word(word: &str) -> Option<Self> {
+        let word = text::bounded(word, 128);
+        if word.is_empty() {
+            return None;
+        }
+        let known = Self::WORDS.iter().find(|(_, known)| *known == word);
+        Some(known.map_or(Self::Other(word), |(reason, _)| reason.clone()))
     }
 }
 

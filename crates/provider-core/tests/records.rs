@@ -221,6 +221,42 @@ proptest! {
     }
 }
 
+/// Found by the fuzz target `records`.
+#[test]
+fn what_is_blank_or_padded_in_a_record_reads_the_same_when_it_is_written_again() {
+    for (member, value) in [
+        ("reason", json!(" ")),
+        ("reason", json!("\t\n")),
+        ("reason", json!(" Intended ")),
+        ("token", json!("  ")),
+        ("token", json!("\u{1b}[0m")),
+        ("new", json!({"ratio": -1.224_387_216_456_347_2e-8_f64})),
+        (
+            "new",
+            json!([
+                8.988_465_674_311_582e307_f64,
+                1.701_411_834_604_692_3e38_f64
+            ]),
+        ),
+    ] {
+        let mut stored = json!({"jobID": "1", "type": "provision", "state": "Running"});
+        stored[member] = value;
+        let record: JobRecord = serde_json::from_value(stored.clone()).unwrap();
+        assert_eq!(record.defect, None);
+        let written = serde_json::to_string(&record).unwrap();
+        let again: JobRecord = serde_json::from_str(&written).unwrap();
+        assert_eq!(again, record, "{stored}: {written}");
+    }
+    let padded =
+        json!({"jobID": "1", "type": "provision", "state": "Pending", "reason": "Intended\n"});
+    let record: JobRecord = serde_json::from_value(padded).unwrap();
+    assert_eq!(
+        record.reason,
+        Some(Reason::Intended),
+        "a word is not another for a line end"
+    );
+}
+
 #[test]
 fn records_of_existing_operators_read_back() {
     let stored = json!({

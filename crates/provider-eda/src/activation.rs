@@ -82,11 +82,13 @@ pub(crate) struct Row {
 }
 
 impl Row {
-    fn state(&self) -> String {
-        let state = text::bounded(&self.status, 40);
+    /// For people. Our own credential is taken out before anything is cut, should a server repeat it.
+    fn state(&self, token: &Secret) -> String {
+        let shown = |text: &str, max| text::bounded(&token.redact(text), max);
+        let state = shown(&self.status, 40);
         match self.status_message.as_deref().unwrap_or_default() {
             "" => state,
-            message => format!("{state}: {}", text::bounded(message, 300)),
+            message => format!("{state}: {}", shown(message, 300)),
         }
     }
 }
@@ -132,7 +134,7 @@ impl Watch {
         let name = activation.shown();
         let api = activation.api(client);
         let told = match tokio::time::timeout(PATIENCE, named(&api, &activation.name)).await {
-            Ok(Ok(Some(row))) => format!("{name} is {}", row.state()),
+            Ok(Ok(Some(row))) => format!("{name} is {}", row.state(&activation.token)),
             Ok(Ok(None)) => format!("the EDA server shows no {name}"),
             Ok(Err(error)) => format!("the state of {name} cannot be read: {}", error.message()),
             Err(_) => format!("the state of {name} was not told in time"),
@@ -183,7 +185,7 @@ impl EdaProvider {
         } else {
             report.error(
                 &check,
-                &format!("it is {}", row.state()),
+                &format!("it is {}", row.state(&activation.token)),
                 "enable or restart it; a rulebook's Service exists only while it runs, and an event \
                  stream loses events until then",
             );

@@ -164,7 +164,8 @@ impl Client {
         }
         let value = |name: HeaderName| {
             let value = response.headers().get(name)?.to_str().ok()?;
-            Some(value.to_owned())
+            // Whoever redirects may repeat what we have sent.
+            Some(self.transport.redact(value))
         };
         let mut answer = Answer {
             status: response.status().as_u16(),

@@ -48,6 +48,9 @@ mod config;
 mod endpoints;
 mod env;
 mod error;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod kind;
 mod pace;
 mod preflight;

@@ -61,6 +61,9 @@ mod crd;
 mod error;
 mod events;
 mod finalizer;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 mod guard;
 mod handle;
 mod kept;

@@ -23,7 +23,7 @@ mod schedule;
 mod table;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) use pace::usual_times;
 mod worker;
 

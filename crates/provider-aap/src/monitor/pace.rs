@@ -164,7 +164,7 @@ impl Pace {
 }
 
 /// What a pace learns and plans from a job that it sees so often.
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 pub(crate) fn usual_times(seen: &Seen, times: u32) {
     let mut pace = Pace::new(Duration::from_secs(30), 1);
     for _ in 0..times {

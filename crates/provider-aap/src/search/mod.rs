@@ -21,6 +21,8 @@ use tokio::time::Instant;
 pub(crate) use doubt::unshown;
 pub(crate) use index::Window;
 pub(crate) use row::Launched;
+#[cfg(fuzzing)]
+pub(crate) use row::is_carried;
 
 use crate::TemplateName;
 use crate::client::Client;

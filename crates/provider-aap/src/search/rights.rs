@@ -231,7 +231,7 @@ async fn everything(
         if user.is_superuser || user.is_system_auditor {
             *sight = Sight::Everything;
         } else if let Sight::Missing(error) = sight {
-            let name = text::bounded(&user.username, 60);
+            let name = client.shown(&user.username, 60);
             let message = error
                 .message()
                 .replacen("this user", &format!("user \"{name}\""), 1);

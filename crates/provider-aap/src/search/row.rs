@@ -90,6 +90,12 @@ pub(super) fn carried(variables: Option<&str>, token_variable: &str) -> Carried 
     }
 }
 
+/// Whether somebody's token is among the variables.
+#[cfg(fuzzing)]
+pub(crate) fn is_carried(variables: Option<&str>, token_variable: &str) -> bool {
+    matches!(carried(variables, token_variable), Carried::Token(_))
+}
+
 /// A row that may be that of a launch, for all that it says.
 #[derive(Debug)]
 pub(super) struct Doubt {

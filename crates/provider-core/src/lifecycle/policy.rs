@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// The engine's choices as a plain, serialisable value; [`Policy::new`] checks it.
 ///
@@ -22,7 +22,12 @@ use serde::{Deserialize, Serialize};
 /// );
 /// ```
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 #[non_exhaustive]
 pub struct PolicyConfig {
     /// How often a live job is asked about; none follows the provider's own pace.
@@ -60,7 +65,12 @@ pub struct PolicyConfig {
 
 /// How long to wait after failures: `base`, doubled with each further one, up to `cap`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 #[non_exhaustive]
 pub struct BackoffConfig {
     /// After the first failure.
@@ -71,7 +81,12 @@ pub struct BackoffConfig {
 
 /// How long each phase of a job may last. None is for ever.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 #[non_exhaustive]
 pub struct DeadlinesConfig {
     /// From the launch to the start. Past it, the job is cancelled and counts as failed.
@@ -88,7 +103,12 @@ pub struct DeadlinesConfig {
 
 /// What deletion may do.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
 #[non_exhaustive]
 pub struct DeletionConfig {
     /// What becomes of a provision job that runs when deletion is asked for.
@@ -166,15 +186,22 @@ pub enum NeverProvisioned {
     Release,
 }
 
-impl PolicyConfig {
-    /// The same configuration with choices of the caller's.
-    #[must_use]
-    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
-        change(&mut self);
-        self
-    }
+crate::guarded_settings!(PolicyConfig, BackoffConfig, DeadlinesConfig, DeletionConfig);
+
+/// Written as they are derived; the reader's `remote` has made that an inherent function as well.
+macro_rules! written {
+    ($($name:ty),+ $(,)?) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                <$name>::serialize(self, serializer)
+            }
+        }
+    )+};
 }
 
+written!(PolicyConfig, BackoffConfig, DeadlinesConfig, DeletionConfig);
+
+#[non_exhaustive]
 impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
@@ -353,6 +380,24 @@ mod tests {
     #[test]
     fn the_default_policy_is_valid() {
         assert_eq!(Policy::default().config(), &PolicyConfig::default());
+    }
+
+    /// Found by the fuzz target `config`.
+    #[test]
+    fn no_error_repeats_what_was_found_in_place_of_a_setting() {
+        for member in [
+            r#"{"purge": "s3cret"}"#,
+            r#"{"cancelRetry": "s3cret"}"#,
+            r#"{"s3cret": 1}"#,
+            r#"{"jitter": "s3cret"}"#,
+            r#"{"backoff": {"base": "s3cret"}}"#,
+            r#"{"deadlines": "s3cret"}"#,
+            r#"{"deletion": {"runningProvision": "s3cret"}}"#,
+        ] {
+            let error = serde_json::from_str::<PolicyConfig>(member).unwrap_err();
+            assert!(!error.to_string().contains("s3cret"), "{error}");
+            assert!(error.to_string().contains("expected"), "{error}");
+        }
     }
 
     #[test]

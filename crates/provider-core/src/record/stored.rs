@@ -95,7 +95,8 @@ impl JobRecord {
         record.url = reader.text("url");
         record.token = reader
             .text("token")
-            .map(|text| OperationToken::from_text(&text));
+            .map(|text| OperationToken::from_text(&text))
+            .filter(|token| !token.as_str().is_empty());
         record.config_version = reader.text("configVersion").map(ConfigVersion::from_text);
         record.timestamp = reader.take("timestamp");
         record.sent_at = reader.take("sentAt");
@@ -109,7 +110,8 @@ impl JobRecord {
         record.cancel_requested_at = reader.take("cancelRequestedAt");
         record.cancel_accepted_at = reader.take("cancelAcceptedAt");
         record.cancel_requests = reader.take("cancelRequests").unwrap_or(0);
-        record.reason = reader.text("reason").map(|word| Reason::from_word(&word));
+        let reason = reader.text("reason");
+        record.reason = reason.and_then(|word| Reason::from_word(&word));
         record.set_message(&reader.text("message").unwrap_or_default());
         record.block_deletion_on_failure = reader.take("blockDeletionOnFailure");
         record.doubtful = reader.take("doubtful").unwrap_or(false);

@@ -231,7 +231,7 @@ impl Audit {
         let actions = self.actions(api, &rules).await?;
         let mut worst: Option<JobStatus> = None;
         for (_, action) in &actions {
-            if let Some(status) = ended(action, token)
+            if let Some(status) = ended(action, token, |text| self.config.token.redact(text))
                 && worst.as_ref().is_none_or(|w| rank(&status) > rank(w))
             {
                 worst = Some(status);

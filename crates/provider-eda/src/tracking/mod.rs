@@ -6,6 +6,8 @@ mod audit;
 mod behind;
 mod copies;
 mod ends;
+#[cfg(fuzzing)]
+pub(crate) mod fuzzing;
 #[cfg(feature = "aap")]
 mod jobs;
 mod rows;

@@ -78,8 +78,13 @@ pub(super) fn tokens(payload: &str) -> impl Iterator<Item = String> {
     })
 }
 
-/// What an action that ran automation says about the event; others say nothing.
-pub(super) fn ended(action: &Action, token: &OperationToken) -> Option<JobStatus> {
+/// What an action that ran automation says about the event; others say nothing. `redact` takes out what must
+/// not be repeated, before anything is cut.
+pub(super) fn ended(
+    action: &Action,
+    token: &OperationToken,
+    redact: impl Fn(&str) -> String,
+) -> Option<JobStatus> {
     if !action.name.starts_with("run_") {
         return None;
     }
@@ -91,7 +96,7 @@ pub(super) fn ended(action: &Action, token: &OperationToken) -> Option<JobStatus
     };
     let mut job = JobRef::new("eda", "action", token.as_str());
     if let Some(url) = action.url.as_deref().filter(|url| !url.is_empty()) {
-        job = job.with_url(text::bounded(url, 300));
+        job = job.with_url(text::bounded(&redact(url), 300));
     }
     let message = action.status_message.as_deref().unwrap_or_default();
     let message = if message.is_empty() {
@@ -99,7 +104,7 @@ pub(super) fn ended(action: &Action, token: &OperationToken) -> Option<JobStatus
     } else {
         message.to_owned()
     };
-    let mut status = JobStatus::new(job, state).with_message(&message);
+    let mut status = JobStatus::new(job, state).with_message(&redact(&message));
     status.started_at = action.fired_at;
     Some(status)
 }
@@ -125,6 +130,24 @@ mod tests {
         let found: Vec<String> = tokens(text).collect();
         assert_eq!(found, ["0a1b", "123", "zz-9"]);
         assert_eq!(tokens("payload: operationToke").count(), 0);
+    }
+
+    /// Found by the fuzz target `eda_answers`.
+    #[test]
+    fn what_an_action_says_is_redacted_before_it_is_cut() {
+        let long = "x".repeat(text::MAX_TEXT - 4);
+        let action = Action {
+            id: String::new(),
+            name: "run_job_template".to_owned(),
+            status: "failed".to_owned(),
+            status_message: Some(format!("t0psecret {long} t0psecret")),
+            url: Some("https://h/t0psecret".to_owned()),
+            fired_at: None,
+        };
+        let redact = |text: &str| text.replace("t0psecret", "***");
+        let status = ended(&action, &OperationToken::from_random(1), redact).unwrap();
+        let shown = format!("{status:?}");
+        assert!(!shown.contains("t0p"), "{shown}");
     }
 
     /// Nothing that was not there is remembered, and asking again for it does not go on at one pace for ever.
