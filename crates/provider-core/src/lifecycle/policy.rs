@@ -201,7 +201,15 @@ macro_rules! written {
 
 written!(PolicyConfig, BackoffConfig, DeadlinesConfig, DeletionConfig);
 
-#[non_exhaustive]
+impl PolicyConfig {
+    /// The same configuration with choices of the caller's.
+    #[must_use]
+    pub fn with(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+}
+
 impl Default for PolicyConfig {
     fn default() -> Self {
         Self {
