@@ -370,14 +370,11 @@ fn get(
         ] => {
             let kind = kind_of(collection).unwrap_or(Kind::Job);
             let id = template_id(state, kind, id)?;
-            let template = state.jobs.templates.get(&id);
-            match template {
-                Some(template)
-                    if template.restricted && !state.may_launch(id, template, user)
-                        || !state.sees_template(id, user) =>
-                {
-                    Err(Answer::detail(403, FORBIDDEN))
-                }
+            // Whoever sees the template is shown the form, with the right to start it and without.
+            if !state.sees_template(id, user) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
+            match state.jobs.templates.get(&id) {
                 Some(template) => Ok(Answer::json(200, &rows::launch_options(id, template))),
                 None => Err(Answer::detail(404, "Not found.")),
             }
