@@ -11,6 +11,6 @@ cd "$(dirname "$0")/.."
 export SOAK_OBJECTS="${SOAK_OBJECTS:-200}" SOAK_MINUTES="${SOAK_MINUTES:-30}"
 
 for seed in ${SOAK_SEEDS:-1 2 3}; do
-    SOAK_SEED="$seed" cargo test --quiet --test soak lives_in_all_kinds
+    SOAK_SEED="$seed" cargo test --quiet --workspace --test soak -- lives_in_all_kinds --nocapture
 done
 echo "soak.sh passed"

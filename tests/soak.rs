@@ -179,7 +179,7 @@ async fn requests_of(course: Course, weather: Weather, is_foul: bool, limit: Dur
         if is_foul {
             mischief(&town.sim, seed, &broken).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     };
     let all = tokio::select! {
         all = town.live(course, limit) => all,

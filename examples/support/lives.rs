@@ -122,8 +122,10 @@ pub(crate) fn simulator(run: Duration) -> (AapSim, TimerClock) {
 }
 
 pub(crate) fn config(sim: &AapSim) -> AapConfig {
-    let mut http = HttpConfig::default();
-    http.carrier = Some(sim.line());
+    let http = HttpConfig {
+        carrier: Some(sim.line()),
+        ..HttpConfig::default()
+    };
     AapConfig::new(sim.url(), Auth::token(ADMIN_TOKEN))
         .with_template_prefix("osac")
         .with_http(http)

@@ -47,8 +47,6 @@ struct State {
     changes: VecDeque<Change>,
     trouble: Trouble,
     requests: u64,
-    /// Reasons of the events that objects were told of.
-    told: Vec<(String, String)>,
     wrong: Vec<String>,
 }
 
@@ -214,11 +212,6 @@ impl Server {
         self.lock().objects.len()
     }
 
-    /// What objects were told: their uid, and the reason.
-    pub(crate) fn told(&self) -> Vec<(String, String)> {
-        self.lock().told.clone()
-    }
-
     /// What was wrong with what was written.
     pub(crate) fn wrong(&self) -> Vec<String> {
         self.lock().wrong.clone()
@@ -280,18 +273,7 @@ impl Server {
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
         if path.contains("/events.k8s.io/") {
-            let event: Value = serde_json::from_slice(body).unwrap_or_default();
-            let text = |at: &str| {
-                event
-                    .pointer(at)
-                    .and_then(Value::as_str)
-                    .unwrap_or_default()
-            };
-            let told = (
-                text("/regarding/uid").to_owned(),
-                text("/reason").to_owned(),
-            );
-            self.lock().told.push(told);
+            let event = serde_json::from_slice(body).unwrap_or_default();
             return (201, event);
         }
         let Some(path) = path.strip_prefix(GROUP) else {

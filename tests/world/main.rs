@@ -54,7 +54,7 @@ fn all_lives_end_well() {
         }
         return;
     }
-    let lives = number("WORLD_LIVES").unwrap_or(200);
+    let lives = number("WORLD_LIVES").unwrap_or(60);
     let worlds = lives.div_ceil(run::OBJECTS);
     let next = Mutex::new(1..=worlds);
     let total = Mutex::new(BTreeMap::<&str, u64>::new());

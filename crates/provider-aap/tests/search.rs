@@ -47,8 +47,10 @@ async fn setup_as(user: &str, mut world: World) -> Setup {
 }
 
 fn config(sim: &AapSim, user: &str) -> AapConfig {
-    let mut http = HttpConfig::default();
-    http.carrier = Some(sim.line());
+    let http = HttpConfig {
+        carrier: Some(sim.line()),
+        ..HttpConfig::default()
+    };
     AapConfig::new(sim.url(), Auth::token(user))
         .with_template_prefix("osac")
         .with_http(http)

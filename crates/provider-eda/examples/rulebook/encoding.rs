@@ -83,6 +83,16 @@ impl Dice {
         }
     }
 
+    /// A member without a name is refused before anything is sent.
+    fn name(&self) -> String {
+        let text = self.text();
+        if text.is_empty() {
+            "none".to_owned()
+        } else {
+            text
+        }
+    }
+
     fn value(&self, depth: u32) -> Value {
         match self.below(if depth > 4 { 5 } else { 8 }) {
             0 => [Value::Null, true.into(), false.into()][usize::try_from(self.below(3)).unwrap()]
@@ -103,7 +113,7 @@ impl Dice {
             4 => self.text().into(),
             5 => (0..self.below(5)).map(|_| self.value(depth + 1)).collect(),
             _ => {
-                let members = (0..self.below(5)).map(|_| (self.text(), self.value(depth + 1)));
+                let members = (0..self.below(5)).map(|_| (self.name(), self.value(depth + 1)));
                 Value::Object(members.collect::<Map<_, _>>())
             }
         }
