@@ -95,6 +95,29 @@ fn root(url: &Url, parts: Option<&[&str]>) -> Url {
     root
 }
 
+/// The URL without user name, password, query and fragment, all of which may hold secrets.
+pub(crate) fn shown(url: &str) -> String {
+    // Without its scheme, "user:password@host" would be read as a URL of the scheme "user".
+    let with_scheme = if url.contains("://") {
+        url.to_owned()
+    } else {
+        format!("https://{url}")
+    };
+    match url::Url::parse(&with_scheme) {
+        Ok(mut url) => {
+            let _ = url.set_username("");
+            let _ = url.set_password(None);
+            url.set_query(None);
+            url.set_fragment(None);
+            url.to_string()
+        }
+        Err(_) => {
+            let place = url.split(['?', '#']).next().unwrap_or_default();
+            provider_core::text::bounded(place.rsplit('@').next().unwrap_or_default(), 200)
+        }
+    }
+}
+
 /// What a path of the controller's names below its API's root, wherever it believes that to be.
 pub(crate) fn below_api(path: &str) -> Option<&str> {
     [CONTROLLER, GATEWAY].iter().find_map(|root| {

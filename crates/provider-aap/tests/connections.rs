@@ -666,3 +666,103 @@ async fn a_controller_that_asks_for_our_certificate_gets_it_and_a_renewed_one_to
     assert_eq!(sim.journal().len(), 1);
     std::fs::remove_dir_all(&dir).unwrap();
 }
+
+// ---- a proxy that shows the API elsewhere ----
+
+/// Passes requests on, as nginx with `location` and `proxy_pass` does: what is below `shown` here is below
+/// `real` there, and no path in an answer is touched. Everything else is a 404 of its own.
+async fn rewriting(shown: &'static str, real: String) -> String {
+    use axum::body::{Body, to_bytes};
+    use axum::extract::Request;
+    use axum::http::{Response, StatusCode};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let pass_on = move |request: Request| async move {
+        let (parts, body) = request.into_parts();
+        let path = parts.uri.path_and_query().unwrap().as_str();
+        let Some(below) = path.strip_prefix(shown) else {
+            let mut answer = Response::new(Body::from("no such location"));
+            *answer.status_mut() = StatusCode::NOT_FOUND;
+            return answer;
+        };
+        let body = to_bytes(body, 1 << 20).await.unwrap();
+        let mut headers = parts.headers;
+        headers.remove("host");
+        let request = client
+            .request(parts.method, format!("{real}{below}"))
+            .headers(headers)
+            .body(body);
+        let answer = request.send().await.unwrap();
+        let mut passed = Response::builder().status(answer.status());
+        passed
+            .headers_mut()
+            .unwrap()
+            .extend(answer.headers().clone());
+        passed
+            .body(Body::from(answer.bytes().await.unwrap()))
+            .unwrap()
+    };
+    let proxy = axum::Router::new().fallback(pass_on);
+    tokio::spawn(async move { axum::serve(listener, proxy).await });
+    format!("http://{address}")
+}
+
+#[tokio::test]
+async fn the_url_on_record_can_be_opened_behind_a_proxy_that_rewrites_paths() {
+    use provider_core::lifecycle::{
+        Desired, Lifecycle, MemoryStore, Policy, ProviderRegistry, SeededEntropy, Standing,
+    };
+    for (shown, real, given) in [
+        ("/ctl/", "/", "/ctl"),
+        ("/ctl/api/controller/v2/", "/api/v2/", "/ctl/api/controller"),
+    ] {
+        let (sim, clock) = sim(World::with([Template::job(CREATE)])).await;
+        let proxy = rewriting(shown, format!("{}{real}", sim.url())).await;
+        let aap = AapProvider::with_clock(config(&format!("{proxy}{given}")), clock.clone());
+        let aap = Arc::new(aap.unwrap());
+        let registry = ProviderRegistry::single(aap.clone());
+        let engine = Lifecycle::with_entropy(Policy::default(), Arc::new(SeededEntropy::new(1)));
+        let store = MemoryStore::new();
+        let version = provider_core::ConfigVersion::of_json(&json!({}));
+        let desired = Desired::new(version, "aap");
+        let object = vm();
+        let mut passes = 0;
+        let outcome = loop {
+            let outcome = engine
+                .reconcile(&registry, &store, &object, &desired, &*clock)
+                .await;
+            if matches!(outcome.standing, Standing::Applied { .. }) {
+                break outcome;
+            }
+            passes += 1;
+            assert!(passes < 100, "{:?}", outcome.standing);
+            clock.advance(Duration::from_secs(10));
+        };
+        let record = &outcome.records[0];
+        let url = record.url.as_deref().unwrap();
+        assert!(url.starts_with(&format!("{proxy}/ctl/")), "{url}");
+        let open = async |url: &str| {
+            let request = reqwest::Client::new().get(url).bearer_auth(ADMIN_TOKEN);
+            request.send().await.unwrap()
+        };
+        let page = open(url).await;
+        assert_eq!(page.status().as_u16(), 200, "{url}");
+        let row: serde_json::Value = page.json().await.unwrap();
+        assert_eq!(Some(row["id"].to_string()), record.job_id, "{url}");
+        // What the controller calls it is nowhere at the proxy.
+        let at = url::Url::parse(&proxy).unwrap();
+        let at = at.join(row["url"].as_str().unwrap()).unwrap();
+        assert_eq!(open(at.as_str()).await.status().as_u16(), 404);
+        // Nor is it another one when the job was searched for.
+        let query = provider_core::FindRequest::new(
+            object,
+            provider_core::JobType::Provision,
+            record.token.clone().unwrap(),
+        );
+        let query = query.not_before(record.sent_at.unwrap_or_else(start));
+        let found = aap.find_launched(&query).await.unwrap();
+        let urls: Vec<_> = found.iter().map(|one| one.job.url.as_deref()).collect();
+        assert_eq!(urls, [Some(url)]);
+    }
+}

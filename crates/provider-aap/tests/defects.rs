@@ -846,20 +846,65 @@ async fn preflight_names_every_misconfiguration() {
     assert_eq!(s.sim.journal(), [], "nothing was launched");
 }
 
-/// What the preflight says cannot be launched is not sent, and the controller would not have taken it.
+/// What the preflight says cannot be launched is not sent: the controller would not have taken it, or a job
+/// template would have run without our variables.
 #[tokio::test]
 async fn what_preflight_finds_the_controller_refuses_at_launch_too() {
     use provider_testkit::aap::{OPERATOR_TOKEN, READER_TOKEN};
     let job = || Template::job(CREATE);
+    let no_inventory =
+        r#"{"resources_needed_to_start":["Job Template inventory is missing or undefined."]}"#;
+    let dropped = r#""ignored_fields":{"extra_vars":{"osac_object":{}}}"#;
     for (template, token, finding, status, refusal) in [
-        (job().restricted(), OPERATOR_TOKEN, "", 403, "permission"),
+        (
+            job().restricted(),
+            OPERATOR_TOKEN,
+            "grant this user the role Execute",
+            403,
+            "permission",
+        ),
         (job(), READER_TOKEN, "scope write", 403, "permission"),
         (
             job().without_inventory(),
             ADMIN_TOKEN,
             "has no inventory",
             400,
-            r#"{"resources_needed_to_start":["Job Template inventory is missing or undefined."]}"#,
+            no_inventory,
+        ),
+        (
+            job().without_inventory().asking_inventory(),
+            ADMIN_TOKEN,
+            "asks for an inventory at launch and has no default",
+            400,
+            no_inventory,
+        ),
+        (
+            job().without_project(),
+            ADMIN_TOKEN,
+            "has no project",
+            400,
+            "A project is required to run a job.",
+        ),
+        (
+            job().not_promptable(),
+            ADMIN_TOKEN,
+            "does not take variables at launch",
+            201,
+            dropped,
+        ),
+        (
+            job().not_promptable().hiding(&["pin"]),
+            ADMIN_TOKEN,
+            "takes the variables of its survey only, which lacks",
+            201,
+            dropped,
+        ),
+        (
+            Template::workflow(CREATE).not_promptable(),
+            ADMIN_TOKEN,
+            "does not take variables at launch",
+            400,
+            "Variables osac_object are not allowed on launch.",
         ),
         (
             job().asking_passwords(&["ssh_password"]),
@@ -876,6 +921,10 @@ async fn what_preflight_finds_the_controller_refuses_at_launch_too() {
             r#"{"variables_needed_to_start":["'count' value missing"]}"#,
         ),
     ] {
+        let collection = match template.kind {
+            provider_testkit::aap::Kind::Job => "job_templates",
+            provider_testkit::aap::Kind::Workflow => "workflow_job_templates",
+        };
         let s = setup(template).await;
         let mut config = config(&s.sim);
         config.auth = Auth::token(token);
@@ -886,18 +935,23 @@ async fn what_preflight_finds_the_controller_refuses_at_launch_too() {
         assert!(report.lines().any(found), "{refusal}: {report}");
         let error = aap.trigger_provision(&request(1)).await.unwrap_err();
         assert_eq!(error.error().effect(), Effect::NotSent, "{error}");
-        let launch = format!("{}/api/v2/job_templates/7/launch/", s.sim.url());
+        assert_eq!(s.sim.journal(), []);
+        let launch = format!("{}/api/v2/{collection}/7/launch/", s.sim.url());
         let answer = reqwest::Client::new()
             .post(launch)
             .bearer_auth(token)
-            .json(&json!({"extra_vars": {}}))
+            .json(&json!({"extra_vars": {"osac_object": {}}}))
             .send()
             .await
             .unwrap();
         assert_eq!(answer.status().as_u16(), status);
         let text = answer.text().await.unwrap();
         assert!(text.contains(refusal), "{text}");
-        assert_eq!(s.sim.journal(), []);
+        let runs = s.sim.journal();
+        assert_eq!(runs.len(), usize::from(status == 201));
+        for run in runs {
+            assert_eq!(run.extra_vars, json!({}));
+        }
     }
 }
 

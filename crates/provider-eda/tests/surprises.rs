@@ -513,30 +513,52 @@ async fn a_stream_in_test_mode_or_without_our_activation_fails_the_preflight() {
     );
 }
 
+/// By a stream and by a webhook; and an event signed with another secret, or by another hash, by neither.
 #[tokio::test]
-async fn a_stream_takes_signatures_of_other_hashes_in_hex_and_base64() {
-    for (algorithm, hash) in [
+async fn signatures_of_every_hash_are_taken_in_hex_and_base64() {
+    let hashes = [
+        (Algorithm::Sha1, HmacHash::Sha1),
         (Algorithm::Sha256, HmacHash::Sha256),
         (Algorithm::Sha384, HmacHash::Sha384),
         (Algorithm::Sha512, HmacHash::Sha512),
-    ] {
+    ];
+    for (n, (algorithm, hash)) in hashes.into_iter().enumerate() {
         for (encoding, check) in [
             (Encoding::Hex, HmacCheck::hex("s3cret")),
             (Encoding::Base64, HmacCheck::base64("s3cret")),
         ] {
-            let world = Stream::new(StreamCredential::Hmac(check.with_hash(hash)));
-            let s = setup(world, |sim| {
-                let hmac = Hmac::new("s3cret")
-                    .with_algorithm(algorithm)
-                    .with_encoding(encoding);
-                config(stream(sim, StreamAuth::Hmac(hmac)))
-            })
-            .await;
-            s.eda
-                .trigger_provision(&request(vm("vm"), 1))
-                .await
-                .unwrap();
-            assert_eq!(s.sim.journal().len(), 1, "{algorithm:?} {encoding:?}");
+            let check = check.with_hash(hash);
+            let streams = Stream::new(StreamCredential::Hmac(check.clone())).into();
+            let worlds: [World; 2] = [streams, Webhook::new().with_hmac(check).into()];
+            for world in worlds {
+                let case = format!("{algorithm:?} {encoding:?} {world:?}");
+                let is_stream = matches!(world, World::Streams(_));
+                let other = hashes[(n + 1) % hashes.len()].0;
+                for (secret, algorithm, fits) in [
+                    ("s3cret", algorithm, true),
+                    ("another", algorithm, false),
+                    ("s3cret", other, false),
+                ] {
+                    let s = setup(world.clone(), |sim| {
+                        let hmac = Hmac::new(secret)
+                            .with_algorithm(algorithm)
+                            .with_encoding(encoding);
+                        if is_stream {
+                            config(stream(sim, StreamAuth::Hmac(hmac)))
+                        } else {
+                            config(webhook(sim).with_hmac(hmac))
+                        }
+                    })
+                    .await;
+                    let sent = s.eda.trigger_provision(&request(vm("vm"), 1)).await;
+                    assert_eq!(sent.is_ok(), fits, "{case}: {sent:?}");
+                    assert_eq!(s.sim.journal().len(), usize::from(fits), "{case}");
+                    if let Err(error) = sent {
+                        let error = not_launched(&error);
+                        assert_eq!(error.kind(), ErrorKind::Unauthorized, "{case}: {error}");
+                    }
+                }
+            }
         }
     }
 }

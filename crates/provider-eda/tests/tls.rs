@@ -142,6 +142,59 @@ async fn with_certificates_on_both_sides() {
     assert_eq!(sim.journal().len(), 2);
 }
 
+/// With TLS 1.3 a refused certificate may be told only after the event was written.
+#[tokio::test]
+async fn a_certificate_that_is_renewed_on_disk_needs_no_restart() {
+    let (ours, others) = (authority(), authority());
+    let worlds: [World; 2] = [
+        Webhook::new().into(),
+        Stream::new(StreamCredential::None).into(),
+    ];
+    for world in worlds {
+        let is_stream = matches!(world, World::Streams(_));
+        let sim = sim(&ours, world).await;
+        let files = Files {
+            dir: tempfile::tempdir().unwrap(),
+        };
+        let write = |authority: &Authority| {
+            let (certificate, key) = leaf(authority, "operator");
+            (
+                files.write("tls.crt", &certificate.pem()),
+                files.write("tls.key", &key.serialize_pem()),
+            )
+        };
+        let (certificate, key) = write(&others);
+        let http = HttpConfig {
+            ca_file: Some(files.write("ca.pem", &ours.pem)),
+            client_identity: Some(ClientIdentity::Files { certificate, key }),
+            ..http()
+        };
+        let config = if is_stream {
+            config(stream(&sim, StreamAuth::ClientCertificate))
+        } else {
+            config(webhook(&sim))
+        };
+        let eda = EdaProvider::new(config.with_http(http)).unwrap();
+        let send = async |n| eda.trigger_provision(&request(vm("vm"), n)).await;
+        send(1).await.unwrap_err();
+        assert!(sim.journal().is_empty());
+        write(&ours);
+        send(2).await.unwrap();
+        // The certificate has been replaced and its key has not: the former pair stays in force.
+        let (half, _) = leaf(&others, "operator");
+        files.write("tls.crt", &half.pem());
+        send(3).await.unwrap();
+        assert_eq!(sim.journal().len(), 2);
+        // The open connection is not used on with what is not on disk any more.
+        write(&others);
+        send(4).await.unwrap_err();
+        assert_eq!(sim.journal().len(), 2);
+        write(&ours);
+        send(5).await.unwrap();
+        assert_eq!(sim.journal().len(), 3);
+    }
+}
+
 /// An event stream whose credential is the certificate.
 #[tokio::test]
 async fn an_event_stream_takes_our_certificate() {

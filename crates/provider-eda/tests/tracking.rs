@@ -526,6 +526,9 @@ async fn a_relaunched_create_job_that_does_not_obey_is_waited_for() {
     life.until(10, applied).await;
     life.aap.plan_next(CREATE, plan);
     let copy = life.aap.relaunch(life.runs()[0].id).unwrap();
+    // One that has not begun yet would obey.
+    life.clock.advance(Duration::from_secs(50));
+    assert_eq!(life.aap.status(copy), Some("running"));
     life.delete();
     // Another process of ours knows of the copy from its record alone.
     let outcome = life
@@ -536,11 +539,31 @@ async fn a_relaunched_create_job_that_does_not_obey_is_waited_for() {
         EdaProvider::with_clock(life.provider.config().clone(), life.clock.clone()).unwrap(),
     );
     life.registry = ProviderRegistry::single(life.provider.clone());
+    // It is asked to stop, goes on to its own end, and nothing is sent meanwhile.
+    let mut looks = 0;
+    while life.runs()[1].stopped.is_none() {
+        let outcome = life.reconcile().await;
+        if life.runs()[1].stopped.is_none() {
+            let waits = matches!(outcome.standing, Standing::InProgress { attempt: 2, .. });
+            assert!(waits, "{:?}", outcome.standing);
+            assert_eq!(life.eda.journal().len(), 1);
+        }
+        life.clock.advance(Duration::from_secs(20));
+        looks += 1;
+        assert!(looks < 100, "the copy never ends");
+    }
+    assert!(looks > 30, "it was looked at {looks} times only");
+    assert!(life.aap.count(Route::Cancel) > 0);
+    let alone = &life.runs()[1];
+    assert!(alone.succeeded, "{alone:?}");
+    let lasted = provider_core::clock::since(alone.stopped.unwrap(), alone.accepted);
+    assert!(lasted >= Duration::from_secs(900), "{lasted:?}");
     life.until(60, released).await;
     let runs = life.runs();
     assert_eq!(runs.len(), 3, "{runs:#?}");
     assert!(runs[1].stopped.unwrap() <= runs[2].accepted);
     assert!(life.aap.overlaps().is_empty());
+    assert_eq!(life.eda.journal().len(), 2);
 }
 
 #[tokio::test]

@@ -4,14 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use futures::channel::mpsc;
 use provider_core::{
-    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars,
-    FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ObjectKey,
-    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched,
-    Resource, TrackedJob, TriggerError, WakeUps,
+    Capabilities, ConfigVersion, Effect, ErrorKind, ExtraVars, JobRef, JobState, JobType,
+    ObjectKey, OperationToken, ProviderError, Resource,
 };
+
+mod contract;
 
 /// The functions of a provider, for scripts and for records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -231,7 +230,7 @@ impl FakeProvider {
     }
 
     /// The same that tells of ends, so that nobody needs to ask about a job for so long while somebody
-    /// listens to [`wake_ups`](Provider::wake_ups).
+    /// listens to [`wake_ups`](provider_core::Provider::wake_ups).
     #[must_use]
     pub fn telling_ends(mut self, poll_after: Duration) -> Self {
         self.poll_after = Some(poll_after);
@@ -412,273 +411,8 @@ impl FakeProvider {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn enter(
-        &self,
-        state: &mut State,
-        function: Function,
-        resource: &Resource,
-        job: Option<&JobRef>,
-    ) -> Result<Option<ProviderError>, ProviderError> {
-        if self.records_calls {
-            state.calls.push(CallRecord {
-                function,
-                object: resource.key().clone(),
-                job: job.map(|job| job.id.clone()),
-            });
-        }
-        state.trouble(function)
-    }
-
-    fn launch(&self, state: &mut State, request: &LaunchRequest, job_type: JobType) -> JobRef {
-        state.last_id += 1;
-        let id = state.last_id;
-        let ending = state.endings.pop_front().unwrap_or(JobState::Succeeded);
-        let object = request.resource.key().clone();
-        let stubborn = state.stubborn > 0;
-        state.stubborn = state.stubborn.saturating_sub(1);
-        state.by_object.entry(object.clone()).or_default().push(id);
-        let job = FakeJob {
-            id,
-            job_type,
-            object,
-            token: request.token.clone(),
-            config_version: request.config_version.clone(),
-            sent: request.resource.clone(),
-            state: JobState::Running,
-            message: String::new(),
-            extra_vars: request.extra_vars.clone(),
-            obeys_cancels: self.obeys_cancels && !stubborn,
-            copied: false,
-            stray: false,
-            unfinished: false,
-            hidden: false,
-            polls_left: self.polls,
-            ending,
-        };
-        state.jobs.insert(id, job);
-        self.job_ref(id)
-    }
-
     fn job_ref(&self, id: u64) -> JobRef {
         let digits = self.id_length;
         JobRef::new(&self.name, "fake", format!("{id:0digits$}"))
-    }
-
-    fn status_of(&self, job: &FakeJob) -> JobStatus {
-        let message = job.extra_vars.redact(&job.message);
-        let mut status = JobStatus::new(self.job_ref(job.id), job.state).with_message(&message);
-        status.stray = job.stray;
-        status.unfinished = job.unfinished;
-        if job.state == JobState::Succeeded && job.job_type == JobType::Provision {
-            status.reconciled_version.clone_from(&job.config_version);
-        }
-        status
-    }
-
-    fn poll(
-        &self,
-        function: Function,
-        resource: &Resource,
-        tracked: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        let state = &mut *self.lock();
-        let lost = self.enter(state, function, resource, Some(&tracked.job))?;
-        state.check_name(&tracked.job)?;
-        let job = state.job(&tracked.job);
-        let Some(job) = job else {
-            return Err(not_found(&tracked.job));
-        };
-        if !job.state.is_terminal() && job.polls_left > 0 {
-            job.polls_left -= 1;
-            if job.polls_left == 0 {
-                job.state = job.ending;
-            }
-        }
-        if let Some(error) = lost {
-            return Err(error);
-        }
-        let mut status = self.status_of(job);
-        // One that was assumed to be sent keeps the name under which it is known.
-        status.job.clone_from(&tracked.job);
-        let is_told = state.listeners.iter().any(|one| !one.is_closed());
-        if is_told && !status.state.is_terminal() {
-            status.poll_after = self.poll_after;
-        }
-        Ok(status)
-    }
-}
-
-fn not_found(job: &JobRef) -> ProviderError {
-    ProviderError::new(
-        Effect::Rejected,
-        ErrorKind::NotFound,
-        format!("there is no job {job}"),
-    )
-}
-
-#[async_trait]
-impl Provider for FakeProvider {
-    fn name(&self) -> &str {
-        &self.name
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        self.capabilities.clone()
-    }
-
-    async fn trigger_provision(
-        &self,
-        request: &LaunchRequest,
-    ) -> Result<ProvisionResult, TriggerError> {
-        let state = &mut *self.lock();
-        let lost = self.enter(state, Function::TriggerProvision, &request.resource, None)?;
-        let job = self.launch(state, request, JobType::Provision);
-        if let Some(error) = lost {
-            return Err(error.into());
-        }
-        Ok(ProvisionResult::new(job, JobState::Pending, ""))
-    }
-
-    async fn provision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.poll(Function::ProvisionStatus, resource, job)
-    }
-
-    async fn trigger_deprovision(
-        &self,
-        request: &LaunchRequest,
-        _history: &[JobRecord],
-    ) -> Result<DeprovisionResult, TriggerError> {
-        let state = &mut *self.lock();
-        let lost = self.enter(state, Function::TriggerDeprovision, &request.resource, None)?;
-        let block = self.capabilities.block_deletion_on_failure;
-        let live = state
-            .by_object
-            .get(request.resource.key())
-            .into_iter()
-            .flatten()
-            .find(|id| {
-                state.jobs.get(id).is_some_and(|job| {
-                    job.job_type == JobType::Provision && !job.state.is_terminal()
-                })
-            })
-            .copied();
-        if let Some(job) = live.and_then(|id| state.jobs.get_mut(&id)) {
-            if self.capabilities.cancel && job.obeys_cancels {
-                job.state = JobState::Canceled;
-            }
-            let status = self.status_of(job);
-            return Ok(DeprovisionResult::Waiting {
-                reason: format!("provision job {} was still running", job.id),
-                retry_after: Duration::from_secs(1),
-                block_deletion_on_failure: block,
-                provision_job: Some(status),
-            });
-        }
-        let job = self.launch(state, request, JobType::Deprovision);
-        if let Some(error) = lost {
-            return Err(error.into());
-        }
-        Ok(DeprovisionResult::Triggered {
-            job,
-            initial_state: JobState::Pending,
-            block_deletion_on_failure: block,
-            provision_job: None,
-        })
-    }
-
-    async fn deprovision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.poll(Function::DeprovisionStatus, resource, job)
-    }
-
-    async fn cancel(
-        &self,
-        resource: &Resource,
-        tracked: &TrackedJob,
-    ) -> Result<CancelResult, ProviderError> {
-        if !self.capabilities.cancel {
-            return Err(ProviderError::unsupported("cancelling jobs"));
-        }
-        let state = &mut *self.lock();
-        let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
-        state.check_name(&tracked.job)?;
-        let job = state.job(&tracked.job);
-        let Some(job) = job else {
-            return Ok(CancelResult::Gone);
-        };
-        if job.state.is_terminal() {
-            let mut status = self.status_of(job);
-            status.job.clone_from(&tracked.job);
-            return Ok(CancelResult::Finished(Box::new(status)));
-        }
-        if job.obeys_cancels {
-            job.state = JobState::Canceled;
-        }
-        if let Some(error) = lost {
-            return Err(error);
-        }
-        Ok(CancelResult::Requested)
-    }
-
-    async fn find_launched(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
-        if !self.capabilities.find_launched {
-            return Err(ProviderError::unsupported("looking jobs up"));
-        }
-        let state = &mut *self.lock();
-        self.enter(state, Function::FindLaunched, &query.resource, None)?;
-        let ids = state
-            .by_object
-            .get(query.resource.key())
-            .into_iter()
-            .flatten();
-        let jobs = ids.filter_map(|id| state.jobs.get(id));
-        let found = jobs.filter(|job| {
-            job.token == query.token && job.job_type == query.job_type && !job.copied && !job.hidden
-        });
-        Ok(found.map(|job| self.status_of(job)).collect())
-    }
-
-    async fn find_relaunched(
-        &self,
-        query: &RelaunchQuery,
-    ) -> Result<Vec<Relaunched>, ProviderError> {
-        if !self.capabilities.find_relaunched {
-            return Err(ProviderError::unsupported("looking for relaunched jobs"));
-        }
-        let state = &mut *self.lock();
-        self.enter(state, Function::FindRelaunched, &query.resource, None)?;
-        let ids = state.by_object.get(query.resource.key());
-        let jobs = ids
-            .into_iter()
-            .flatten()
-            .filter_map(|id| state.jobs.get(id));
-        let found = jobs.filter(|job| job.copied && query.tokens.contains(&job.token));
-        Ok(found
-            .map(|job| Relaunched::new(job.token.clone(), self.status_of(job)))
-            .collect())
-    }
-
-    async fn preflight(&self, _kinds: &[String]) -> Preflight {
-        let mut report = Preflight::new();
-        match self.lock().trouble(Function::Preflight) {
-            Err(error) | Ok(Some(error)) => {
-                report.error("provider", error.message(), error.advice());
-            }
-            Ok(None) => report.ok("provider", "it is a fake and always ready"),
-        }
-        report
-    }
-
-    fn wake_ups(&self) -> Option<WakeUps> {
-        let (listener, jobs) = mpsc::unbounded();
-        self.lock().listeners.push(listener);
-        Some(Box::pin(jobs))
     }
 }

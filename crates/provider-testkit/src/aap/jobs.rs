@@ -13,9 +13,10 @@ use serde_json::{Map, Value};
 
 use super::journal::Run;
 use super::nodes::{Other, Part};
-use super::notify;
-use super::plan::{Ending, OnCancel, RunPlan};
+use super::plan::{Ending, RunPlan};
 use super::world::{Kind, Template};
+
+mod done;
 
 #[derive(Debug, Clone)]
 pub(super) struct Job {
@@ -366,41 +367,6 @@ impl Jobs {
         self.add_nodes(id, &nodes, now);
     }
 
-    /// Whoever is told of jobs of this template is told of this one, in its own time.
-    fn notify(&mut self, id: u64, now: Timestamp) {
-        let Some(job) = self.jobs.get(&id) else {
-            return;
-        };
-        let after = if job.is_active() {
-            Some(Duration::ZERO)
-        } else {
-            notify::delay(job)
-        };
-        let template = job.template.and_then(|id| self.templates.get(&id));
-        let wanted = template.is_some_and(|template| template.notifies.is_some());
-        if let (true, None, Some(after)) = (wanted, job.parent, after) {
-            self.at(clock::add(now, after), Event::Notify(id));
-        }
-    }
-
-    fn blocker(&self, job: &Job) -> Option<String> {
-        let template = self.templates.get(&job.template?)?;
-        if template.allow_simultaneous || job.parent.is_some() {
-            return None;
-        }
-        let blocker = self.jobs.values().find(|other| {
-            other.id < job.id
-                && other.template == job.template
-                && other.parent.is_none()
-                && other.is_active()
-        })?;
-        let model = match blocker.kind {
-            Kind::Job => "job",
-            Kind::Workflow => "workflowjob",
-        };
-        Some(format!("{model}-{}", blocker.id))
-    }
-
     /// The end that the plan foresees; it overwrites whatever the status says by then.
     fn finish(&mut self, id: u64, now: Timestamp) {
         let Some(job) = self.jobs.get_mut(&id).filter(|job| job.working) else {
@@ -528,100 +494,5 @@ impl Jobs {
         if !working {
             self.stopped(id, now, succeeded);
         }
-    }
-
-    /// `POST …/cancel/` on an active job.
-    pub(super) fn cancel(&mut self, id: u64, now: Timestamp) {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
-            return;
-        };
-        job.canceled_on.get_or_insert(now);
-        if let Some(changed) = &mut self.changed {
-            changed.push(id);
-            changed.extend(job.parent);
-        }
-        if job.status == "pending" {
-            job.status = "canceled";
-            job.finished = Some(now);
-            job.explanation.clear();
-            self.stopped(id, now, false);
-            return;
-        }
-        if job.kind == Kind::Workflow {
-            for child in job.children.clone() {
-                self.cancel(child, now);
-            }
-            return;
-        }
-        match job.plan.on_cancel {
-            OnCancel::Obeys(after) => self.at(clock::add(now, after), Event::Stop(id)),
-            OnCancel::Ignores => {}
-            OnCancel::Lies => {
-                job.status = "canceled";
-                job.finished = Some(now);
-                let (endless, parent) = (job.plan.run.is_none(), job.parent);
-                if endless {
-                    // A lie needs an end of its own: as measured, some 25 s later.
-                    self.at(clock::add(now, Duration::from_secs(25)), Event::Finish(id));
-                }
-                if let Some(parent) = parent {
-                    self.child_ended(parent, now);
-                }
-            }
-        }
-    }
-
-    /// Marks a working job `failed`, as the reaper does; the work goes on.
-    pub(super) fn reap(&mut self, id: u64, now: Timestamp) -> bool {
-        let Some(job) = self.jobs.get_mut(&id).filter(|job| job.is_active()) else {
-            return false;
-        };
-        job.status = "failed";
-        job.finished = Some(now);
-        if let Some(changed) = &mut self.changed {
-            changed.push(id);
-        }
-        job.explanation = "Task was marked as running but was not present in the job queue, so \
-                           it has been marked as failed."
-            .to_owned();
-        self.notify(id, now);
-        true
-    }
-
-    /// Forgets a job, as the clean-up schedule does with ended ones.
-    pub(super) fn purge(&mut self, id: u64) -> bool {
-        if self.jobs.get(&id).is_some_and(|job| !job.is_active()) {
-            self.jobs.remove(&id);
-            return true;
-        }
-        false
-    }
-
-    /// Whether there is such a job.
-    pub(super) fn break_row(&mut self, id: u64, broken: Option<Broken>) -> bool {
-        let job = self.jobs.get_mut(&id);
-        job.map(|job| job.broken = broken).is_some()
-    }
-
-    /// The new job of `POST …/relaunch/`, of this course or else of the first job's.
-    pub(super) fn relaunch(
-        &mut self,
-        id: u64,
-        user: usize,
-        plan: Option<RunPlan>,
-        now: Timestamp,
-    ) -> Option<u64> {
-        let job = self.jobs.get(&id)?;
-        let new = NewJob {
-            template: job.template?,
-            extra_vars: job.extra_vars.clone(),
-            limit: job.limit.clone(),
-            labels: job.labels.clone(),
-            launch_type: "relaunch",
-            user,
-            plan: plan.unwrap_or_else(|| job.plan.clone()),
-            parent: None,
-        };
-        self.create(new, now)
     }
 }

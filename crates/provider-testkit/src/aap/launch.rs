@@ -68,9 +68,23 @@ pub(super) fn read(template: &Template, body: &Value) -> Result<Accepted, Value>
         let asked = json!(template.asked_passwords);
         errors.insert("passwords_needed_to_start".to_owned(), asked);
     }
-    if template.kind == Kind::Job && template.no_inventory {
-        let text = json!(["Job Template inventory is missing or undefined."]);
-        errors.insert("resources_needed_to_start".to_owned(), text);
+    if template.kind == Kind::Job {
+        let inventory = template.ask_inventory && body.get("inventory").is_some();
+        let lacks = [
+            ("project", template.no_project),
+            ("inventory", template.no_inventory && !inventory),
+        ];
+        let lacks = lacks.iter().filter(|(_, lacks)| *lacks);
+        let texts: Vec<String> = lacks
+            .map(|(what, _)| format!("Job Template {what} is missing or undefined."))
+            .collect();
+        if !texts.is_empty() {
+            errors.insert("resources_needed_to_start".to_owned(), json!(texts));
+        }
+        if template.no_project {
+            let text = json!(["A project is required to run a job."]);
+            errors.insert("project".to_owned(), text);
+        }
     }
     if !errors.is_empty() {
         return Err(Value::Object(errors));

@@ -327,6 +327,10 @@ pub(super) fn template(jobs: &Jobs, id: u64, template: &Template, startable: boo
         if template.no_inventory {
             put("inventory", Value::Null);
         }
+        put("ask_inventory_on_launch", json!(template.ask_inventory));
+        if template.no_project {
+            put("project", Value::Null);
+        }
     }
     Value::Object(row)
 }
@@ -351,6 +355,7 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
     if template.kind == Kind::Job {
         let (none, passwords) = (template.no_inventory, &template.asked_passwords);
         put("inventory_needed_to_start", json!(none));
+        put("ask_inventory_on_launch", json!(template.ask_inventory));
         put("passwords_needed_to_start", json!(passwords));
     }
     put(

@@ -77,6 +77,12 @@ pub struct Template {
     /// Whether it has no inventory, which a job template must have.
     #[serde(default)]
     pub no_inventory: bool,
+    /// `ask_inventory_on_launch`.
+    #[serde(default)]
+    pub ask_inventory: bool,
+    /// Whether it has no project, because that was deleted.
+    #[serde(default)]
+    pub no_project: bool,
     /// What its credential asks for at launch, such as `ssh_password`.
     #[serde(default)]
     pub asked_passwords: Vec<String>,
@@ -132,6 +138,8 @@ impl Template {
             required: Vec::new(),
             passwords: Vec::new(),
             no_inventory: false,
+            ask_inventory: false,
+            no_project: false,
             asked_passwords: Vec::new(),
             own_variables: BTreeMap::new(),
             slices: 1,
@@ -237,6 +245,20 @@ impl Template {
     #[must_use]
     pub fn without_inventory(mut self) -> Self {
         self.no_inventory = true;
+        self
+    }
+
+    /// With `ask_inventory_on_launch`.
+    #[must_use]
+    pub fn asking_inventory(mut self) -> Self {
+        self.ask_inventory = true;
+        self
+    }
+
+    /// Without a project.
+    #[must_use]
+    pub fn without_project(mut self) -> Self {
+        self.no_project = true;
         self
     }
 

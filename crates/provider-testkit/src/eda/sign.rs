@@ -1,28 +1,46 @@
 //! HMAC as RFC 2104 writes it down, on purpose not by the library that senders use.
 
 use base64::Engine;
+use sha1::Sha1;
 use sha2::{Digest, Sha256, Sha384, Sha512};
 
 use super::world::{HmacCheck, HmacHash};
 
 /// `block` is the length of the hash's blocks.
-fn hmac<D: Digest>(block: usize, key: &[u8], body: &[u8]) -> Vec<u8> {
+fn hmac(hash: fn(&[u8]) -> Vec<u8>, block: usize, key: &[u8], body: &[u8]) -> Vec<u8> {
     let mut padded = if key.len() > block {
-        D::digest(key).to_vec()
+        hash(key)
     } else {
         key.to_vec()
     };
     padded.resize(block, 0);
-    let with = |byte: u8| -> Vec<u8> { padded.iter().map(|one| one ^ byte).collect() };
-    let inner = D::new()
-        .chain_update(with(0x36))
-        .chain_update(body)
-        .finalize();
-    D::new()
-        .chain_update(with(0x5c))
-        .chain_update(inner)
-        .finalize()
-        .to_vec()
+    let with = |byte: u8, text: &[u8]| -> Vec<u8> {
+        let mut all: Vec<u8> = padded.iter().map(|one| one ^ byte).collect();
+        all.extend(text);
+        all
+    };
+    hash(&with(0x5c, &hash(&with(0x36, body))))
+}
+
+fn sha1(text: &[u8]) -> Vec<u8> {
+    use sha1::Digest;
+    Sha1::digest(text).to_vec()
+}
+
+fn sha2<D: Digest>(text: &[u8]) -> Vec<u8> {
+    D::digest(text).to_vec()
+}
+
+impl HmacHash {
+    /// As the other side's settings write it.
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::Sha1 => "sha1",
+            Self::Sha256 => "sha256",
+            Self::Sha384 => "sha384",
+            Self::Sha512 => "sha512",
+        }
+    }
 }
 
 impl HmacCheck {
@@ -30,9 +48,10 @@ impl HmacCheck {
     pub(super) fn digest(&self, body: &[u8]) -> String {
         let key = self.secret.as_bytes();
         let digest = match self.hash {
-            HmacHash::Sha256 => hmac::<Sha256>(64, key, body),
-            HmacHash::Sha384 => hmac::<Sha384>(128, key, body),
-            HmacHash::Sha512 => hmac::<Sha512>(128, key, body),
+            HmacHash::Sha1 => hmac(sha1, 64, key, body),
+            HmacHash::Sha256 => hmac(sha2::<Sha256>, 64, key, body),
+            HmacHash::Sha384 => hmac(sha2::<Sha384>, 128, key, body),
+            HmacHash::Sha512 => hmac(sha2::<Sha512>, 128, key, body),
         };
         if self.base64 {
             base64::engine::general_purpose::STANDARD.encode(digest)
@@ -46,13 +65,16 @@ impl HmacCheck {
 mod tests {
     use super::*;
 
-    /// Test cases 2 and 6 of RFC 4231.
+    fn hex(digest: &[u8]) -> String {
+        digest.iter().map(|b| format!("{b:02x}")).collect()
+    }
+
+    /// Test case 2 of RFC 2202, and 2 and 6 of RFC 4231.
     #[test]
     fn the_published_vectors_come_out() {
-        let hex = |key: &[u8], body: &[u8]| -> String {
-            let digest = hmac::<Sha256>(64, key, body);
-            digest.iter().map(|b| format!("{b:02x}")).collect()
-        };
+        let first = hmac(sha1, 64, b"Jefe", b"what do ya want for nothing?");
+        assert_eq!(hex(&first), "effcdf6ae5eb2fa2d27416d5f184df9c259a7c79");
+        let hex = |key: &[u8], body: &[u8]| hex(&hmac(sha2::<Sha256>, 64, key, body));
         assert_eq!(
             hex(b"Jefe", b"what do ya want for nothing?"),
             "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"

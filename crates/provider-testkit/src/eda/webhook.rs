@@ -42,7 +42,8 @@ pub(super) fn answer(webhook: &Webhook, asked: &Asked<'_>) -> Outcome {
         if !header.is_ascii() {
             return broken();
         }
-        let given = header.strip_prefix(b"sha256=").unwrap_or(header);
+        let prefix = format!("{}=", hmac.hash.name());
+        let given = header.strip_prefix(prefix.as_bytes()).unwrap_or(header);
         if given != hmac.digest(asked.body).as_bytes() {
             return Outcome::text(401, "HMAC verification failed");
         }

@@ -66,6 +66,8 @@ impl Webhook {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum HmacHash {
+    /// SHA-1.
+    Sha1,
     /// SHA-256.
     #[default]
     Sha256,
@@ -86,7 +88,7 @@ pub struct HmacCheck {
     pub header: String,
     /// Whether the digest is in base64, or else in hex.
     pub base64: bool,
-    /// What an event stream expects before the digest. A webhook takes `sha256=` or nothing.
+    /// What an event stream expects before the digest. A webhook takes the hash's name with `=`, or nothing.
     pub prefix: String,
 }
 
