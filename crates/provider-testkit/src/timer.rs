@@ -9,7 +9,8 @@ use tokio::time::Instant;
 ///
 /// Over sockets, tokio moves a paused timer to its next deadline whenever nothing else is to do, also while
 /// an answer is on its way. The simulator of [`aap`](crate::aap) has a deadline every ten milliseconds, so
-/// that a way takes ten of them and no more.
+/// that a way takes ten of them and no more, on a machine that is not busy. Without sockets
+/// ([`start_in_process`](crate::aap::AapSim::start_in_process)) nothing is left to chance.
 #[derive(Debug, Clone, Copy)]
 pub struct TimerClock {
     start: Timestamp,
