@@ -16,6 +16,10 @@ if [ "${1:-}" != "--bless" ]; then
             grep -qx "$file" <<<"$files" || die "the package of $crate has no $file"
         done
     done
+    # Cargo keeps what it has unpacked of an earlier run, whatever has changed since in the same version.
+    for crate in "${crates[@]}"; do
+        rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/"$crate"-[0-9]*
+    done
     # Together, because they depend on one another.
     cargo publish --dry-run --allow-dirty --quiet "${packages[@]}" || die "a crate cannot be published"
     echo "ok: ${crates[*]} can be packed, and built from their packages"
