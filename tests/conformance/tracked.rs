@@ -191,6 +191,15 @@ impl World for TrackedWorld {
                 self.aap.fault(Route::Any, &word, 1);
                 true
             }
+            Deed::BeCopied if !self.kind.in_audit => self.aap.relaunch(run.id).is_some(),
+            Deed::FinishCopies if !self.kind.in_audit => {
+                let journal = self.aap.journal();
+                let copies = journal.iter().filter(|other| {
+                    other.launch_type == "relaunch" && other.extra_vars == run.extra_vars
+                });
+                let mut ended = copies.map(|copy| self.aap.end(copy.id, &Ending::Successful));
+                ended.all(|is_so| is_so)
+            }
             // A job that is not there may be one that has not begun: no sign.
             _ => false,
         };
@@ -236,26 +245,13 @@ const UNSEEN: [&str; 3] = [
 
 #[tokio::test]
 async fn eda_passes_with_its_jobs_in_sight() {
-    super::passes(
-        &BY_WEBHOOK,
-        &[&UNSEEN, &super::ABOUT_FIND, &super::ABOUT_RELAUNCH],
-    )
-    .await;
+    super::passes(&BY_WEBHOOK, &[&UNSEEN, &super::ABOUT_FIND]).await;
 }
 
 #[tokio::test]
 async fn eda_passes_by_event_stream_with_its_jobs_in_sight() {
     let beforehand = ["a_preflight_sees_refused_credentials"];
-    super::passes(
-        &BY_STREAM,
-        &[
-            &UNSEEN,
-            &beforehand,
-            &super::ABOUT_FIND,
-            &super::ABOUT_RELAUNCH,
-        ],
-    )
-    .await;
+    super::passes(&BY_STREAM, &[&UNSEEN, &beforehand, &super::ABOUT_FIND]).await;
 }
 
 /// Seen when it is over, and not before: neither asked about nor cancelled.
