@@ -132,7 +132,6 @@ mod tests {
         assert_eq!(tokens("payload: operationToke").count(), 0);
     }
 
-    /// Found by the fuzz target `eda_answers`.
     #[test]
     fn what_an_action_says_is_redacted_before_it_is_cut() {
         let long = "x".repeat(text::MAX_TEXT - 4);
