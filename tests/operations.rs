@@ -42,6 +42,21 @@ fn every_reason_and_event_is_explained() {
             "fn tell",
             "\n#[cfg(test)]",
         ),
+        (
+            "crates/provider-kube/src/conditions.rs",
+            "pub const PROVISIONED",
+            "/// What is known",
+        ),
+        (
+            "crates/provider-kube/src/pass.rs",
+            "async fn taken",
+            "/// Gives the records",
+        ),
+        (
+            "crates/provider-kube/src/guard.rs",
+            "async fn unreadable",
+            "/// What is wrong",
+        ),
     ] {
         let text = read(file);
         let part = text.split_once(from).unwrap().1;
@@ -50,8 +65,9 @@ fn every_reason_and_event_is_explained() {
         seen.extend(words(part).map(str::to_owned));
         assert!(seen.len() > before, "nothing was found in {file}");
     }
-    // Words of conditions' status and of what an event is about.
+    // Words of conditions' status and of what an event is about, and the beginning of others.
     for other in [
+        "Backend",
         "True",
         "False",
         "Unknown",
@@ -68,6 +84,26 @@ fn every_reason_and_event_is_explained() {
         .filter(|word| !guide.contains(&format!("`{word}`")))
         .collect();
     assert!(missing.is_empty(), "not explained: {missing:?}");
+}
+
+#[test]
+fn every_event_that_is_explained_is_published() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let mut there = BTreeSet::new();
+    for file in ["events", "conditions", "pass", "guard"] {
+        let text = read(&format!("crates/provider-kube/src/{file}.rs"));
+        let text = text.split("\n#[cfg(test)]").next().unwrap();
+        there.extend(words(text).map(str::to_owned));
+    }
+    let guide = read("docs/OPERATIONS.md");
+    let part = guide.split_once("Events of the object: ").unwrap().1;
+    let part = part.split("the reasons of blocks").next().unwrap();
+    let told = part.split('`').skip(1).step_by(2);
+    let told: Vec<&str> = told.filter(|word| !word.contains('…')).collect();
+    assert!(told.len() > 10, "{told:?}");
+    let never: Vec<&&str> = told.iter().filter(|word| !there.contains(**word)).collect();
+    assert!(never.is_empty(), "never published: {never:?}");
 }
 
 /// The names in the source's calls of the `metrics` facade.

@@ -1,5 +1,5 @@
 //! What controllers and providers are tested with: a fake provider in memory, and stateful
-//! simulators on real sockets.
+//! simulators on real sockets, that of AAP also without.
 //!
 //! - [`FakeProvider`]: for tests of a controller; no network, every trouble by script.
 //! - [`FileStore`]: records in files, for programs without a cluster.

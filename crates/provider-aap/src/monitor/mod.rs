@@ -64,7 +64,7 @@ pub struct MonitorConfig {
     /// How many pages are asked for at once, and four times as many jobs by themselves. Launches and
     /// cancels do not count, and never wait for polls.
     pub max_in_flight: u32,
-    /// After so many failures in a row (no answer, 5xx, 401) nothing is asked for a while.
+    /// After so many failures in a row (no answer, 5xx, 401, 429) nothing is asked for a while.
     pub breaker_failures: u32,
     /// How long; then one question is let through to try.
     pub breaker_pause: SignedDuration,
