@@ -69,8 +69,9 @@ pub struct AapConfig {
     /// workflow runs. On, unless it is said otherwise.
     ///
     /// What a failed task says, and the last lines of the output, then stand in the object's status. Our
-    /// credentials are masked in them. Secret extra variables cannot be: they are not known any more when
-    /// the job has failed. Tasks that could print one need `no_log`, which is respected here.
+    /// credentials are masked in them, and the texts among the caller's extra variables, as the job itself
+    /// still tells them. What a playbook has from elsewhere, or makes of a variable, cannot be known. Tasks
+    /// that could print it need `no_log`, which is respected here.
     #[serde(default = "default_diagnose")]
     pub diagnose: bool,
     /// Times; all have defaults that suit a controller of usual size.
