@@ -1,7 +1,4 @@
-//! Carries out decisions, one at a time, and feeds back what it saw.
-
-mod ask;
-mod store;
+//! Carries out what the machine wants, one effect at a time; the only part that waits.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +6,16 @@ use std::time::Duration;
 use jiff::Timestamp;
 use tracing::Instrument;
 
-use super::decide::{Backends, Pass, Situation, decide, poll_interval};
-use super::decision::{Action, Decision, Ground, Rest, Standing, Why};
+use super::decide::{Pass, Situation};
+use super::decision::{Ground, Standing};
 use super::entropy::{Entropy, SystemEntropy};
-use super::event::Event;
+use super::machine::{Effect, End, Happened, Machine, Method, Question, RETRY_BROKEN_OFF, Setting};
 use super::outcome::{OrphanReceipt, Outcome};
 use super::pacing::{self, Pacing};
 use super::store::{Freshness, StatusStore, StoreError};
-use super::{Desired, Explanation, Policy, ProviderRegistry, telemetry};
+use super::{Desired, Explanation, Observation, Policy, ProviderRegistry, telemetry};
 use crate::clock::add;
-use crate::{Clock, JobRecord, ObjectKey, ProviderError, Resource, history};
-
-/// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
-/// (poll, close, confirm, intend, launch, record, each with a conflict) takes half of it.
-const MAX_STEPS: u32 = 32;
-/// A pass that others keep writing into is broken off and tried again later.
-const MAX_CONFLICTS: u32 = 8;
-/// How long to wait after a pass was broken off, before jitter.
-const RETRY_BROKEN_OFF: Duration = Duration::from_secs(5);
+use crate::{Clock, JobType, ObjectKey, Resource, history};
 
 /// The engine. One for a controller, shared by all its objects.
 #[derive(Debug)]
@@ -81,31 +70,34 @@ impl Lifecycle {
             target = desired.target.as_deref(),
         );
         let begun = self.pacing.begin(resource.key(), desired.target.as_ref());
-        let deleting = self.seen_deleting(&begun, resource, clock.now());
-        let mut run = Run {
-            engine: self,
-            registry,
-            store,
-            resource: resource.clone(),
-            desired,
-            clock,
-            seed: (u128::from(self.entropy.next()) << 64) | u128::from(self.entropy.next()),
-            records: Arc::default(),
-            version: None,
-            pass: Pass {
-                paces: begun.paces.clone(),
-                deleting,
-                ..Pass::default()
-            },
-            begun,
-            events: Vec::new(),
-            trouble: None,
-            answered: false,
-            conflicts: 0,
+        let remembered = Pass {
+            paces: begun.paces.clone(),
+            deleting: self.seen_deleting(&begun, resource, clock.now()),
+            ..Pass::default()
         };
-        let ended = run.work().instrument(span.clone()).await;
+        let seed = (u128::from(self.entropy.next()) << 64) | u128::from(self.entropy.next());
+        let setting = Setting::new(desired, &self.policy, registry);
+        let pass = async {
+            let (mut machine, mut effect) = Machine::begin(resource.clone(), remembered, seed);
+            loop {
+                let key = machine.resource.key();
+                let happened = match effect {
+                    Effect::Load(freshness) => Happened::Loaded(store.load(key, freshness).await),
+                    Effect::Swap { version, records } => {
+                        Happened::Swapped(store.swap(key, &version, &records).await)
+                    }
+                    Effect::Ask(question) => match ask(registry, &question).await {
+                        Some(observation) => Happened::Saw(Box::new(observation)),
+                        None => Happened::NotAsked,
+                    },
+                    Effect::Rest(end) => return (machine, end),
+                };
+                effect = machine.step(&setting, happened, clock.now());
+            }
+        };
+        let (machine, end) = pass.instrument(span.clone()).await;
         let _in_span = span.enter();
-        run.outcome(ended)
+        self.outcome(machine, end, &begun, desired, clock.now())
     }
 
     /// What the engine would do next for an object, and why. Reads the records, and does nothing.
@@ -171,126 +163,19 @@ impl Lifecycle {
     pub fn remembered(&self) -> usize {
         self.pacing.len()
     }
-}
 
-/// How a pass ended.
-enum End {
-    Rest(Rest, Why),
-    Broken(Standing),
-}
-
-/// How a write ended that did not end the pass.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Swapped {
-    Written,
-    /// Somebody else wrote first, and the records were read again.
-    Conflict,
-    /// The same, and the object is no longer the one that the pass began with.
-    Outdated,
-}
-
-/// One pass over one object.
-struct Run<'a> {
-    engine: &'a Lifecycle,
-    registry: &'a ProviderRegistry,
-    store: &'a dyn StatusStore,
-    /// The caller's, until the store has shown its own.
-    resource: Resource,
-    desired: &'a Desired,
-    clock: &'a dyn Clock,
-    seed: u128,
-    records: Arc<Vec<JobRecord>>,
-    version: Option<super::StoreVersion>,
-    pass: Pass,
-    /// What was remembered when the pass began.
-    begun: pacing::Begun,
-    events: Vec<Event>,
-    trouble: Option<ProviderError>,
-    answered: bool,
-    conflicts: u32,
-}
-
-impl Run<'_> {
-    async fn work(&mut self) -> End {
-        match self.load(Freshness::Cached).await {
-            Ok(true) => {}
-            Ok(false) => return End::Broken(Standing::Outdated),
-            Err(end) => return end,
-        }
-        for _ in 0..MAX_STEPS {
-            let Decision { action, why } = self.decide();
-            let step = match action {
-                Action::Rest(rest) => return End::Rest(rest, why),
-                Action::Write { records, then } => self.fence(records, then, why).await,
-                Action::Call(call) => self.call(call, why).await,
-            };
-            if let Err(end) = step {
-                return end;
-            }
-        }
-        End::Broken(Standing::Interrupted {
-            reason: format!("no rest after {MAX_STEPS} steps; this is a defect of the engine"),
-        })
-    }
-
-    fn decide(&mut self) -> Decision {
-        let now = self.clock.now();
-        self.spread_first_polls(now);
-        let situation = Situation {
-            records: &self.records,
-            desired: self.desired,
-            deleting_since: self.resource.deletion_timestamp(),
-            policy: &self.engine.policy,
-            backends: self.registry,
-            now,
-            seed: self.seed,
-        };
-        let decision = decide(&situation, &self.pass);
-        tracing::debug!(action = telemetry::word(&decision.action), why = %decision.why, "decided");
-        decision
-    }
-
-    /// Jobs that this process has not asked about yet were started by a process before it.
-    fn spread_first_polls(&mut self, now: Timestamp) {
-        let random = self.random();
-        for record in self
-            .records
-            .iter()
-            .filter(|r| r.job_id.is_some() && r.may_be_live())
-        {
-            if self
-                .pass
-                .paces
-                .iter()
-                .any(|pace| pace.attempt == record.attempt)
-            {
-                continue;
-            }
-            let Some((_, caps)) = self.registry.owner(record) else {
-                continue;
-            };
-            let interval = poll_interval(&self.engine.policy, caps, record, None, u64::MAX / 2);
-            let pace = pacing::first(self.resource.key(), record.attempt, now, interval, random);
-            self.pass.paces.push(pace);
-        }
-    }
-
-    #[allow(
-        clippy::cast_possible_truncation,
-        reason = "the low bits are as random as any"
-    )]
-    fn random(&self) -> u64 {
-        super::entropy::mix(self.seed as u64 ^ (self.events.len() as u64))
-    }
-
-    // ---- outcome ----
-
-    fn outcome(self, end: End) -> Outcome {
-        let now = self.clock.now();
-        let paces = self.pass.paces.clone();
-        self.engine
-            .pacing
-            .keep(self.resource.key(), &self.begun, paces, &self.records);
+    fn outcome(
+        &self,
+        machine: Machine,
+        end: End,
+        begun: &pacing::Begun,
+        desired: &Desired,
+        now: Timestamp,
+    ) -> Outcome {
+        let key = machine.resource.key();
+        let random = machine.random();
+        let paces = machine.pass.paces;
+        self.pacing.keep(key, begun, paces, &machine.records);
         // Who was given up stays so, should the finalizer's removal fail.
         let over = match &end {
             End::Rest(rest, _) => {
@@ -298,11 +183,9 @@ impl Run<'_> {
             }
             End::Broken(standing) => matches!(standing, Standing::Gone),
         };
-        let deleting = self.pass.deleting.filter(|_| !over);
-        let target = self.desired.target.as_ref();
-        self.engine
-            .pacing
-            .note_deletion(self.resource.key(), target, deleting);
+        let deleting = machine.pass.deleting.filter(|_| !over);
+        self.pacing
+            .note_deletion(key, desired.target.as_ref(), deleting);
         let (standing, why, wake_at, escalated) = match end {
             End::Rest(rest, why) => (rest.standing, Some(why), rest.wake_at, rest.escalated),
             End::Broken(standing) => {
@@ -311,46 +194,58 @@ impl Run<'_> {
                     Standing::Outdated => Some(Duration::ZERO),
                     _ => Some(super::backoff::vary(
                         RETRY_BROKEN_OFF,
-                        self.engine.policy.jitter,
-                        self.random(),
+                        self.policy.jitter,
+                        random,
                     )),
                 };
                 (standing, None, wait.map(|wait| add(now, wait)), false)
             }
         };
         let receipt = match &standing {
-            Standing::Released(release) => OrphanReceipt::new(
-                self.resource.key(),
-                release.ground,
-                &release.left_behind,
-                &self.records,
-            ),
+            Standing::Released(release) => {
+                OrphanReceipt::new(key, release.ground, &release.left_behind, &machine.records)
+            }
             _ => None,
         };
         telemetry::rest(&standing, receipt.as_ref());
         Outcome {
             standing,
             why,
-            events: self.events,
+            events: machine.events,
             wake_at,
             escalated,
-            trouble: self.trouble,
-            answered: self.answered,
+            trouble: machine.trouble,
+            answered: machine.answered,
             receipt,
-            records: self.records,
-            version: self.version,
-            conflicts: self.conflicts,
+            records: machine.records,
+            version: machine.version,
+            conflicts: machine.conflicts,
         }
     }
 }
 
-fn broken(error: &StoreError) -> End {
-    End::Broken(match error {
-        StoreError::Gone => Standing::Gone,
-        StoreError::Conflict | StoreError::Unavailable(_) | StoreError::Refused(_) => {
-            Standing::Interrupted {
-                reason: error.to_string(),
+/// Asks a provider; none when there is no such provider.
+async fn ask(registry: &ProviderRegistry, question: &Question) -> Option<Observation> {
+    let provider = registry.get(&question.provider)?;
+    let resource = &question.resource;
+    Some(match &question.method {
+        Method::Trigger(request, history) => match question.job_type {
+            JobType::Provision => {
+                Observation::Provisioned(provider.trigger_provision(request).await)
             }
-        }
+            JobType::Deprovision => {
+                Observation::Deprovisioned(provider.trigger_deprovision(request, history).await)
+            }
+        },
+        Method::Status(job) => Observation::Status(match question.job_type {
+            JobType::Provision => provider.provision_status(resource, job).await,
+            JobType::Deprovision => provider.deprovision_status(resource, job).await,
+        }),
+        Method::Cancel(job) => Observation::Canceled(provider.cancel(resource, job).await),
+        Method::Find(query) => Observation::Found(provider.find_launched(query).await),
+        Method::FindRelaunched(query) => Observation::Relaunched {
+            found: provider.find_relaunched(query).await,
+            deleting: resource.deletion_timestamp().is_some(),
+        },
     })
 }

@@ -46,6 +46,7 @@ mod entropy;
 mod event;
 mod explain;
 mod live;
+mod machine;
 mod memory;
 mod outcome;
 mod pacing;
@@ -66,6 +67,9 @@ pub use driver::Lifecycle;
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use event::{Event, EventKind};
 pub use explain::{Explanation, explain};
+pub use machine::{
+    Asked, Effect, End, Happened, Machine, Method, Purpose, Question, Seen, Setting, Stage, Write,
+};
 pub use memory::{MemoryStore, StoreFault};
 pub use outcome::{OrphanReceipt, Outcome};
 pub use pacing::{Lesson, Look, Pace, Vain};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::decide::Backends;
-use crate::{Capabilities, JobRecord, Provider};
+use crate::{Capabilities, JobRecord, LaunchRequest, Provider};
 
 /// The providers that a controller works with, by name.
 ///
@@ -116,5 +116,11 @@ impl Backends for ProviderRegistry {
 
     fn capabilities(&self, name: &str) -> Option<&Capabilities> {
         self.providers.get(name).map(|entry| &entry.capabilities)
+    }
+
+    fn launch_kind(&self, intent: &JobRecord, request: &LaunchRequest) -> Option<String> {
+        let (owner, _) = self.owner(intent)?;
+        let kind = self.get(owner)?.launch_kind(request, intent.job_type)?;
+        Some(kind.into_owned())
     }
 }

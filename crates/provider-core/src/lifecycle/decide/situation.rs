@@ -6,7 +6,7 @@ use crate::lifecycle::decision::Right;
 use crate::lifecycle::pacing::Pace;
 use crate::lifecycle::relaunch::RelaunchLook;
 use crate::lifecycle::{Desired, Policy};
-use crate::{Capabilities, JobRecord};
+use crate::{Capabilities, JobRecord, LaunchRequest};
 
 /// Everything that a decision may rest on.
 #[derive(Debug, Clone, Copy)]
@@ -77,6 +77,12 @@ pub trait Backends: std::fmt::Debug {
 
     /// The capabilities of a provider, if it is registered.
     fn capabilities(&self, name: &str) -> Option<&Capabilities>;
+
+    /// What kind of job the provider that owns a record would start, where it can tell before it does.
+    fn launch_kind(&self, intent: &JobRecord, request: &LaunchRequest) -> Option<String> {
+        let _ = (intent, request);
+        None
+    }
 }
 
 /// What has happened in this pass so far. Forgotten at its end, and by a crash.
