@@ -5,7 +5,7 @@ mod check;
 pub use check::{Note, Rule, check};
 use jiff::Timestamp;
 
-use crate::{JobRecord, JobType, Reason};
+use crate::{JobRecord, JobType, OperationToken, Reason};
 
 /// Gives every record a number of its own. A record of an older operator (attempt zero) gets its
 /// place in the order: after the records before it in the list, which is how those operators
@@ -94,7 +94,9 @@ pub fn put(records: &mut Vec<JobRecord>, record: JobRecord) {
 ///
 /// Never dropped, whatever `keep` says: a record of a job that may be live or cannot be read,
 /// the newest of its type and target, and the newest of its type and target that is known
-/// to have reached the backend (it is the evidence that there is something to deprovision).
+/// to have reached the backend (it is the evidence that there is something to deprovision). Jobs that people
+/// have started as copies of one another stay together: one whose record is gone would be found by the
+/// token of the others, and taken for a new one.
 pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
     let drop: Vec<u64> = records
         .iter()
@@ -115,7 +117,15 @@ pub fn trim(records: &mut Vec<JobRecord>, keep: usize) {
         })
         .map(|record| record.attempt)
         .collect();
-    if !drop.is_empty() {
-        records.retain(|record| record.may_be_live() || !drop.contains(&record.attempt));
+    if drop.is_empty() {
+        return;
     }
+    let goes = |record: &JobRecord| !record.may_be_live() && drop.contains(&record.attempt);
+    let stay = records.iter().filter(|record| !goes(record));
+    let tokens = stay.filter_map(|record| record.token.clone());
+    let tokens: Vec<OperationToken> = tokens.collect();
+    records.retain(|record| {
+        let is_of_one = |token| tokens.contains(token);
+        !goes(record) || record.token.as_ref().is_some_and(is_of_one)
+    });
 }

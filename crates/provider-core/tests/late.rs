@@ -466,6 +466,81 @@ async fn a_search_that_always_fails_is_ended_by_a_person() {
     assert_eq!(life.jobs(), 2);
 }
 
+#[tokio::test]
+async fn a_retry_request_ends_no_doubt_while_another_replica_may_be_launching() {
+    let fake = endless().with_capabilities(|c| c.find_launched = false);
+    let mut life = Life::new(fake);
+    let intent = sent(JobType::Provision, 1).with(|r| {
+        r.config_version = Some(life.desired.version.clone());
+    });
+    life.store.inner.overwrite(life.object.key(), vec![intent]);
+    // A person had asked for it before, about something else.
+    life.desired.retry_request = Some("again".to_owned());
+    let block = Block::AmbiguousLaunch { attempt: 1 };
+    let outcome = life.step().await;
+    assert_eq!(outcome.standing, Standing::Blocked(block));
+    life.until(|_| life.jobs() == 1).await;
+    let window = life.fake.capabilities().visibility_window;
+    let waited = clock::since(life.now(), at(0));
+    assert!(waited >= LAUNCH_LEASE + window, "{waited:?}");
+}
+
+#[test]
+fn what_is_told_of_a_job_whose_record_was_trimmed_does_not_revive_it() {
+    let asked = sent(JobType::Provision, 1).with(|r| {
+        r.set_job_ref(JobRef::new("fake", "job", "501"));
+        r.state = JobState::Running;
+    });
+    let newer = sent(JobType::Provision, 1).with(|r| {
+        r.attempt = 2;
+        r.token = Some(OperationToken::from_random(2));
+        r.set_job_ref(JobRef::new("fake", "job", "502"));
+    });
+    let running = JobStatus::new(JobRef::new("fake", "job", "501"), JobState::Running);
+    let capabilities = Capabilities::none();
+    let policy = Policy::default();
+    for observation in [
+        Observation::Canceled(Ok(CancelResult::Requested)),
+        Observation::Status(Ok(running)),
+        Observation::Status(Err(ProviderError::new(
+            Effect::Rejected,
+            ErrorKind::NotFound,
+            "not known",
+        ))),
+    ] {
+        let context = Context::new(&policy, &capabilities, at(60), 1);
+        let changed = absorb(std::slice::from_ref(&newer), &asked, &observation, &context);
+        assert!(changed.is_empty(), "{observation:?}: {changed:#?}");
+        // Where nothing newer is on record, somebody has lost it: the job may be alive.
+        let changed = absorb(&[], &asked, &observation, &context);
+        assert_eq!(changed.len(), 1, "{observation:?}");
+    }
+}
+
+#[test]
+fn a_job_that_is_found_after_the_next_was_launched_is_one_too_many() {
+    let asked = sent(JobType::Provision, 1);
+    let newer = sent(JobType::Provision, 1).with(|r| {
+        r.attempt = 2;
+        r.token = Some(OperationToken::from_random(2));
+        r.set_job_ref(JobRef::new("fake", "job", "502"));
+    });
+    let job = JobRef::new("fake", "job", "501");
+    let running = JobStatus::new(job.clone(), JobState::Running);
+    let accepted = ProvisionResult::new(job, JobState::Pending, "");
+    for observation in [
+        Observation::Found(Ok(vec![running])),
+        Observation::Provisioned(Ok(accepted)),
+    ] {
+        let (policy, capabilities) = (Policy::default(), Capabilities::none());
+        let context = Context::new(&policy, &capabilities, at(60), 1);
+        let changed = absorb(std::slice::from_ref(&newer), &asked, &observation, &context);
+        assert_eq!(changed.len(), 1);
+        assert_eq!(changed[0].reason, Some(Reason::Duplicate), "{changed:#?}");
+        assert!(changed[0].may_be_live());
+    }
+}
+
 // ---- jobs that prove stray, in every order of events ----
 
 fn stray_answer(id: &str) -> Observation {

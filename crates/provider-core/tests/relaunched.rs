@@ -25,6 +25,10 @@ fn in_progress(outcome: &Outcome, n: u64) -> bool {
     matches!(outcome.standing, Standing::InProgress { attempt, .. } if attempt == n)
 }
 
+fn in_progress_of(outcome: &Outcome, of: JobType) -> bool {
+    matches!(outcome.standing, Standing::InProgress { job_type, .. } if job_type == of)
+}
+
 fn away() -> Trouble {
     let error = ProviderError::new(Effect::MaybeSent, ErrorKind::Unavailable, "it is away");
     Trouble::Fails(error)
@@ -310,6 +314,60 @@ async fn two_relaunches_at_once_are_one_too_many() {
         (state(one), state(two)),
         (JobState::Canceled, JobState::Running)
     );
+}
+
+#[tokio::test]
+async fn copies_that_have_ended_start_no_endless_deprovisions_where_the_history_is_short() {
+    let mut life = Life::with(endless(), policy(|p| p.history_length = 1));
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    for _ in 0..3 {
+        let copy = life.fake.copy(1).unwrap();
+        life.fake.end(copy, JobState::Succeeded);
+    }
+    life.delete();
+    let alive = |life: &Life| {
+        life.fake
+            .jobs()
+            .into_iter()
+            .find(|job| !job.state.is_terminal())
+    };
+    for _ in 0..10 {
+        let outcome = life
+            .until(|o| matches!(o.standing, Standing::Released(_)) || alive(&life).is_some())
+            .await;
+        let Some(job) = alive(&life) else {
+            assert!(matches!(outcome.standing, Standing::Released(_)));
+            break;
+        };
+        life.fake.end(job.id, JobState::Succeeded);
+    }
+    assert_eq!(life.fake.count(Function::TriggerDeprovision), 1);
+}
+
+#[tokio::test]
+async fn a_job_that_is_copied_a_hundred_times_does_not_fill_the_status() {
+    let mut life = Life::with(endless(), policy(|p| p.history_length = 1));
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    for _ in 0..100 {
+        let copy = life.fake.copy(1).unwrap();
+        life.fake.end(copy, JobState::Succeeded);
+    }
+    life.delete();
+    life.until(|o| in_progress_of(o, JobType::Deprovision))
+        .await;
+    assert!(life.records().len() <= 32, "{}", life.records().len());
+    let last = life.fake.copy(1).unwrap();
+    life.fake.end(last - 1, JobState::Succeeded);
+    // One that is alive is seen, however many there were before.
+    let is_over = |life: &Life| {
+        let mut jobs = life.fake.jobs().into_iter();
+        jobs.any(|job| job.id == last && job.state.is_terminal())
+    };
+    life.until(|_| is_over(&life)).await;
 }
 
 #[tokio::test]

@@ -18,8 +18,8 @@ use provider_core::lifecycle::{
     Standing, Supersede, absorb,
 };
 use provider_core::{
-    Capabilities, Effect, ErrorKind, JobRecord, JobState, JobType, OperationToken, ProviderError,
-    Reason, TriggerError, clock,
+    Capabilities, Effect, ErrorKind, JobRecord, JobState, JobType, OnAmbiguity, OperationToken,
+    ProviderError, Reason, TriggerError, clock,
 };
 use provider_testkit::{Function, Trouble};
 use support::{Life, applied, endless, policy};
@@ -79,6 +79,25 @@ fn runs(life: &Life, id: u64) -> bool {
 
 fn launches_of_deletion(life: &Life) -> usize {
     life.fake.count(Function::TriggerDeprovision)
+}
+
+#[tokio::test]
+async fn a_launch_that_was_only_taken_as_sent_has_not_succeeded_because_nobody_knows_it() {
+    let fake = endless().with_capabilities(|c| {
+        c.find_launched = false;
+        c.on_ambiguity = OnAmbiguity::AssumeSent { kind: "job".into() };
+    });
+    let life = Life::with(fake, policy(|p| p.purge = Purge::AssumeSucceeded));
+    let lost = error(Effect::MaybeSent, ErrorKind::Timeout);
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::Fails(lost));
+    life.step().await;
+    assert_eq!(life.jobs(), 0);
+    let outcome = life.until(|_| life.jobs() == 1).await;
+    assert!(!matches!(outcome.standing, Standing::Applied { .. }));
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    assert_eq!(life.jobs(), 1);
 }
 
 // ---- what was planned is no look ----

@@ -147,8 +147,10 @@ fn together(one: &JobRecord, two: &JobRecord) -> impl Iterator<Item = Rule> {
     let same_job = one.job_id.is_some()
         && (&one.job_id, &one.kind, &one.provider) == (&two.job_id, &two.kind, &two.provider);
     let same_token = one.token.is_some() && one.token == two.token;
-    // Jobs of one launch: each has a name.
-    let twins = same_type && same_target && one.job_id.is_some() && two.job_id.is_some();
+    // Jobs of one launch: each has a name. One that a person has copied may have gone without.
+    let copied = one.copy_of.is_some() || two.copy_of.is_some();
+    let named = one.job_id.is_some() && two.job_id.is_some();
+    let twins = same_type && same_target && (named || copied);
     let beside =
         |record: &JobRecord| record.copy_of.is_some() || record.reason == Some(Reason::Duplicate);
     let broken = [
@@ -201,6 +203,12 @@ mod tests {
         let mut older = JobRecord::new(1, JobType::Provision);
         older.state = JobState::Succeeded;
         assert_eq!(rules(&[older]), []);
+        // A job without a name that a person has found, and started once more.
+        let mut doubt = ended(1, 1);
+        (doubt.state, doubt.job_id) = (JobState::Failed, None);
+        let mut copy = live(2, 1);
+        copy.copy_of = Some(1);
+        assert_eq!(rules(&[doubt, copy]), []);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use status::{jitter, move_to, name, replaced, unknown_to_backend};
 ///
 /// `records` may have been read again since: the observation is applied to what is there now. An
 /// attempt that has vanished meanwhile (somebody else wrote the status) is put back rather
-/// than lost, because its job may be alive.
+/// than lost, because its job may be alive; unless a newer one shows that it had ended.
 #[must_use]
 pub fn absorb(
     records: &[JobRecord],
@@ -44,6 +44,9 @@ pub fn absorb(
         None => put_back(records, asked),
     };
     let mut others = Vec::new();
+    if there.is_none() && observation.is_about_a_job() && is_followed(records, asked) {
+        return others; // it has ended, and its record was trimmed since
+    }
     if observation.is_no_launch() && record.sends != asked.sends {
         return others; // it tells of an older send; the newer one may be carried out
     }
@@ -95,10 +98,26 @@ pub fn absorb(
         | Observation::Found(Err(_))
         | Observation::Relaunched { .. } => {}
     }
+    if there.is_none() && record.may_be_live() && is_followed(records, asked) {
+        // It was taken for never launched, or is heard of so late that it has ended since.
+        if record.reason != Some(Reason::Stray) {
+            record.reason = Some(Reason::Duplicate);
+        }
+    }
     if there != Some(&record) {
         others.push(record);
     }
     others
+}
+
+/// Whether a newer attempt was made: none is while an older one may be live.
+fn is_followed(records: &[JobRecord], asked: &JobRecord) -> bool {
+    records.iter().any(|other| {
+        other.attempt > asked.attempt
+            && other.job_type == asked.job_type
+            && other.target == asked.target
+            && other.reason != Some(Reason::Duplicate)
+    })
 }
 
 fn put_back(records: &[JobRecord], asked: &JobRecord) -> JobRecord {

@@ -157,22 +157,34 @@ fn resolve_blindly(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -
             record.reason = Some(Reason::Assumed);
             Need::Now(write(vec![record], None, Why::AssumedSent(n)))
         }
-        _ => doubt(rules, record, rules.slow_wake()),
+        _ => {
+            // While another process may be launching, nobody can have looked.
+            let settled = rules.pace(record.attempt).map(|pace| pace.due);
+            match settled.filter(|at| *at > rules.s.now) {
+                Some(at) => in_doubt(record, at),
+                None => doubt(rules, record, rules.slow_wake()),
+            }
+        }
     }
 }
 
 /// A doubt that only a person can end.
 fn doubt(rules: &Rules<'_>, record: &JobRecord, wake: Timestamp) -> Need {
-    let n = record.attempt;
     if rules.retry_requested() && rules.s.desired.mode != Mode::Paused {
         // The person has looked. It stays on record that a job may have run.
         let mut record = rules.closed(record, JobState::Failed, Reason::Ambiguous);
         record.set_message("released from doubt by a request to retry");
         Need::Now(write(vec![record], None, Why::RetryRequested))
     } else {
-        let block = Block::AmbiguousLaunch { attempt: n };
-        Need::Person(block, wake, Why::DoubtIsHeld(n))
+        in_doubt(record, wake)
     }
+}
+
+fn in_doubt(record: &JobRecord, wake: Timestamp) -> Need {
+    let block = Block::AmbiguousLaunch {
+        attempt: record.attempt,
+    };
+    Need::Person(block, wake, Why::DoubtIsHeld(record.attempt))
 }
 
 /// Whether this very launch would be made now.

@@ -14,10 +14,11 @@ pub use question::{Method, Question};
 use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
 use super::decision::{Action, Call, Decision, Rest, Right, Standing, Why};
 use super::event::Event;
+use super::pacing::Pace;
 use super::store::{Freshness, Snapshot, StoreError, StoreVersion, Written};
 use super::{Desired, Observation, Policy, entropy, pacing, telemetry};
-use crate::clock::since;
-use crate::{JobRecord, ProviderError, Resource};
+use crate::clock::{add, since};
+use crate::{Capabilities, JobRecord, ProviderError, Resource};
 
 /// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
 /// (poll, close, confirm, intend, launch, record, each with a conflict) takes half of it.
@@ -260,7 +261,7 @@ impl Machine {
     }
 
     fn decide(&mut self, setting: &Setting<'_>, now: Timestamp) -> Decision {
-        self.spread_first_polls(setting, now);
+        self.plan(setting, now);
         let situation = Situation {
             records: &self.records,
             desired: setting.desired,
@@ -275,27 +276,27 @@ impl Machine {
         decision
     }
 
-    /// Jobs that this process has not asked about yet were started by a process before it.
-    fn spread_first_polls(&mut self, setting: &Setting<'_>, now: Timestamp) {
+    /// What this process meets for the first time was begun by another one: jobs are asked about within an
+    /// interval, and a launch that cannot be looked up may still be under way for a while.
+    fn plan(&mut self, setting: &Setting<'_>, now: Timestamp) {
         let random = self.random();
-        for record in self
-            .records
-            .iter()
-            .filter(|r| r.job_id.is_some() && r.may_be_live())
-        {
-            if self
-                .pass
-                .paces
-                .iter()
-                .any(|pace| pace.attempt == record.attempt)
-            {
+        for record in self.records.iter().filter(|r| r.may_be_live()) {
+            let mut known = self.pass.paces.iter();
+            if known.any(|pace| pace.attempt == record.attempt) {
                 continue;
             }
             let Some((_, caps)) = setting.backends.owner(record) else {
                 continue;
             };
-            let interval = poll_interval(setting.policy, caps, record, None, u64::MAX / 2);
-            let pace = pacing::first(self.resource.key(), record.attempt, now, interval, random);
+            let attempt = record.attempt;
+            let pace = if record.job_id.is_some() {
+                let interval = poll_interval(setting.policy, caps, record, None, u64::MAX / 2);
+                pacing::first(self.resource.key(), attempt, now, interval, random)
+            } else if caps.find_launched {
+                continue;
+            } else {
+                Pace::new(attempt, now, add(now, under_way(caps)))
+            };
             self.pass.paces.push(pace);
         }
     }
@@ -348,6 +349,11 @@ impl Machine {
     pub(super) fn random(&self) -> u64 {
         entropy::mix(self.seed as u64 ^ (self.events.len() as u64))
     }
+}
+
+/// How long after its intent a launch may still be under way, or turn up.
+fn under_way(capabilities: &Capabilities) -> Duration {
+    capabilities.visibility_window.saturating_add(LAUNCH_LEASE)
 }
 
 fn broken(error: &StoreError) -> End {

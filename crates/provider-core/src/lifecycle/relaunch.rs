@@ -8,6 +8,10 @@ use super::decide::{Rules, decision};
 use super::decision::{Action, Call, Decision, Ground, Release, Right, Standing, Why};
 use crate::{JobRecord, JobType, Reason, Relaunched, history};
 
+/// Of so many copies of one job the ends go on record. Further ones are only taken in while they are alive, so
+/// that a job which something copies again and again does not fill the object's status.
+const MAX_ENDED: usize = 20;
+
 /// A search for copies in this pass.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct RelaunchLook {
@@ -120,7 +124,8 @@ pub(super) fn put_on_record(
         let newest = newest_ran(&all, &original, asked);
         let continues = newest.is_some_and(|newest| newest.token.as_ref() == Some(&copy.token));
         let counts = continues || (deleting && original.job_type == JobType::Provision);
-        if ended && !counts {
+        let is_one_more = || all.iter().filter(of_this).count() > MAX_ENDED;
+        if ended && (!counts || is_one_more()) {
             continue;
         }
         apply(&mut record, &copy.status, context);

@@ -221,10 +221,12 @@ pub(in crate::lifecycle) fn purged(
     let late = record.reason == Some(Reason::DeadlineExceeded);
     let ours = record.cancel_requested_at.is_some() && !late;
     let replaced = record.reason == Some(Reason::Replaced);
+    // It was never there: nobody has told its name or seen it at work.
+    let never_seen = record.is_assumed() && record.running_since.is_none();
     if record.reason == Some(Reason::Stray) {
         move_to(&mut record, JobState::Failed, now);
         failed(&mut record, policy, now, seed);
-    } else if live::purge_succeeds(policy) && !ours && !late && !replaced {
+    } else if live::purge_succeeds(policy) && !ours && !late && !replaced && !never_seen {
         record.reason = Some(Reason::Assumed);
         record.set_message("the backend has forgotten this job; taken as succeeded");
         record.failures = 0;

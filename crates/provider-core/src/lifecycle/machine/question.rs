@@ -1,6 +1,6 @@
 //! What a provider is asked.
 
-use super::{Call, LAUNCH_LEASE, Machine, Setting};
+use super::{Call, LAUNCH_LEASE, Machine, Setting, under_way};
 use crate::clock::add;
 use crate::lifecycle::relaunch;
 use crate::{
@@ -72,9 +72,8 @@ impl Machine {
                 }
                 // From the first launch of the token to the last one, whose clock may be another's.
                 let moments = || record.timestamp.into_iter().chain(record.sent_at);
-                let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
                 query.not_before = moments().min();
-                query.not_after = moments().max().map(|at| add(at, window));
+                query.not_after = moments().max().map(|at| add(at, under_way(caps)));
                 Method::Find(query)
             }
             Call::FindRelaunched(_) => Method::FindRelaunched(self.relaunch_query(setting, owner)),

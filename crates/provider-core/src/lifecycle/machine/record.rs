@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{
     Asked, Effect, End, MAX_CONFLICTS, Machine, Purpose, RETRY_BROKEN_OFF, Seen, Setting, Stage,
-    Write, broken,
+    Write, broken, under_way,
 };
 use crate::clock::add;
 use crate::lifecycle::absorb::{Context, Observation, absorb};
@@ -275,8 +275,9 @@ impl Machine {
         };
         let interval = poll_interval(setting.policy, caps, record, told, self.random());
         let wait = match (seen.asked.call, observation.error()) {
-            // A launch in doubt is looked for at once.
-            (Call::Launch(_), Some(_)) => Duration::ZERO,
+            // A launch in doubt is looked for at once, where it can be.
+            (Call::Launch(_), Some(_)) if caps.find_launched => Duration::ZERO,
+            (Call::Launch(_), Some(_)) => under_way(caps),
             // The backend does not know the job, and did: its token is looked for at once.
             (Call::Status(_) | Call::Cancel(_), _)
                 if record.is_missing() && !asked.is_missing() && record.is_searchable(caps) =>
