@@ -541,6 +541,28 @@ fn a_job_that_is_found_after_the_next_was_launched_is_one_too_many() {
     }
 }
 
+#[tokio::test]
+async fn two_sends_that_two_clocks_give_one_time_are_two_launches() {
+    let life = Life::new(endless());
+    let lost = ProviderError::new(Effect::MaybeSent, ErrorKind::Timeout, "no answer");
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::Fails(lost));
+    life.step().await;
+    assert_eq!((life.jobs(), life.records()[0].sends), (0, 1));
+    // Long enough for a proof; but another replica, whose clock is behind, has just sent it once more.
+    let window = life.fake.capabilities().visibility_window;
+    life.clock.advance(window + LAUNCH_LEASE);
+    let again = life.records()[0].clone().with(|r| r.sends = 2);
+    life.store.inner.overwrite(life.object.key(), vec![again]);
+    life.step().await;
+    assert_eq!(
+        (life.jobs(), life.records()[0].sends),
+        (0, 2),
+        "it may still turn up"
+    );
+    life.until(|_| life.jobs() == 1).await;
+}
+
 // ---- jobs that prove stray, in every order of events ----
 
 fn stray_answer(id: &str) -> Observation {

@@ -151,8 +151,11 @@ fn together(one: &JobRecord, two: &JobRecord) -> impl Iterator<Item = Rule> {
     let copied = one.copy_of.is_some() || two.copy_of.is_some();
     let named = one.job_id.is_some() && two.job_id.is_some();
     let twins = same_type && same_target && (named || copied);
-    let beside =
-        |record: &JobRecord| record.copy_of.is_some() || record.reason == Some(Reason::Duplicate);
+    // What was not meant to be: a copy, one too many, or one that does something else.
+    let beside = |record: &JobRecord| {
+        let reason = record.reason.as_ref();
+        record.copy_of.is_some() || matches!(reason, Some(Reason::Duplicate | Reason::Stray))
+    };
     let broken = [
         (Rule::OneRecordAnAttempt, one.attempt == two.attempt),
         (Rule::OneRecordAJob, same_job && same_type),

@@ -85,7 +85,7 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     };
     let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
     // Judged by how long this process has looked itself: the sender's clock is another clock.
-    let certain_from = add(looking_since(rules, n, sent_at), window);
+    let certain_from = add(looking_since(rules, record), window);
     if is_absent(rules, n, certain_from) {
         return if rules.s.desired.mode == Mode::Paused {
             Need::Later(rules.slow_wake(), Why::Mode)
@@ -118,12 +118,12 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
 
 /// Since when this process has looked for a launch in vain. The moment at which it was sent is one of
 /// the sender's clock, which is another clock.
-fn looking_since(rules: &Rules<'_>, attempt: u64, sent_at: Timestamp) -> Timestamp {
+fn looking_since(rules: &Rules<'_>, record: &JobRecord) -> Timestamp {
     let now = rules.s.now;
     rules
-        .pace(attempt)
+        .pace(record.attempt)
         .and_then(|pace| pace.vain)
-        .filter(|vain| vain.sent_at == sent_at && vain.since <= now)
+        .filter(|vain| vain.is_of(record) && vain.since <= now)
         .map_or(now, |vain| vain.since)
 }
 
@@ -281,10 +281,7 @@ fn gone_from(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Time
         || record.state.is_terminal()
         || record.cancel_accepted_at.is_some();
     match record.sent_at.or(record.timestamp) {
-        Some(sent_at) if !seen => add(
-            looking_since(rules, record.attempt, sent_at),
-            caps.visibility_window,
-        ),
+        Some(_) if !seen => add(looking_since(rules, record), caps.visibility_window),
         _ => Timestamp::MIN,
     }
 }

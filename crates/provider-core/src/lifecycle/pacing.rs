@@ -52,10 +52,19 @@ pub struct Look {
 /// up is judged by how long this process itself has been looking: clocks of replicas may differ.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Vain {
-    /// Which launch: when it was sent, by its record.
+    /// Which launch: when it was sent, by its record,
     pub sent_at: Timestamp,
+    /// and the how manieth it was: two clocks may give two sends one time.
+    pub sends: u32,
     /// Since when, by our own clock.
     pub since: Timestamp,
+}
+
+impl Vain {
+    /// Whether it is the last launch of this record.
+    pub(super) fn is_of(&self, record: &JobRecord) -> bool {
+        record.sent_at.or(record.timestamp) == Some(self.sent_at) && record.sends == self.sends
+    }
 }
 
 /// What a call of a provider has given, for the pass to learn from.
@@ -189,9 +198,10 @@ impl Lesson<'_> {
         let sent_at = self.asked.sent_at.or(self.asked.timestamp)?;
         match self.observation {
             Observation::Found(Ok(_)) if is_absent => known
-                .filter(|vain| vain.sent_at == sent_at && vain.since <= self.now)
+                .filter(|vain| vain.is_of(self.asked) && vain.since <= self.now)
                 .or(Some(Vain {
                     sent_at,
+                    sends: self.asked.sends,
                     since: self.asked_at,
                 })),
             Observation::Found(Ok(_)) => None,

@@ -29,7 +29,7 @@ impl Protocol {
                 Method::Cancel(_) if silence => 4,
                 Method::Cancel(_) => 3,
                 Method::Status(_) | Method::Find(_) if !faulty => 1,
-                Method::Status(_) if everything => 4,
+                Method::Status(_) if everything => 6,
                 Method::Status(_) if silence => 3,
                 Method::Find(_) if everything => 3,
                 Method::Find(_) if silence => 2,
@@ -55,7 +55,16 @@ impl Protocol {
                 .wrong
                 .get_or_insert("I5: launched without a durable intent");
         }
-        if world.jobs.iter().any(|job| job.alive && job.copy) {
+        // Copies of a job whose record has left the history are not looked for.
+        let is_known = |job: &Job| {
+            let mut tokens = world.records.0.iter().filter_map(|r| r.token.as_ref());
+            tokens.any(|token| token.as_str() == job.token)
+        };
+        if world
+            .jobs
+            .iter()
+            .any(|job| job.alive && job.copy && is_known(job))
+        {
             world
                 .wrong
                 .get_or_insert("I1, I2: launched beside a job that a person has relaunched");
@@ -101,11 +110,16 @@ impl Protocol {
         }
     }
 
-    /// The job of this name: the one of this number, or of this token.
-    pub(crate) fn named(world: &World, id: &str) -> Option<usize> {
-        let number = world.jobs.iter().position(|job| job.token == id);
-        let number = number.or_else(|| id.parse::<usize>().ok());
-        number.filter(|n| world.jobs.get(*n).is_some_and(|job| !job.forgotten))
+    /// The job of this name: the one of this token, or of this number.
+    pub(crate) fn ever_named(world: &World, id: &str) -> Option<usize> {
+        let of_token = world.jobs.iter().position(|job| job.token == id);
+        let number = of_token.or_else(|| id.parse().ok());
+        number.filter(|n| *n < world.jobs.len())
+    }
+
+    /// The same, where the backend has not forgotten it.
+    fn named(world: &World, id: &str) -> Option<usize> {
+        Self::ever_named(world, id).filter(|n| !world.jobs[*n].forgotten)
     }
 
     pub(crate) fn answer(&self, world: &mut World, n: usize, question: &Question, way: u8) -> Seen {
@@ -149,11 +163,25 @@ impl Protocol {
                 Seen::Found(found.map(|(i, job)| (i, job.state, !job.alive)).collect())
             }
             Method::Status(_) if way == 1 => away(world, Call::Status(0)),
-            Method::Status(_) if way > 1 => {
+            Method::Status(_) if way == 3 => {
                 world.faults -= 1;
-                match way {
-                    2 => Seen::NotKnown(Call::Status(0)),
-                    _ => Seen::Denied(Call::Status(0)),
+                Seen::Denied(Call::Status(0))
+            }
+            // It does not know a job that is there for a moment, and not twice in a row.
+            Method::Status(job) if way == 2 && !self.was_missing(world, &job.job.id) => {
+                world.faults -= 1;
+                Seen::NotKnown(Call::Status(0))
+            }
+            Method::Status(job) if way > 3 => {
+                let known = Self::ever_named(world, &job.job.id);
+                match known.map(|i| (i, &world.jobs[i])) {
+                    Some((i, job)) if job.down && job.state != JobState::Succeeded && way == 4 => {
+                        world.faults -= 1;
+                        Seen::Undone(i)
+                    }
+                    Some((_, job)) if job.forgotten => Seen::Replaced,
+                    Some((i, job)) => Seen::Status(i, job.state, !job.alive),
+                    None => Seen::NotKnown(Call::Status(0)),
                 }
             }
             Method::Status(job) => match Self::named(world, &job.job.id) {
@@ -171,6 +199,12 @@ impl Protocol {
             },
             other => panic!("a question that the model does not know: {other:?}"),
         }
+    }
+
+    fn was_missing(&self, world: &World, id: &str) -> bool {
+        let named = |r: &&JobRecord| r.job_id.as_deref() == Some(id);
+        let record = world.records.0.iter().find(named);
+        self.bounds.everything && record.is_some_and(JobRecord::is_missing)
     }
 
     fn cancel(world: &mut World, i: usize, way: u8) -> Seen {
@@ -271,6 +305,15 @@ impl Protocol {
             Seen::Status(i, state, settled) => {
                 Observation::Status(Ok(status(job(*i), *i, *state, *settled)))
             }
+            Seen::Undone(i) => {
+                let mut undone = status(job(*i), *i, JobState::Unknown, false);
+                undone.unfinished = true;
+                Observation::Status(Ok(undone))
+            }
+            Seen::Replaced => without(
+                Call::Status(0),
+                error(Sent::Rejected, ErrorKind::Replaced, "another job's"),
+            ),
             Seen::Away(call) => {
                 without(*call, error(Sent::NotSent, ErrorKind::Unavailable, "away"))
             }

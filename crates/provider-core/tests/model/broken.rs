@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use provider_core::lifecycle::{
-    Call, Effect, End, Ground, Look, Machine, Purpose, Release, Rest, Right, Stage, Standing, Why,
+    Block, Call, Effect, End, Ground, Look, Machine, Purpose, Release, Rest, Right, Stage,
+    Standing, Why,
 };
 use provider_core::{JobRecord, JobState, JobType, Reason};
 
@@ -53,19 +54,16 @@ impl Protocol {
                     dark_since: Some(at(0)),
                 });
             }
-            if self.is(Mutant::NoEndAfterOneInVain) && pace.vain.is_some() {
-                pace.look = None;
+            if self.is(Mutant::ErrorIsAnAnswer)
+                && let Some(look) = &mut pace.look
+            {
+                look.answered = true;
             }
         }
         match &mut machine.stage {
             Stage::Asking(asked) => {
                 if self.is(Mutant::OldAbsence) {
                     asked.at = now;
-                }
-                if self.is(Mutant::ErrorIsAnAnswer)
-                    && running.what == What::Saw(Seen::Away(Call::Find(0)))
-                {
-                    running.what = What::Saw(Seen::Found(Vec::new()));
                 }
                 if self.is(Mutant::CancelCountsUnheard)
                     && matches!(running.what, What::Saw(Seen::Away(Call::Cancel(_))))
@@ -103,6 +101,21 @@ impl Protocol {
         if old_success {
             let released = Standing::Released(Release::new(Ground::Deprovisioned));
             return Effect::Rest(End::Rest(Rest::new(released), Why::ReadyToDeprovision));
+        }
+        let releases = matches!(
+            machine.stage,
+            Stage::Writing(Purpose::Decision(None, Why::RetryRequested), _)
+        );
+        let in_vain = machine.pass.paces.iter().find(|pace| pace.vain.is_some());
+        if self.is(Mutant::NoEndAfterOneInVain)
+            && releases
+            && let Some(pace) = in_vain
+        {
+            let block = Block::AmbiguousLaunch {
+                attempt: pace.attempt,
+            };
+            let rest = Rest::new(Standing::Blocked(block)).until(pace.due);
+            return Effect::Rest(End::Rest(rest, Why::DoubtIsHeld(pace.attempt)));
         }
         effect
     }

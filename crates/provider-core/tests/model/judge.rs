@@ -1,9 +1,9 @@
 //! What must be true whenever a pass comes to rest, and of every life once nothing goes wrong any more.
 
 use provider_core::JobState;
-use provider_core::lifecycle::{Block, Ground, Mode, Release, Rest, Standing};
+use provider_core::lifecycle::{Block, Ground, IncomparableVersion, Mode, Release, Rest, Standing};
 
-use crate::protocol::{Protocol, is_busy, is_removed};
+use crate::protocol::{Protocol, at, is_busy, is_removed};
 use crate::state::{Move, World};
 
 impl Protocol {
@@ -18,26 +18,32 @@ impl Protocol {
                 let running = world.replicas[n].running.as_ref().unwrap();
                 let is_known = |token: &str| {
                     let mut records = running.machine.records.iter();
-                    records.any(|r| {
-                        r.token
-                            .as_ref()
-                            .is_some_and(|known| known.as_str() == token)
-                    })
+                    token == "none"
+                        || records.any(|r| {
+                            r.token
+                                .as_ref()
+                                .is_some_and(|known| known.as_str() == token)
+                        })
                 };
+                let choice = self.policy.config().incomparable_version;
+                let trusts = choice == IncomparableVersion::Trust;
                 let mut jobs = world.jobs.iter();
-                let last = jobs.rfind(|job| !job.copy && is_known(&job.token));
-                // A person may have started it once more.
-                let reached = world.jobs.iter().any(|job| {
-                    last.is_some_and(|last| last.token == job.token)
+                let last = jobs.rposition(|job| !job.copy && is_known(&job.token));
+                // A person may have started an earlier one once more since.
+                let later = world.jobs.iter().skip(last.unwrap_or(0));
+                let again = |token: &str| last.is_some_and(|last| world.jobs[last].token == token);
+                let earlier = world.jobs.iter().filter(|job| again(&job.token));
+                let reached = later.chain(earlier).any(|job| {
+                    is_known(&job.token)
                         && !job.down
                         && !job.stray
                         && job.state == JobState::Succeeded
-                        && job.spec.as_ref() == Some(version)
+                        && (job.spec.as_ref() == Some(version) || trusts && job.spec.is_none())
                 });
                 (!reached)
                     .then_some("I6: applied, and the newest job did not succeed with that version")
             }
-            Standing::Released(release) if world.deleting.is_some() => {
+            Standing::Released(release) if self.is_of_this_deletion(world, n) => {
                 let wrong = self.let_go(world, n, release);
                 world.released = true;
                 world.given_up = matches!(release.ground, Ground::Abandoned | Ground::Unmanaged);
@@ -48,18 +54,24 @@ impl Protocol {
                 let mut records = running.machine.records.iter();
                 let record = records.find(|record| record.attempt == *attempt);
                 let id = record.and_then(|record| record.job_id.as_deref());
-                let job = id.and_then(|id| Self::named(world, id));
+                let job = id.and_then(|id| Self::ever_named(world, id));
                 let asked = job.is_some_and(|job| world.jobs[job].asked);
                 (!asked && self.backends.capabilities.cancel)
                     .then_some("a job disobeys what it was never asked")
             }
-            // A replica that still sees a deletion which is no more: its finalizer removal is
-            // refused by the API server. Nothing may rest on it, but nothing is lost either.
+            // A replica that still sees a deletion which is no more, or an earlier one: its finalizer removal
+            // is refused by the API server. Nothing may rest on it, but nothing is lost either.
             _ => None,
         };
         if let Some(wrong) = wrong {
             world.wrong.get_or_insert(wrong);
         }
+    }
+
+    fn is_of_this_deletion(&self, world: &World, n: usize) -> bool {
+        let running = world.replicas[n].running.as_ref();
+        let seen = running.and_then(|running| running.machine.resource.deletion_timestamp());
+        seen.is_some() && seen == world.deleting.map(at)
     }
 
     fn let_go(&self, world: &World, n: usize, release: &Release) -> Option<&'static str> {

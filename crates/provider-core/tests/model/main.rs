@@ -393,13 +393,19 @@ fn every_broken_rule_is_caught() {
 fn every_broken_rule_about_silence_is_caught() {
     for mutant in [
         Mutant::PlanIsALook,
-        Mutant::ErrorIsAnAnswer,
         Mutant::SilenceWeakens,
         Mutant::CancelCountsUnheard,
         Mutant::NoEndAfterOneInVain,
     ] {
         caught(silence().broken(mutant));
     }
+    let twice = Bounds {
+        faults: 2,
+        crashes: 0,
+        depth: Some(15),
+        ..silence()
+    };
+    caught(twice.broken(Mutant::ErrorIsAnAnswer));
 }
 
 /// The model's own assumption: JSON and hashing see the same records as different.

@@ -95,7 +95,7 @@ impl Protocol {
             let mut tokens = world.records.0.iter().filter_map(|r| r.token.as_ref());
             tokens.any(|known| known.as_str() == token)
         };
-        let may = world.relaunches > 0 && !alive && !world.released;
+        let may = world.relaunches > 0 && !alive && !forgotten && !world.released;
         if may && between() && on_record() {
             moves.push(Move::Relaunch { job });
         }

@@ -113,6 +113,10 @@ pub(crate) enum Seen {
     NotKnown(Call),
     /// We have no right to ask.
     Denied(Call),
+    /// Nobody can tell where the job stands, and its work is known not to be done.
+    Undone(usize),
+    /// The job's name is that of another one now.
+    Replaced,
 }
 
 /// What came of the last effect of a pass. It has not been told yet.

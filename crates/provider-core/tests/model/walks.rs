@@ -5,22 +5,93 @@
 //!     cargo test -p provider-core --test model walks -- --nocapture
 //!     WALK_SEED=7 cargo test -p provider-core --test model walks -- --nocapture    # one of them, step by step
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::SignedDuration;
 use provider_core::lifecycle::{
-    Ambiguity, Effect, End, Entropy, IncomparableVersion, Method, NeverProvisioned, Policy,
-    PolicyConfig, Purge, Purpose, RunningProvision, SeededEntropy, Stage, Supersede,
+    Ambiguity, Effect, End, Entropy, IncomparableVersion, NeverProvisioned, Policy, PolicyConfig,
+    Purge, Purpose, RunningProvision, SeededEntropy, Stage, Supersede,
 };
-use provider_core::{Capabilities, OnAmbiguity};
+use provider_core::{Capabilities, ConfigVersion, JobRecord, JobState, JobType, OnAmbiguity};
 
 use crate::bounds::Bounds;
 use crate::protocol::{Both, LATE_TICKS, Protocol, TICK};
-use crate::state::{Move, World};
+use crate::state::{Job, Move, Records, World};
 use crate::{say, sized};
 
 /// How many steps a walk takes before everything is left to come to its end.
 const STEPS: u64 = 160;
+
+/// Every decision that there is: a rule, and what follows from it. A new one is added here when a walk has made
+/// it; one that no walk makes any more is a rule that nothing needs, or that the walks have lost.
+const ROWS: &[(&str, &str)] = &[
+    ("AbandonDeadline", "Released"),
+    ("AppliedBy", "Applied"),
+    ("AssumedSent", "write"),
+    ("BackoffLasts", "BackingOff"),
+    ("BackoffOver", "fence"),
+    ("BackoffOver", "find_relaunched"),
+    ("CanceledByOthers", "Held"),
+    ("ConfirmBeforeRelease", "write"),
+    ("DeprovisionFailureIgnored", "Released"),
+    ("DeprovisionFailureIgnored", "find_relaunched"),
+    ("DeprovisionSucceeded", "Released"),
+    ("DeprovisionSucceeded", "find_relaunched"),
+    ("DeprovisionedBefore", "fence"),
+    ("DeprovisionedBefore", "find_relaunched"),
+    ("DoubtIsHeld", "Blocked"),
+    ("FailuresExhausted", "Held"),
+    ("Fenced", "cancel"),
+    ("Fenced", "launch"),
+    ("HeldBackByProvider", "Waiting"),
+    ("InTheWayOfDeletion", "Blocked"),
+    ("InTheWayOfDeletion", "InProgress"),
+    ("InTheWayOfDeletion", "fence"),
+    ("IncomparableVersion", "fence"),
+    ("IncomparableVersion", "write"),
+    ("IntentWithoutJob", "find"),
+    ("MayStillAppear", "InProgress"),
+    ("MissingProvider", "Blocked"),
+    ("Mode", "Held"),
+    ("Mode", "InProgress"),
+    ("Mode", "Released"),
+    ("Mode", "Unmanaged"),
+    ("NeverProvisioned", "Released"),
+    ("NoLongerWanted", "write"),
+    ("NotTheNewest", "InProgress"),
+    ("NotTheNewest", "fence"),
+    ("NothingYet", "fence"),
+    ("OtherVersion", "fence"),
+    ("OtherVersion", "find_relaunched"),
+    ("PastDeadline", "Blocked"),
+    ("PastDeadline", "InProgress"),
+    ("PastDeadline", "fence"),
+    ("PollDue", "status"),
+    ("PolledRecently", "InProgress"),
+    ("ProvenAbsent", "fence"),
+    ("ProvenAbsent", "find_relaunched"),
+    ("Purged", "Held"),
+    ("Purged", "write"),
+    ("ReadyToDeprovision", "fence"),
+    ("ReadyToDeprovision", "find_relaunched"),
+    ("RelaunchesUnknown", "Waiting"),
+    ("RetryRequested", "fence"),
+    ("RetryRequested", "find_relaunched"),
+    ("RetryRequested", "write"),
+    ("Stray", "Blocked"),
+    ("Stray", "Held"),
+    ("Stray", "InProgress"),
+    ("Stray", "fence"),
+    ("SupersededBy", "Blocked"),
+    ("SupersededBy", "InProgress"),
+    ("SupersededBy", "fence"),
+    ("UnknownPastDeadline", "Blocked"),
+    ("UnknownPastDeadline", "write"),
+    ("VerifyPurge", "find"),
+    ("WantedAgain", "fence"),
+    ("WantedAgain", "find_relaunched"),
+];
 
 struct Dice(SeededEntropy);
 
@@ -109,6 +180,30 @@ fn protocol(dice: &Dice) -> Protocol {
     }
 }
 
+/// An older operator has provisioned the object, and wrote down what it did in its own way.
+fn older(world: &mut World) {
+    let record = JobRecord::new(1, JobType::Provision).with(|record| {
+        record.provider = Some("b".to_owned());
+        record.state = JobState::Succeeded;
+        record.job_id = Some("0".to_owned());
+        record.config_version = Some(ConfigVersion::from_text("older-hash".to_owned()));
+    });
+    world.records = Records(Arc::new(vec![record]));
+    world.jobs.push(Job {
+        token: "none".to_owned(),
+        at_other: false,
+        down: false,
+        spec: None,
+        state: JobState::Succeeded,
+        alive: false,
+        cancelled: false,
+        asked: false,
+        forgotten: false,
+        copy: false,
+        stray: false,
+    });
+}
+
 /// How often each rule led to each action, and each reason went on record.
 #[derive(Default)]
 struct Walked {
@@ -123,36 +218,70 @@ fn name(debug: &impl std::fmt::Debug) -> String {
 }
 
 impl Walked {
-    fn count(&mut self, world: &World, n: usize, effect: &Effect) {
-        let (why, action) = match effect {
-            Effect::Rest(End::Rest(rest, why)) => (*why, rest.standing.as_str()),
-            Effect::Ask(question) => {
-                let asked = world.replicas[n].running.as_ref();
-                let Some(Stage::Asking(asked)) = asked.map(|running| &running.machine.stage) else {
-                    return;
-                };
-                let call = match question.method {
-                    Method::Trigger(..) => "launch",
-                    Method::Status(_) => "status",
-                    Method::Cancel(_) => "cancel",
-                    Method::Find(_) => "find",
-                    _ => "find_relaunched",
-                };
-                (asked.why, call)
-            }
-            Effect::Swap { .. } => {
-                let running = world.replicas[n].running.as_ref();
-                match running.map(|running| &running.machine.stage) {
-                    Some(Stage::Writing(Purpose::Decision(right, why), _)) => {
-                        let action = if right.is_some() { "fence" } else { "write" };
-                        (*why, action)
-                    }
-                    _ => return,
-                }
+    /// What a pass decides in this move.
+    fn look(&mut self, protocol: &Protocol, world: &World, next: &Move) {
+        let (replica, loads) = match next {
+            Move::Act { replica, .. } => (*replica, false),
+            Move::Load { replica, .. } => (*replica, true),
+            _ => return,
+        };
+        let mut world = world.clone();
+        if loads {
+            protocol.begin(&mut world, replica, false);
+        }
+        let Some(mut running) = world.replicas[replica].running.take() else {
+            return;
+        };
+        let effect = protocol.feed(&world, &mut running, protocol.clock(&world, replica));
+        // One that does more than look and rest decides in its next move.
+        if !loads || matches!(effect, Effect::Rest(_)) {
+            self.count(&running.machine.stage, &effect);
+        }
+    }
+
+    fn count(&mut self, stage: &Stage, effect: &Effect) {
+        let (why, action) = match (effect, stage) {
+            (Effect::Rest(End::Rest(rest, why)), _) => (why, rest.standing.as_str()),
+            (Effect::Ask(_), Stage::Asking(asked)) => (&asked.why, asked.call.as_str()),
+            (Effect::Swap { .. }, Stage::Writing(Purpose::Decision(right, why), _)) => {
+                (why, if right.is_some() { "fence" } else { "write" })
             }
             _ => return,
         };
-        *self.decisions.entry((name(&why), action)).or_default() += 1;
+        *self.decisions.entry((name(why), action)).or_default() += 1;
+    }
+
+    /// Every rule that there is was walked, or cannot be here.
+    fn is_whole(&self) {
+        let walked: BTreeSet<&str> = self.decisions.keys().map(|(why, _)| &**why).collect();
+        let why = include_str!("../../src/lifecycle/decision/why.rs");
+        compare(
+            "a rule",
+            &walked,
+            &variants(why, "pub enum Why {"),
+            &["DefectiveRecord"],
+        );
+        let walked: BTreeSet<&str> = self.reasons.keys().map(String::as_str).collect();
+        let reason = include_str!("../../src/record.rs");
+        compare(
+            "a reason",
+            &walked,
+            &variants(reason, "pub enum Reason {"),
+            &["Other"],
+        );
+        let rows: BTreeSet<(&str, &str)> = self
+            .decisions
+            .keys()
+            .map(|(why, action)| (&**why, *action))
+            .collect();
+        let known: BTreeSet<(&str, &str)> = ROWS.iter().copied().collect();
+        let new: Vec<_> = rows.difference(&known).collect();
+        assert!(new.is_empty(), "decisions that are not in ROWS: {new:?}");
+        let missing: Vec<_> = known.difference(&rows).collect();
+        assert!(
+            missing.is_empty(),
+            "decisions that nothing walked: {missing:?}"
+        );
     }
 
     fn add(&mut self, other: Self) {
@@ -165,11 +294,40 @@ impl Walked {
     }
 }
 
+/// The names of an enum's variants, by its source.
+fn variants<'a>(source: &'a str, head: &str) -> BTreeSet<&'a str> {
+    let from = source.find(head).unwrap() + head.len();
+    let body = &source[from..];
+    let body = &body[..body.find("\n}").unwrap()];
+    let lines = body.lines().map(str::trim);
+    let names = lines.filter(|line| line.starts_with(|c: char| c.is_ascii_uppercase()));
+    names
+        .map(|line| line.split(['(', ',', ' ']).next().unwrap())
+        .collect()
+}
+
+/// What is impossible: nothing here writes records that cannot be read, or that a later version has written;
+/// `bad_input.rs` and `records.rs` are about those.
+fn compare(what: &str, walked: &BTreeSet<&str>, all: &BTreeSet<&str>, impossible: &[&str]) {
+    assert!(all.len() > 15, "{all:?}");
+    for name in all {
+        let expected = !impossible.contains(name);
+        assert_eq!(
+            walked.contains(name),
+            expected,
+            "{what} that was walked, or was not: {name}"
+        );
+    }
+}
+
 /// One walk, or what was wrong with it and the moves that led there.
 fn walk(seed: u64, walked: &mut Walked) -> Result<(), String> {
     let dice = Dice(SeededEntropy::new(seed));
     let protocol = protocol(&dice);
     let mut world = protocol.fresh();
+    if dice.percent(15) {
+        older(&mut world);
+    }
     let mut path: Vec<Move> = Vec::new();
     let mut moves = Vec::new();
     for _ in 0..STEPS {
@@ -189,15 +347,7 @@ fn walk(seed: u64, walked: &mut Walked) -> Result<(), String> {
             _ => moves[dice.below(moves.len() as u64) as usize].clone(),
         };
         path.push(next.clone());
-        if let Move::Act { replica, .. } = next
-            && let Some(running) = &world.replicas[replica].running
-        {
-            let mut told = running.clone();
-            let effect = protocol.feed(&world, &mut told, protocol.clock(&world, replica));
-            let mut shown = world.clone();
-            shown.replicas[replica].running = Some(told);
-            walked.count(&shown, replica, &effect);
-        }
+        walked.look(&protocol, &world, &next);
         world = protocol.step(&world, &next);
         for record in world.records.0.iter() {
             if let Some(reason) = &record.reason {
@@ -228,7 +378,7 @@ fn walks_through_everything_end_well() {
         assert!(ended.is_ok(), "see above");
         return;
     }
-    let walks = sized(5_000, 100_000);
+    let walks = sized(20_000, 100_000);
     let half = |odd: u64| {
         let mut walked = Walked::default();
         for seed in (0..walks).filter(|seed| seed % 2 == odd) {
@@ -250,4 +400,5 @@ fn walks_through_everything_end_well() {
     for (reason, n) in &walked.reasons {
         say(&format!("{reason:45} {n:9}"));
     }
+    walked.is_whole();
 }
