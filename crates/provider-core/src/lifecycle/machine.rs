@@ -106,7 +106,7 @@ pub enum Stage {
     /// A read after a conflict in a write for this.
     Rereading(Purpose),
     /// An answer to this call.
-    Asking(Asked),
+    Asking(Box<Asked>),
     /// Nothing: the pass is over.
     Over,
 }
@@ -225,7 +225,7 @@ impl Machine {
                 Err(end) => Err(end),
             },
             (Stage::Asking(asked), Happened::Saw(observation)) => {
-                self.saw(setting, asked, *observation, now)
+                self.saw(setting, *asked, *observation, now)
             }
             (Stage::Asking(_), Happened::NotAsked) => self.next(setting, now),
             _ => Err(End::Broken(Standing::Interrupted {
@@ -331,13 +331,13 @@ impl Machine {
             return None;
         }
         let question = self.question(setting, call, record)?;
-        self.stage = Stage::Asking(Asked {
+        self.stage = Stage::Asking(Box::new(Asked {
             call,
             why,
             record: record.clone(),
             at: now,
             conflicts: self.conflicts,
-        });
+        }));
         Some(Effect::Ask(Box::new(question)))
     }
 

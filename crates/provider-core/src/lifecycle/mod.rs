@@ -101,7 +101,8 @@ pub struct Desired {
     /// How much is done without asking.
     pub mode: Mode,
     /// A person's request to try again, as any text that differs from the last one (an
-    /// annotation's value). It ends a hold, a back-off or a doubt, once.
+    /// annotation's value). It ends a hold, a back-off or a doubt, once. A doubt about a launch that cannot be
+    /// looked up is one when that launch cannot be under way any more, a few minutes after it was made.
     pub retry_request: Option<String>,
 }
 

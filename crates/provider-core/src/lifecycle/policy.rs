@@ -129,7 +129,7 @@ pub enum Purge {
     /// Verify that it is gone, then count it as failed: it is run again after the back-off.
     Rerun,
     /// Verify that it is gone, then take it as succeeded. Only for automation that is known to
-    /// have succeeded whenever its record is gone.
+    /// have succeeded whenever its record is gone. A job that nobody has ever seen is not.
     AssumeSucceeded,
     /// Verify that it is gone, then wait for a person.
     Hold,

@@ -5,7 +5,7 @@ use provider_core::{JobRecord, JobState};
 
 use crate::backend::is_due;
 use crate::protocol::{Protocol, is_busy};
-use crate::state::{Job, Move, World};
+use crate::state::{Job, Move, Replica, World};
 
 impl Protocol {
     pub(crate) fn moves(&self, world: &World, moves: &mut Vec<Move>) {
@@ -58,7 +58,7 @@ impl Protocol {
         }
         if world.people > 0 && !world.released {
             // Who asks for another try has looked: nothing runs, and nothing is being launched.
-            if !is_busy(world) && world.replicas.iter().all(|replica| replica.is_idle()) {
+            if !is_busy(world) && world.replicas.iter().all(Replica::is_idle) {
                 moves.push(Move::Retry);
             }
             for mode in [Mode::Managed, Mode::Paused, Mode::Manual, Mode::Unmanaged] {
@@ -89,7 +89,7 @@ impl Protocol {
                 moves.push(Move::Stop { job });
             }
         }
-        let between = || world.replicas.iter().all(|replica| replica.is_idle());
+        let between = || world.replicas.iter().all(Replica::is_idle);
         // The records of a job that is copied are there: nobody looks for the copies of others.
         let on_record = || {
             let mut tokens = world.records.0.iter().filter_map(|r| r.token.as_ref());

@@ -4,7 +4,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provider_core::lifecycle::{Asked, Call, Machine, Mode, Pace, Purpose, Right, Stage};
+use provider_core::lifecycle::{Call, Machine, Mode, Pace, Purpose, Right, Stage};
 use provider_core::{ConfigVersion, JobRecord, JobState};
 
 /// Records that can be members of a hashed state.
@@ -154,32 +154,29 @@ pub(crate) struct Wish {
 }
 
 impl Running {
-    /// Which step it waits in, the right that a write gives, and the call that it is about.
-    fn stage(&self) -> (u8, Option<Right>, Option<(&Asked, bool)>) {
+    /// Which step it waits in, and the right that a write gives.
+    fn step(&self) -> (u8, Option<Right>) {
         let (tag, purpose) = match &self.machine.stage {
-            Stage::Asking(asked) => return (0, None, Some((asked, false))),
+            Stage::Asking(_) => return (0, None),
             Stage::Writing(purpose, _) => (1, purpose),
             Stage::Rereading(purpose) => (2, purpose),
-            _ => return (3, None, None),
+            _ => return (3, None),
         };
         match purpose {
-            Purpose::Decision(right, _) => (tag, *right, None),
-            Purpose::Observation(seen) => (tag, None, Some((&seen.asked, seen.outdated))),
-            other => panic!("a purpose that the model does not know: {other:?}"),
+            Purpose::Decision(right, _) => (tag, *right),
+            _ => (tag + 10, None),
         }
     }
 
-    /// The same, to be compared.
-    fn place(
-        &self,
-    ) -> (
-        u8,
-        Option<Right>,
-        Option<(Call, &JobRecord, Timestamp, bool)>,
-    ) {
-        let (tag, right, asked) = self.stage();
-        let asked = asked.map(|(asked, outdated)| (asked.call, &asked.record, asked.at, outdated));
-        (tag, right, asked)
+    /// The call that it is about, and whether the object has meanwhile become another.
+    fn asked(&self) -> Option<(Call, &JobRecord, Timestamp, bool)> {
+        let (asked, outdated) = match &self.machine.stage {
+            Stage::Asking(asked) => (&**asked, false),
+            Stage::Writing(Purpose::Observation(seen), _)
+            | Stage::Rereading(Purpose::Observation(seen)) => (&seen.asked, seen.outdated),
+            _ => return None,
+        };
+        Some((asked.call, &asked.record, asked.at, outdated))
     }
 }
 
@@ -190,7 +187,8 @@ impl PartialEq for Running {
         self.what == other.what
             && self.seen == other.seen
             && self.wish == other.wish
-            && self.place() == other.place()
+            && self.step() == other.step()
+            && self.asked() == other.asked()
             && mine.pass == theirs.pass
             && mine.conflicts == theirs.conflicts
             && mine.resource.deletion_timestamp() == theirs.resource.deletion_timestamp()
@@ -205,9 +203,8 @@ impl Hash for Running {
     fn hash<H: Hasher>(&self, hasher: &mut H) {
         let machine = &self.machine;
         (&self.what, &self.seen, &self.wish, &machine.pass).hash(hasher);
-        let (tag, right, asked) = self.place();
-        (tag, right, machine.conflicts).hash(hasher);
-        if let Some((call, record, at, outdated)) = asked {
+        (self.step(), machine.conflicts).hash(hasher);
+        if let Some((call, record, at, outdated)) = self.asked() {
             (call, at, outdated).hash(hasher);
             hash_record(record, hasher);
         }

@@ -131,7 +131,7 @@ impl Machine {
                 self.pass.right = then;
                 self.next(setting, now)
             }
-            Purpose::Observation(seen) => self.recorded(setting, *seen, now),
+            Purpose::Observation(seen) => self.recorded(setting, &seen, now),
         }
     }
 
@@ -190,7 +190,7 @@ impl Machine {
     fn record(&mut self, setting: &Setting<'_>, seen: Seen, now: Timestamp) -> Result<Effect, End> {
         let changed = self.absorb(setting, &seen, now);
         if changed.is_empty() {
-            return self.recorded(setting, seen, now);
+            return self.recorded(setting, &seen, now);
         }
         self.swap(setting, changed, Purpose::Observation(Box::new(seen)))
     }
@@ -213,7 +213,7 @@ impl Machine {
     fn recorded(
         &mut self,
         setting: &Setting<'_>,
-        seen: Seen,
+        seen: &Seen,
         now: Timestamp,
     ) -> Result<Effect, End> {
         if let Observation::Relaunched { found, .. } = &seen.observation {
@@ -222,7 +222,7 @@ impl Machine {
                 self.looked(setting, &seen.asked.record, found.as_ref().err(), now);
             }
         } else {
-            self.learn(setting, &seen, now);
+            self.learn(setting, seen, now);
         }
         let error = seen.observation.error().cloned();
         self.answered = error.is_none();
