@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures::StreamExt;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use crate::dice::Dice;
+use crate::chronicle::Chronicle;
+use crate::dice::{Dice, Shuffled};
 
 /// How many changes are kept for watches that come late.
 const KEPT: usize = 200;
@@ -57,6 +59,7 @@ pub(crate) struct Server {
     changed: watch::Sender<u64>,
     /// What is wrong with an object that was written.
     inspect: fn(&Value) -> Option<String>,
+    chronicle: Chronicle,
 }
 
 fn merge(target: &mut Value, patch: &Value) {
@@ -179,11 +182,12 @@ impl State {
 }
 
 impl Server {
-    pub(crate) fn new(inspect: fn(&Value) -> Option<String>) -> Self {
+    pub(crate) fn new(inspect: fn(&Value) -> Option<String>, chronicle: Chronicle) -> Self {
         Self {
             state: Arc::default(),
             changed: watch::channel(0).0,
             inspect,
+            chronicle,
         }
     }
 
@@ -236,18 +240,31 @@ impl Server {
     }
 
     /// A client of one process. Each request takes its time, and meets its trouble.
-    pub(crate) fn client(&self, dice: &Dice) -> Client {
-        let (this, dice) = (self.clone(), dice.fork());
+    pub(crate) fn client(&self, dice: &Dice, who: &str) -> Client {
+        let (this, dice, who) = (self.clone(), dice.fork(), who.to_owned());
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let (this, dice) = (this.clone(), dice.clone());
-            async move { Ok::<_, std::convert::Infallible>(this.serve(request, &dice).await) }
+            let (this, dice, who) = (this.clone(), dice.clone(), who.clone());
+            let turn = dice.fork();
+            let serve = async move {
+                let answer = this.serve(request, &dice, &who).await;
+                this.chronicle.message(&who, "is answered", "", answer.status().as_u16(), &[]);
+                Ok::<_, std::convert::Infallible>(answer)
+            };
+            Shuffled::new(serve, turn)
         });
         Client::new(service, "default")
     }
 
-    async fn serve(&self, request: Request<kube::client::Body>, dice: &Dice) -> Response<Body> {
+    async fn serve(
+        &self,
+        request: Request<kube::client::Body>,
+        dice: &Dice,
+        who: &str,
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap_or_default();
+        let line = format!("{} {} {}", who, parts.method, parts.uri.path());
+        self.tell_of(who, &parts, &body);
         tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
         let trouble = {
             let mut state = self.lock();
@@ -260,15 +277,30 @@ impl Server {
         }
         if dice.per_mille(trouble.refused) {
             let code = [429, 500, 503][dice.pick(3)];
+            self.chronicle.fault("refused by the API server:", &line);
             let (code, answer) = status(code, "trouble");
             return answered(code, Body::from(answer.to_string()));
         }
         let (mut code, mut answer) = self.answer(&parts.method, parts.uri.path(), &body);
         tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
         if dice.per_mille(trouble.lost) {
+            self.chronicle.fault("the API server's answer was lost:", &line);
             (code, answer) = status([500, 504][dice.pick(2)], "the answer was lost");
         }
         answered(code, Body::from(answer.to_string()))
+    }
+
+    /// kube writes the time of the machine's clock into events, and that of no world.
+    fn tell_of(&self, who: &str, parts: &Parts, body: &[u8]) {
+        let (method, uri) = (parts.method.as_str(), parts.uri.to_string());
+        if !uri.contains("/events.k8s.io/") {
+            self.chronicle.message(who, method, &uri, 0, body);
+            return;
+        }
+        let event: Value = serde_json::from_slice(body).unwrap_or_default();
+        let said = json!([event["regarding"]["name"], event["reason"], event["note"]]);
+        let said = said.to_string();
+        self.chronicle.message(who, method, "events", 0, said.as_bytes());
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
@@ -338,9 +370,11 @@ impl Server {
                 };
                 tokio::time::sleep(Duration::from_millis(dice.below(trouble.late_ms + 1))).await;
                 if dice.per_mille(trouble.watches_closed) {
+                    server.chronicle.fault("a watch is closed", "");
                     return None;
                 }
                 if dice.per_mille(trouble.watches_gone) {
+                    server.chronicle.fault("a watch is told 410", "");
                     return Some((gone(&server), None));
                 }
                 return Some((event, Some((server, dice, version, changed))));

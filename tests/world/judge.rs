@@ -1,46 +1,15 @@
 //! What must be true of a world, by the controller's own journal.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::time::Duration;
 
 use provider_testkit::aap::{Run, overlapping};
 use serde_json::json;
 
 use crate::replica::Replica;
-use crate::run::{OBJECTS, Scene};
-
-/// All that is known, for a person.
-pub(crate) fn report(scene: &Scene, what: &str) -> String {
-    let mut text = format!("{what}\n");
-    let mut lines: Vec<String> = scene.timeline.clone();
-    for run in scene.sim.journal() {
-        let object = run.object().unwrap_or_default();
-        lines.push(format!(
-            "{} job {} of {object}: {} ({}), until {:?}, {}",
-            run.accepted,
-            run.id,
-            run.template,
-            run.launch_type,
-            run.stopped.map(|at| at.to_string()),
-            if run.succeeded {
-                "succeeded"
-            } else {
-                "not succeeded"
-            },
-        ));
-    }
-    lines.sort();
-    for line in lines {
-        let _ = writeln!(text, "{line}");
-    }
-    for plan in &scene.plans {
-        if let Some(object) = scene.server.object(&plan.name) {
-            let _ = writeln!(text, "{object:#}");
-        }
-    }
-    text
-}
+use crate::report::report;
+use crate::run::Scene;
+use crate::script::OBJECTS;
 
 /// Nobody turns in circles: bounds on what a life may take once nothing goes wrong any more.
 pub(crate) fn hot_loops(
