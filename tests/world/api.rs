@@ -38,8 +38,8 @@ pub(crate) struct Trouble {
 #[derive(Debug)]
 struct Change {
     version: u64,
-    kind: &'static str,
-    object: Value,
+    /// As watches tell it.
+    line: Bytes,
 }
 
 #[derive(Debug, Default)]
@@ -88,6 +88,10 @@ fn status(code: u16, reason: &str) -> (u16, Value) {
     (code, body)
 }
 
+fn line_of(event: &Value) -> Bytes {
+    Bytes::from(format!("{event}\n"))
+}
+
 fn answered(code: u16, body: Body) -> Response<Body> {
     let status = StatusCode::from_u16(code).unwrap();
     Response::builder().status(status).body(body).unwrap()
@@ -97,16 +101,15 @@ impl State {
     fn put(&mut self, name: &str, mut object: Value, kind: &'static str) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.changes.push_back(Change {
+            version: self.version,
+            line: Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")),
+        });
         if kind == "DELETED" {
             self.objects.remove(name);
         } else {
             self.objects.insert(name.to_owned(), object.clone());
         }
-        self.changes.push_back(Change {
-            version: self.version,
-            kind,
-            object: object.clone(),
-        });
         while self.changes.len() > KEPT {
             self.changes.pop_front();
         }
@@ -168,16 +171,13 @@ impl State {
     }
 
     /// The first change after this version; or why there can be none.
-    fn next(&self, after: u64) -> Result<Option<(u64, Value)>, ()> {
+    fn next(&self, after: u64) -> Result<Option<(u64, Bytes)>, ()> {
         let oldest = self.changes.front().map_or(0, |change| change.version);
         if after + 1 < oldest {
             return Err(());
         }
         let next = self.changes.iter().find(|change| change.version > after);
-        Ok(next.map(|change| {
-            let event = json!({"type": change.kind, "object": change.object});
-            (change.version, event)
-        }))
+        Ok(next.map(|change| (change.version, change.line.clone())))
     }
 }
 
@@ -247,7 +247,8 @@ impl Server {
             let turn = dice.fork();
             let serve = async move {
                 let answer = this.serve(request, &dice, &who).await;
-                this.chronicle.message(&who, "is answered", "", answer.status().as_u16(), &[]);
+                this.chronicle
+                    .message(&who, "is answered", "", answer.status().as_u16(), &[]);
                 Ok::<_, std::convert::Infallible>(answer)
             };
             Shuffled::new(serve, turn)
@@ -290,7 +291,8 @@ impl Server {
         let (mut code, mut answer) = self.answer(&parts.method, parts.uri.path(), &body);
         tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
         if dice.per_mille(trouble.lost) {
-            self.chronicle.fault("the API server's answer was lost:", &line);
+            self.chronicle
+                .fault("the API server's answer was lost:", &line);
             (code, answer) = status([500, 504][dice.pick(2)], "the answer was lost");
         }
         answered(code, Body::from(answer.to_string()))
@@ -306,7 +308,8 @@ impl Server {
         let event: Value = serde_json::from_slice(body).unwrap_or_default();
         let said = json!([event["regarding"]["name"], event["reason"], event["note"]]);
         let said = said.to_string();
-        self.chronicle.message(who, method, "events", 0, said.as_bytes());
+        self.chronicle
+            .message(who, method, "events", 0, said.as_bytes());
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
@@ -350,7 +353,7 @@ impl Server {
             let gone = |server: &Self| {
                 let (_, status) = status(410, "Expired");
                 let _ = server;
-                json!({"type": "ERROR", "object": status})
+                line_of(&json!({"type": "ERROR", "object": status}))
             };
             loop {
                 let trouble = server.lock().trouble;
@@ -369,6 +372,7 @@ impl Server {
                                     "kind": "Machine", "apiVersion": "example.com/v1",
                                     "metadata": {"resourceVersion": version.to_string()},
                                 }});
+                                let event = line_of(&event);
                                 return Some((event, Some((server, dice, after, changed))));
                             }
                         }
@@ -386,8 +390,7 @@ impl Server {
                 return Some((event, Some((server, dice, version, changed))));
             }
         });
-        let lines =
-            lines.map(|line| Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))));
+        let lines = lines.map(Ok::<_, std::convert::Infallible>);
         answered(200, Body::from_stream(lines))
     }
 }

@@ -250,7 +250,9 @@ pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronic
     scene.chronicle.count("requests to the API server", all);
     for run in scene.sim.journal() {
         let text = format!("{run:?}");
-        scene.chronicle.message("the journal", "", "", 0, text.as_bytes());
+        scene
+            .chronicle
+            .message("the journal", "", "", 0, text.as_bytes());
     }
     Ok(scene.chronicle.counts())
 }

@@ -12,7 +12,7 @@ use crate::people::Plan;
 
 pub(crate) const OBJECTS: u64 = 10;
 /// So long things go wrong.
-pub(crate) const STORM: Duration = Duration::from_secs(4_000);
+pub(crate) const STORM: Duration = Duration::from_secs(1_500);
 
 /// What is done to the machines and to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub(crate) struct Script {
     /// From so many jobs on they are asked about in pages.
     pub(crate) batch_from: u32,
     pub(crate) has_push: bool,
+    /// How long a controller waits for more changes of an object before it looks at it.
+    pub(crate) debounce: Duration,
     /// Whether some clocks are wrong.
     pub(crate) clocks_differ: bool,
     /// Whether the templates are workflows.
@@ -71,7 +73,7 @@ fn policy(dice: &Dice) -> PolicyConfig {
 
 fn mischief(replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
     let mut all = Vec::new();
-    let mut at = Duration::from_secs(dice.below(120));
+    let mut at = Duration::from_secs(dice.below(75));
     while at < STORM {
         match dice.below(10) {
             0..3 => {
@@ -86,7 +88,7 @@ fn mischief(replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
             5 => all.push((at, Mischief::HangUp)),
             _ => {}
         }
-        at += Duration::from_secs(1 + dice.below(240));
+        at += Duration::from_secs(1 + dice.below(150));
     }
     all.sort_by_key(|(at, _)| *at);
     all
@@ -102,6 +104,7 @@ impl Script {
             policy: policy(&dice),
             batch_from: [1, 4, 1_000][dice.pick(3)],
             has_push: dice.percent(30),
+            debounce: Duration::from_millis([0, 200, 2_000][dice.pick(3)]),
             clocks_differ: dice.percent(40),
             workflow: dice.percent(30),
             page: dice.percent(30).then(|| 3 + dice.pick(20)),
@@ -114,8 +117,8 @@ impl Script {
             trouble: Trouble {
                 refused: 30,
                 lost: 20,
-                watches_closed: 20,
-                watches_gone: 10,
+                watches_closed: 10,
+                watches_gone: 5,
                 late_ms: [50, 5_000][dice.pick(2)],
             },
             // It takes hours, of a world where nothing else happens any more.

@@ -208,6 +208,8 @@ fn websocket(
     let (cookie, events) = (push::cookie(headers), shared.pushes.subscribe());
     let mut hung_up = shared.hang_up.subscribe();
     hung_up.mark_unchanged();
+    // Clients say little; the whole buffer is cleared before each read.
+    let upgrade = upgrade.read_buffer_size(4 << 10);
     upgrade.on_upgrade(async move |socket| {
         tokio::select! {
             biased;
