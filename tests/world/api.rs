@@ -12,7 +12,7 @@ use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
 use crate::chronicle::Chronicle;
 use crate::dice::{Dice, Shuffled};
@@ -56,7 +56,8 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     state: Arc<Mutex<State>>,
-    changed: watch::Sender<u64>,
+    /// First come, first woken: a `watch` draws who is, and from no seed.
+    changed: Arc<Notify>,
     /// What is wrong with an object that was written.
     inspect: fn(&Value) -> Option<String>,
     chronicle: Chronicle,
@@ -185,7 +186,7 @@ impl Server {
     pub(crate) fn new(inspect: fn(&Value) -> Option<String>, chronicle: Chronicle) -> Self {
         Self {
             state: Arc::default(),
-            changed: watch::channel(0).0,
+            changed: Arc::default(),
             inspect,
             chronicle,
         }
@@ -196,8 +197,7 @@ impl Server {
     }
 
     fn tell(&self) {
-        let version = self.lock().version;
-        self.changed.send_replace(version);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn set_trouble(&self, trouble: Trouble) {
@@ -347,15 +347,17 @@ impl Server {
             .split('&')
             .find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok())
             .unwrap_or(0);
-        let start = (self.clone(), dice.fork(), after, self.changed.subscribe());
+        let start = (self.clone(), dice.fork(), after);
         let lines = futures::stream::unfold(Some(start), |watch| async move {
-            let (server, dice, after, mut changed) = watch?;
+            let (server, dice, after) = watch?;
+            let changed = Arc::clone(&server.changed);
             let gone = |server: &Self| {
                 let (_, status) = status(410, "Expired");
                 let _ = server;
                 line_of(&json!({"type": "ERROR", "object": status}))
             };
             loop {
+                let news = changed.notified();
                 let trouble = server.lock().trouble;
                 let next = server.lock().next(after);
                 let (version, event) = match next {
@@ -363,9 +365,8 @@ impl Server {
                     Ok(Some(next)) => next,
                     Ok(None) => {
                         let quiet = Duration::from_secs(60 + dice.below(60));
-                        match tokio::time::timeout(quiet, changed.changed()).await {
-                            Ok(Ok(())) => continue,
-                            Ok(Err(_)) => return None,
+                        match tokio::time::timeout(quiet, news).await {
+                            Ok(()) => continue,
                             Err(_) => {
                                 let version = server.lock().version.max(after);
                                 let event = json!({"type": "BOOKMARK", "object": {
@@ -373,7 +374,7 @@ impl Server {
                                     "metadata": {"resourceVersion": version.to_string()},
                                 }});
                                 let event = line_of(&event);
-                                return Some((event, Some((server, dice, after, changed))));
+                                return Some((event, Some((server, dice, after))));
                             }
                         }
                     }
@@ -387,7 +388,7 @@ impl Server {
                     server.chronicle.fault("a watch is told 410", "");
                     return Some((gone(&server), None));
                 }
-                return Some((event, Some((server, dice, version, changed))));
+                return Some((event, Some((server, dice, version))));
             }
         });
         let lines = lines.map(Ok::<_, std::convert::Infallible>);
