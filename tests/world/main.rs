@@ -1,11 +1,14 @@
 //! Lives of objects in a whole world: the real watch, provisioner, engine, provider, monitor and push, in two
-//! or three replicas, with an API server and a controller in the same process. No sockets, no real time. One seed
-//! decides everything: what people do, what goes wrong and when, what waits for how long, and which of the tasks
-//! that could run does.
+//! or three replicas, with an API server and a controller in the same process. No sockets, no real time. A world
+//! has a thread of its own, and a seed that decides everything: what people do, what goes wrong and when, what
+//! waits for how long, and in which order tasks run: controllers, passes and requests let others go first by
+//! its dice, wherever they wait.
 //!
 //!     cargo test --release --test world -- --nocapture
-//!     WORLD_SEED=7 cargo test --test world -- --nocapture      # one world again, and its timeline
-//!     WORLD_LIVES=100000 …                                     # more of them
+//!     WORLD_SEED=7 cargo test --test world all_lives -- --nocapture   # one world again, and its timeline
+//!     WORLD_TRACE=1 WORLD_SEED=7 …                                    # with every request
+//!     WORLD_LIVES=100000 WORLD_FIRST=1 …                              # more of them, from that seed on
+//!     WORLD_AGAIN=100 … a_seed                                        # so many worlds, each of them twice
 
 #![allow(
     clippy::unwrap_used,
