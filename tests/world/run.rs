@@ -20,6 +20,8 @@ use crate::script::{Mischief, STORM, Script};
 
 /// So long after the last fault everything has come to rest.
 const PEACE: Duration = Duration::from_secs(48 * 3_600);
+/// So often a person looks at what is left then.
+const PERSON: Duration = Duration::from_secs(900);
 
 /// What there is in a world, and what was done in it.
 pub(crate) struct Scene {
@@ -34,6 +36,16 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn note(&mut self, what: &'static str, text: &str) {
         self.chronicle.note(what, text);
+    }
+
+    /// A person does what the objects ask for.
+    fn help(&mut self) {
+        for n in 0..self.plans.len() {
+            let object = self.server.object(&self.plans[n].name);
+            if object.is_some_and(|object| waits_for_a_person(&object)) {
+                self.act(n, Deed::Retry);
+            }
+        }
     }
 
     fn newest_run(&self, uid: &str) -> Option<provider_testkit::aap::Run> {
@@ -93,6 +105,14 @@ impl Scene {
         };
         self.note(what, &name);
     }
+}
+
+/// Whether it says that it waits for a person: after a job that people have cancelled, for one.
+fn waits_for_a_person(object: &Value) -> bool {
+    let conditions = object.pointer("/status/conditions");
+    let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    let mut messages = conditions.filter_map(|condition| condition["message"].as_str());
+    messages.any(|message| message.contains("ask for a retry"))
 }
 
 /// What can never be in a right history.
@@ -225,11 +245,16 @@ pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronic
     let before: Vec<u64> = replicas.iter().map(Replica::reconciles).collect();
     let requests = scene.server.requests();
     let storm_ends = Instant::now();
+    let mut looked = storm_ends;
     while scene.server.count() > 0 {
         if storm_ends.elapsed() > PEACE {
             return Err(report(&scene, "no end, two days after the last fault"));
         }
         sleep(Duration::from_secs(30)).await;
+        if looked.elapsed() > PERSON {
+            looked = Instant::now();
+            scene.help();
+        }
     }
     let calm = storm_ends.elapsed();
     scene.note("all are gone", &format!("after {calm:?}"));
