@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures::StreamExt;
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use kube::Client;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 
-use crate::dice::Dice;
+use crate::chronicle::Chronicle;
+use crate::dice::{Dice, Shuffled};
 
 /// How many changes are kept for watches that come late.
 const KEPT: usize = 200;
@@ -36,8 +38,8 @@ pub(crate) struct Trouble {
 #[derive(Debug)]
 struct Change {
     version: u64,
-    kind: &'static str,
-    object: Value,
+    /// As watches tell it.
+    line: Bytes,
 }
 
 #[derive(Debug, Default)]
@@ -54,9 +56,11 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     state: Arc<Mutex<State>>,
-    changed: watch::Sender<u64>,
+    /// First come, first woken: a `watch` draws who is, and from no seed.
+    changed: Arc<Notify>,
     /// What is wrong with an object that was written.
     inspect: fn(&Value) -> Option<String>,
+    chronicle: Chronicle,
 }
 
 fn merge(target: &mut Value, patch: &Value) {
@@ -85,6 +89,10 @@ fn status(code: u16, reason: &str) -> (u16, Value) {
     (code, body)
 }
 
+fn line_of(event: &Value) -> Bytes {
+    Bytes::from(format!("{event}\n"))
+}
+
 fn answered(code: u16, body: Body) -> Response<Body> {
     let status = StatusCode::from_u16(code).unwrap();
     Response::builder().status(status).body(body).unwrap()
@@ -94,16 +102,15 @@ impl State {
     fn put(&mut self, name: &str, mut object: Value, kind: &'static str) -> Value {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        self.changes.push_back(Change {
+            version: self.version,
+            line: Bytes::from(format!("{{\"type\":\"{kind}\",\"object\":{object}}}\n")),
+        });
         if kind == "DELETED" {
             self.objects.remove(name);
         } else {
             self.objects.insert(name.to_owned(), object.clone());
         }
-        self.changes.push_back(Change {
-            version: self.version,
-            kind,
-            object: object.clone(),
-        });
         while self.changes.len() > KEPT {
             self.changes.pop_front();
         }
@@ -165,25 +172,23 @@ impl State {
     }
 
     /// The first change after this version; or why there can be none.
-    fn next(&self, after: u64) -> Result<Option<(u64, Value)>, ()> {
+    fn next(&self, after: u64) -> Result<Option<(u64, Bytes)>, ()> {
         let oldest = self.changes.front().map_or(0, |change| change.version);
         if after + 1 < oldest {
             return Err(());
         }
         let next = self.changes.iter().find(|change| change.version > after);
-        Ok(next.map(|change| {
-            let event = json!({"type": change.kind, "object": change.object});
-            (change.version, event)
-        }))
+        Ok(next.map(|change| (change.version, change.line.clone())))
     }
 }
 
 impl Server {
-    pub(crate) fn new(inspect: fn(&Value) -> Option<String>) -> Self {
+    pub(crate) fn new(inspect: fn(&Value) -> Option<String>, chronicle: Chronicle) -> Self {
         Self {
             state: Arc::default(),
-            changed: watch::channel(0).0,
+            changed: Arc::default(),
             inspect,
+            chronicle,
         }
     }
 
@@ -192,8 +197,7 @@ impl Server {
     }
 
     fn tell(&self) {
-        let version = self.lock().version;
-        self.changed.send_replace(version);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn set_trouble(&self, trouble: Trouble) {
@@ -236,18 +240,38 @@ impl Server {
     }
 
     /// A client of one process. Each request takes its time, and meets its trouble.
-    pub(crate) fn client(&self, dice: &Dice) -> Client {
-        let (this, dice) = (self.clone(), dice.fork());
+    pub(crate) fn client(&self, dice: &Dice, who: &str) -> Client {
+        let (this, dice, who) = (self.clone(), dice.fork(), who.to_owned());
         let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-            let (this, dice) = (this.clone(), dice.clone());
-            async move { Ok::<_, std::convert::Infallible>(this.serve(request, &dice).await) }
+            let (this, dice, who) = (this.clone(), dice.clone(), who.clone());
+            let turn = dice.fork();
+            let serve = async move {
+                let answer = this.serve(request, &dice, &who).await;
+                this.chronicle
+                    .message(&who, "is answered", "", answer.status().as_u16(), &[]);
+                Ok::<_, std::convert::Infallible>(answer)
+            };
+            Shuffled::new(serve, turn)
         });
         Client::new(service, "default")
     }
 
-    async fn serve(&self, request: Request<kube::client::Body>, dice: &Dice) -> Response<Body> {
+    async fn serve(
+        &self,
+        request: Request<kube::client::Body>,
+        dice: &Dice,
+        who: &str,
+    ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap_or_default();
+        // Names of events have the time of the machine's clock in them.
+        let path = parts.uri.path();
+        let path = match path.split_once("/events/") {
+            Some((_, event)) => event.split('.').next().unwrap_or_default(),
+            None => path,
+        };
+        let line = format!("{who} {} {path}", parts.method);
+        self.tell_of(who, &parts, &body);
         tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
         let trouble = {
             let mut state = self.lock();
@@ -260,15 +284,32 @@ impl Server {
         }
         if dice.per_mille(trouble.refused) {
             let code = [429, 500, 503][dice.pick(3)];
+            self.chronicle.fault("refused by the API server:", &line);
             let (code, answer) = status(code, "trouble");
             return answered(code, Body::from(answer.to_string()));
         }
         let (mut code, mut answer) = self.answer(&parts.method, parts.uri.path(), &body);
         tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
         if dice.per_mille(trouble.lost) {
+            self.chronicle
+                .fault("the API server's answer was lost:", &line);
             (code, answer) = status([500, 504][dice.pick(2)], "the answer was lost");
         }
         answered(code, Body::from(answer.to_string()))
+    }
+
+    /// kube writes the time of the machine's clock into events, and that of no world.
+    fn tell_of(&self, who: &str, parts: &Parts, body: &[u8]) {
+        let (method, uri) = (parts.method.as_str(), parts.uri.to_string());
+        if !uri.contains("/events.k8s.io/") {
+            self.chronicle.message(who, method, &uri, 0, body);
+            return;
+        }
+        let event: Value = serde_json::from_slice(body).unwrap_or_default();
+        let said = json!([event["regarding"]["name"], event["reason"], event["note"]]);
+        let said = said.to_string();
+        self.chronicle
+            .message(who, method, "events", 0, said.as_bytes());
     }
 
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
@@ -306,15 +347,17 @@ impl Server {
             .split('&')
             .find_map(|part| part.strip_prefix("resourceVersion=")?.parse().ok())
             .unwrap_or(0);
-        let start = (self.clone(), dice.fork(), after, self.changed.subscribe());
+        let start = (self.clone(), dice.fork(), after);
         let lines = futures::stream::unfold(Some(start), |watch| async move {
-            let (server, dice, after, mut changed) = watch?;
+            let (server, dice, after) = watch?;
+            let changed = Arc::clone(&server.changed);
             let gone = |server: &Self| {
                 let (_, status) = status(410, "Expired");
                 let _ = server;
-                json!({"type": "ERROR", "object": status})
+                line_of(&json!({"type": "ERROR", "object": status}))
             };
             loop {
+                let news = changed.notified();
                 let trouble = server.lock().trouble;
                 let next = server.lock().next(after);
                 let (version, event) = match next {
@@ -322,32 +365,33 @@ impl Server {
                     Ok(Some(next)) => next,
                     Ok(None) => {
                         let quiet = Duration::from_secs(60 + dice.below(60));
-                        match tokio::time::timeout(quiet, changed.changed()).await {
-                            Ok(Ok(())) => continue,
-                            Ok(Err(_)) => return None,
+                        match tokio::time::timeout(quiet, news).await {
+                            Ok(()) => continue,
                             Err(_) => {
                                 let version = server.lock().version.max(after);
                                 let event = json!({"type": "BOOKMARK", "object": {
                                     "kind": "Machine", "apiVersion": "example.com/v1",
                                     "metadata": {"resourceVersion": version.to_string()},
                                 }});
-                                return Some((event, Some((server, dice, after, changed))));
+                                let event = line_of(&event);
+                                return Some((event, Some((server, dice, after))));
                             }
                         }
                     }
                 };
                 tokio::time::sleep(Duration::from_millis(dice.below(trouble.late_ms + 1))).await;
                 if dice.per_mille(trouble.watches_closed) {
+                    server.chronicle.fault("a watch is closed", "");
                     return None;
                 }
                 if dice.per_mille(trouble.watches_gone) {
+                    server.chronicle.fault("a watch is told 410", "");
                     return Some((gone(&server), None));
                 }
-                return Some((event, Some((server, dice, version, changed))));
+                return Some((event, Some((server, dice, version))));
             }
         });
-        let lines =
-            lines.map(|line| Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))));
+        let lines = lines.map(Ok::<_, std::convert::Infallible>);
         answered(200, Body::from_stream(lines))
     }
 }

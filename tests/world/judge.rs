@@ -1,46 +1,15 @@
 //! What must be true of a world, by the controller's own journal.
 
 use std::collections::BTreeSet;
-use std::fmt::Write;
 use std::time::Duration;
 
 use provider_testkit::aap::{Run, overlapping};
 use serde_json::json;
 
 use crate::replica::Replica;
-use crate::run::{OBJECTS, Scene};
-
-/// All that is known, for a person.
-pub(crate) fn report(scene: &Scene, what: &str) -> String {
-    let mut text = format!("{what}\n");
-    let mut lines: Vec<String> = scene.timeline.clone();
-    for run in scene.sim.journal() {
-        let object = run.object().unwrap_or_default();
-        lines.push(format!(
-            "{} job {} of {object}: {} ({}), until {:?}, {}",
-            run.accepted,
-            run.id,
-            run.template,
-            run.launch_type,
-            run.stopped.map(|at| at.to_string()),
-            if run.succeeded {
-                "succeeded"
-            } else {
-                "not succeeded"
-            },
-        ));
-    }
-    lines.sort();
-    for line in lines {
-        let _ = writeln!(text, "{line}");
-    }
-    for plan in &scene.plans {
-        if let Some(object) = scene.server.object(&plan.name) {
-            let _ = writeln!(text, "{object:#}");
-        }
-    }
-    text
-}
+use crate::report::report;
+use crate::run::Scene;
+use crate::script::OBJECTS;
 
 /// Nobody turns in circles: bounds on what a life may take once nothing goes wrong any more.
 pub(crate) fn hot_loops(
@@ -112,8 +81,12 @@ pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
             return Err(report(scene, &what));
         }
         let last = runs.iter().max_by_key(|run| (run.accepted, run.id));
-        let is_removed = last.is_none_or(|run| run.template.contains("delete") && run.succeeded);
-        if !is_removed {
+        let removes = |run: &Run| run.template.contains("delete") && run.succeeded;
+        // A person may have relaunched the job that was to remove it.
+        let all = journal.iter().filter(|run| run.launch_type != "workflow");
+        let all = all.filter(|run| run.object().as_deref() == Some(&uid));
+        let newest = all.max_by_key(|run| (run.accepted, run.id));
+        if !(last.is_none_or(|run| removes(run)) || newest.is_some_and(removes)) {
             return Err(report(scene, &format!("{uid} is gone, and not removed")));
         }
     }

@@ -24,7 +24,7 @@ pub(crate) enum Deed {
 }
 
 /// One object, and all that is done with it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) name: String,
     /// In the order of their times.

@@ -1,10 +1,7 @@
 //! A process of the controller: the real provisioner, engine, provider, monitor and watch.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -17,14 +14,17 @@ use provider_core::lifecycle::{Desired, Lifecycle, Policy, ProviderRegistry};
 use provider_core::{Clock, ConfigVersion};
 use provider_kube::{Error, Provisioner, ProvisioningStatus};
 use provider_testkit::TimerClock;
-use provider_testkit::aap::{AapSim, OPERATOR_TOKEN};
+use provider_testkit::aap::OPERATOR_TOKEN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::AbortHandle;
 
-use crate::api::Server;
-use crate::dice::Dice;
+use crate::chronicle::Chronicle;
+use crate::dice::{Dice, Pauses, Shuffled};
+use crate::run::Scene;
+use crate::script::Script;
+use crate::wire::Wire;
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -51,33 +51,6 @@ impl Clock for Skewed {
     }
 }
 
-/// Lets others go first, now and then, wherever it waits.
-struct Shuffled<F> {
-    inner: Pin<Box<F>>,
-    dice: Dice,
-}
-
-impl<F: Future> Future for Shuffled<F> {
-    type Output = F::Output;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if self.dice.percent(20) {
-            context.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        self.inner.as_mut().poll(context)
-    }
-}
-
-/// What all replicas of a world have in common.
-#[derive(Debug, Clone)]
-pub(crate) struct Setting {
-    pub(crate) policy: Policy,
-    /// From so many jobs on they are asked about in pages.
-    pub(crate) batch_from: u32,
-    pub(crate) has_push: bool,
-}
-
 pub(crate) struct Replica {
     pub(crate) provisioner: Arc<Provisioner<Machine>>,
     reconciles: Arc<AtomicU64>,
@@ -90,62 +63,78 @@ impl Drop for Replica {
     }
 }
 
-fn provider(sim: &AapSim, setting: &Setting, clock: Arc<dyn Clock>) -> AapProvider {
+fn provider(scene: &Scene, script: &Script, wire: Wire, clock: Arc<dyn Clock>) -> AapProvider {
     let http = HttpConfig {
-        carrier: Some(sim.line()),
+        carrier: Some(Arc::new(wire)),
         ..HttpConfig::default()
     };
-    let mut config = AapConfig::new(sim.url(), Auth::token(OPERATOR_TOKEN))
+    let mut config = AapConfig::new(scene.sim.url(), Auth::token(OPERATOR_TOKEN))
         .with_template_prefix("osac")
         .with_http(http)
         .with_monitor(MonitorConfig {
-            batch_from: setting.batch_from,
+            batch_from: script.batch_from,
             ..MonitorConfig::default()
         })
         .with_timing(Timing {
             poll_interval: SignedDuration::from_secs(20),
             ..Timing::default()
         });
-    if setting.has_push {
+    if script.has_push {
         config = config.with_push();
     }
     AapProvider::with_clock(config, clock).unwrap()
 }
 
 impl Replica {
-    pub(crate) fn start(
-        server: &Server,
-        sim: &AapSim,
-        setting: &Setting,
-        clock: TimerClock,
-        dice: &Dice,
-    ) -> Self {
+    /// A process on this machine; so many were begun in this world.
+    pub(crate) fn start(scene: &Scene, script: &Script, machine: usize, count: u64) -> Self {
+        let dice = Dice::of(script.seed, ("a process", machine, count));
+        let who = format!("{machine}/{count}");
         // Most clocks are right. With one that is off by more than nine minutes nothing would be launched.
         let off = i64::try_from(dice.below(1_000)).unwrap() - 500;
-        let off = SignedDuration::from_secs(if dice.percent(80) { 0 } else { off });
-        let clock: Arc<dyn Clock> = Arc::new(Skewed { clock, off });
-        let registry = ProviderRegistry::single(Arc::new(provider(sim, setting, clock.clone())));
-        let engine = Lifecycle::with_entropy(setting.policy.clone(), dice.entropy());
-        let client = server.client(dice);
+        let is_off = script.clocks_differ && dice.percent(50);
+        let off = SignedDuration::from_secs(if is_off { off } else { 0 });
+        let clock: Arc<dyn Clock> = Arc::new(Skewed {
+            clock: scene.clock,
+            off,
+        });
+        let wire = Wire {
+            line: scene.sim.line(),
+            dice: dice.fork(),
+            chronicle: scene.chronicle.clone(),
+            who: who.clone(),
+        };
+        let provider = provider(scene, script, wire, clock.clone());
+        let registry = ProviderRegistry::single(Arc::new(provider));
+        let policy = Policy::new(script.policy.clone()).unwrap();
+        let engine = Lifecycle::with_entropy(policy, dice.entropy());
+        let client = scene.server.client(&dice, &who);
         let provisioner = Provisioner::new(client.clone(), engine, registry)
             .with_events("controller".into())
             .with_clock(clock, dice.entropy());
         let provisioner = Arc::new(provisioner);
         let reconciles = Arc::new(AtomicU64::new(0));
-        let context = Arc::new((Arc::clone(&provisioner), Arc::clone(&reconciles)));
+        let context = Arc::new(Process {
+            provisioner: Arc::clone(&provisioner),
+            reconciles: Arc::clone(&reconciles),
+            dice: dice.fork(),
+            chronicle: scene.chronicle.clone(),
+            who: who.clone(),
+        });
         let controller = Controller::new(Api::<Machine>::all(client), watcher::Config::default())
-            .with_config(Config::default().concurrency(8))
+            .with_config(Config::default().concurrency(8).debounce(script.debounce))
+            .trigger_backoff(Pauses::new(dice.fork()))
             .reconcile_on(provisioner.wake_ups())
             .run(
-                reconcile,
-                |machine, error, context| context.0.error_policy(&machine, error),
+                |machine, context: Arc<Process>| {
+                    let turn = context.dice.fork();
+                    Shuffled::new(reconcile(machine, context), turn)
+                },
+                |machine, error, context| context.provisioner.error_policy(&machine, error),
                 context,
             )
             .for_each(async |_| {});
-        let task = Shuffled {
-            inner: Box::pin(controller),
-            dice: dice.fork(),
-        };
+        let task = Shuffled::new(controller, dice.fork());
         Self {
             provisioner,
             reconciles,
@@ -158,13 +147,25 @@ impl Replica {
     }
 }
 
-type Shared = Arc<(Arc<Provisioner<Machine>>, Arc<AtomicU64>)>;
+struct Process {
+    provisioner: Arc<Provisioner<Machine>>,
+    reconciles: Arc<AtomicU64>,
+    dice: Dice,
+    chronicle: Chronicle,
+    who: String,
+}
 
-async fn reconcile(machine: Arc<Machine>, context: Shared) -> Result<Action, Error> {
-    context.1.fetch_add(1, Ordering::Relaxed);
-    let pass = context.0.reconcile(&machine, |machine: &Machine| {
-        Desired::new(ConfigVersion::of_json(&json!(machine.spec)), "aap")
-    });
+async fn reconcile(machine: Arc<Machine>, process: Arc<Process>) -> Result<Action, Error> {
+    process.reconciles.fetch_add(1, Ordering::Relaxed);
+    process.chronicle.count("reconciles", 1);
+    let name = machine.metadata.name.as_deref().unwrap_or_default();
+    let told = &process.chronicle;
+    told.message(&process.who, "reconciles", name, 0, &[]);
+    let pass = process
+        .provisioner
+        .reconcile(&machine, |machine: &Machine| {
+            Desired::new(ConfigVersion::of_json(&json!(machine.spec)), "aap")
+        });
     // Longer than any request: a pass that hangs is a defect.
     match tokio::time::timeout(Duration::from_secs(900), pass).await {
         Ok(action) => action,

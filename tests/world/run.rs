@@ -1,28 +1,27 @@
 //! One world from its beginning to its end.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::SignedDuration;
-use provider_core::lifecycle::{Policy, PolicyConfig, RunningProvision, Supersede};
 use provider_core::{Clock, JobRecord};
 use provider_testkit::TimerClock;
-use provider_testkit::aap::{AapSim, Costs, RunPlan, Template, Weather, World};
+use provider_testkit::aap::{AapSim, Costs, RunPlan, Template, World};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Outcome;
 use crate::api::{Server, Trouble};
-use crate::dice::Dice;
+use crate::chronicle::Chronicle;
 use crate::judge;
 use crate::people::{Deed, Plan};
-use crate::replica::{Replica, Setting};
+use crate::replica::Replica;
+use crate::report::report;
+use crate::script::{Mischief, STORM, Script};
 
-pub(crate) const OBJECTS: u64 = 10;
-const STORM: Duration = Duration::from_secs(4_000);
 /// So long after the last fault everything has come to rest.
 const PEACE: Duration = Duration::from_secs(48 * 3_600);
+/// So often a person looks at what is left then.
+const PERSON: Duration = Duration::from_secs(900);
 
 /// What there is in a world, and what was done in it.
 pub(crate) struct Scene {
@@ -30,16 +29,23 @@ pub(crate) struct Scene {
     pub(crate) server: Server,
     pub(crate) clock: TimerClock,
     pub(crate) plans: Vec<Plan>,
-    /// What happened, in words, by the world's clock.
-    pub(crate) timeline: Vec<String>,
-    pub(crate) counts: BTreeMap<&'static str, u64>,
+    /// What happened.
+    pub(crate) chronicle: Chronicle,
 }
 
 impl Scene {
     pub(crate) fn note(&mut self, what: &'static str, text: &str) {
-        *self.counts.entry(what).or_default() += 1;
-        self.timeline
-            .push(format!("{} {what} {text}", self.clock.now()));
+        self.chronicle.note(what, text);
+    }
+
+    /// A person does what the objects ask for.
+    fn help(&mut self) {
+        for n in 0..self.plans.len() {
+            let object = self.server.object(&self.plans[n].name);
+            if object.is_some_and(|object| waits_for_a_person(&object)) {
+                self.act(n, Deed::Retry);
+            }
+        }
     }
 
     fn newest_run(&self, uid: &str) -> Option<provider_testkit::aap::Run> {
@@ -101,6 +107,14 @@ impl Scene {
     }
 }
 
+/// Whether it says that it waits for a person: after a job that people have cancelled, for one.
+fn waits_for_a_person(object: &Value) -> bool {
+    let conditions = object.pointer("/status/conditions");
+    let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
+    let mut messages = conditions.filter_map(|condition| condition["message"].as_str());
+    messages.any(|message| message.contains("ask for a retry"))
+}
+
 /// What can never be in a right history.
 fn inspect(object: &Value) -> Option<String> {
     let jobs = object.pointer("/status/jobs")?.clone();
@@ -112,23 +126,9 @@ fn inspect(object: &Value) -> Option<String> {
     (!notes.is_empty()).then(|| format!("{notes:?} in {records:#?}"))
 }
 
-fn policy(dice: &Dice) -> Policy {
-    let mut config = PolicyConfig::default();
-    if dice.percent(40) {
-        config.supersede = Supersede::Cancel;
-    }
-    if dice.percent(20) {
-        config.deletion.running_provision = RunningProvision::Wait;
-    }
-    config.history_length = 1 + dice.pick(5);
-    config.backoff.cap = SignedDuration::from_mins(5);
-    Policy::new(config).unwrap()
-}
-
-fn simulator(clock: TimerClock, dice: &Dice) -> AapSim {
-    let workflow = dice.percent(30);
+fn simulator(clock: TimerClock, script: &Script) -> AapSim {
     let make = |name: &str, seconds| {
-        let template = if workflow {
+        let template = if script.workflow {
             Template::workflow(name)
         } else {
             Template::job(name)
@@ -139,102 +139,122 @@ fn simulator(clock: TimerClock, dice: &Dice) -> AapSim {
         make("osac-create-machine", 40),
         make("osac-delete-machine", 20),
     ]);
-    if dice.percent(30) {
-        world.max_page_size = 3 + dice.pick(20);
+    if let Some(rows) = script.page {
+        world.max_page_size = rows;
     }
-    if dice.percent(50) {
-        world.costs = Some(Costs::default());
-    }
+    world.costs = script.costs.then(Costs::default);
     AapSim::start_in_process(world, Arc::new(clock))
 }
 
-pub(crate) async fn world(seed: u64) -> Outcome {
-    let dice = Dice::new(seed);
-    let clock = TimerClock::new("2026-11-23T04:00:00Z".parse().unwrap());
-    let setting = Setting {
-        policy: policy(&dice),
-        batch_from: [1, 4, 1_000][dice.pick(3)],
-        has_push: dice.percent(30),
-    };
-    let mut scene = Scene {
-        sim: simulator(clock, &dice),
-        server: Server::new(inspect),
-        clock,
-        plans: (0..OBJECTS).map(|n| Plan::new(n, STORM, &dice)).collect(),
-        timeline: Vec::new(),
-        counts: BTreeMap::new(),
-    };
-    scene.sim.weather(Some(Weather {
-        max_queue_ms: 20_000,
-        max_run_ms: 60_000,
-        ..Weather::stormy(seed)
-    }));
-    scene.server.set_trouble(Trouble {
-        refused: 30,
-        lost: 20,
-        watches_closed: 20,
-        watches_gone: 10,
-        late_ms: [50, 5_000][dice.pick(2)],
-    });
-    let count = if dice.percent(20) { 3 } else { 2 };
-    let start = |scene: &Scene| Replica::start(&scene.server, &scene.sim, &setting, clock, &dice);
-    let mut replicas: Vec<Option<Replica>> = (0..count).map(|_| Some(start(&scene))).collect();
+/// The processes of a world, and those that are dead.
+struct Machines<'a> {
+    script: &'a Script,
+    all: Vec<Option<Replica>>,
+    /// How many were begun so far.
+    begun: u64,
+}
 
-    let mut deeds: Vec<(Duration, usize, Deed)> = Vec::new();
-    for (n, plan) in scene.plans.iter().enumerate() {
-        deeds.extend(plan.deeds.iter().map(|(at, deed)| (*at, n, *deed)));
+impl<'a> Machines<'a> {
+    fn new(script: &'a Script) -> Self {
+        Self {
+            script,
+            all: (0..script.replicas).map(|_| None).collect(),
+            begun: 0,
+        }
     }
-    deeds.sort_by_key(|(at, n, _)| (*at, *n));
-    let began = Instant::now();
-    let mut mischief = Duration::from_secs(dice.below(120));
-    for (at, n, deed) in deeds {
-        while mischief < at {
-            sleep_until(began + mischief).await;
-            mischief += Duration::from_secs(1 + dice.below(240));
-            let one = dice.pick(replicas.len());
-            match dice.below(10) {
-                0..3 => {
-                    // A process dies, wherever it waits, and another one comes at once or later.
-                    replicas[one] = None;
-                    scene.note("crashes", &one.to_string());
+
+    fn start(&mut self, scene: &Scene, one: usize) {
+        if let Some(place @ None) = self.all.get_mut(one) {
+            self.begun += 1;
+            *place = Some(Replica::start(scene, self.script, one, self.begun));
+        }
+    }
+
+    fn start_all(&mut self, scene: &Scene) {
+        for one in 0..self.all.len() {
+            self.start(scene, one);
+        }
+    }
+
+    fn suffer(&mut self, scene: &Scene, mischief: Mischief) {
+        let told = &scene.chronicle;
+        match mischief {
+            Mischief::Crash(one) => {
+                let dead = self.all.get_mut(one).and_then(Option::take);
+                if dead.is_some() {
+                    told.fault("crashes", &format!("of process {one}"));
                 }
-                3..5 => {
-                    scene.sim.line().swallow();
-                    scene.note("connections swallowed", "");
-                }
-                5 => scene.sim.hang_up(),
-                _ => {}
             }
-            for replica in &mut replicas {
-                if replica.is_none() && dice.percent(60) {
-                    *replica = Some(start(&scene));
-                }
+            Mischief::Start(one) => self.start(scene, one),
+            Mischief::Swallow => {
+                scene.sim.line().swallow();
+                told.fault("connections swallowed", "");
+            }
+            Mischief::HangUp => {
+                scene.sim.hang_up();
+                told.fault("websockets closed", "");
             }
         }
+    }
+}
+
+enum Step {
+    Deed(usize, Deed),
+    Mischief(Mischief),
+}
+
+/// What is done, in the order of its time.
+fn steps(script: &Script) -> Vec<(Duration, Step)> {
+    let mut steps: Vec<(Duration, Step)> = Vec::new();
+    for (n, plan) in script.plans.iter().enumerate() {
+        let deeds = plan.deeds.iter();
+        steps.extend(deeds.map(|(at, deed)| (*at, Step::Deed(n, *deed))));
+    }
+    let mischief = script.mischief.iter();
+    steps.extend(mischief.map(|(at, mischief)| (*at, Step::Mischief(*mischief))));
+    steps.sort_by_key(|(at, _)| *at);
+    steps
+}
+
+pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronicle) -> Outcome {
+    let mut scene = Scene {
+        sim: simulator(clock, script),
+        server: Server::new(inspect, chronicle.clone()),
+        clock,
+        plans: script.plans.clone(),
+        chronicle,
+    };
+    scene.sim.weather(Some(script.weather.clone()));
+    scene.server.set_trouble(script.trouble);
+    let mut machines = Machines::new(script);
+    machines.start_all(&scene);
+    let began = Instant::now();
+    for (at, step) in steps(script) {
         sleep_until(began + at).await;
-        scene.act(n, deed);
+        match step {
+            Step::Deed(n, deed) => scene.act(n, deed),
+            Step::Mischief(mischief) => machines.suffer(&scene, mischief),
+        }
     }
     sleep_until(began + STORM).await;
     scene.sim.weather(None);
     scene.server.set_trouble(Trouble::default());
-    for replica in &mut replicas {
-        if replica.is_none() {
-            *replica = Some(start(&scene));
-        }
-    }
+    machines.start_all(&scene);
     scene.note("the storm ends", "");
-    let replicas: Vec<Replica> = replicas.into_iter().flatten().collect();
+    let replicas: Vec<Replica> = machines.all.into_iter().flatten().collect();
     let before: Vec<u64> = replicas.iter().map(Replica::reconciles).collect();
     let requests = scene.server.requests();
     let storm_ends = Instant::now();
+    let mut looked = storm_ends;
     while scene.server.count() > 0 {
         if storm_ends.elapsed() > PEACE {
-            return Err(judge::report(
-                &scene,
-                "no end, two days after the last fault",
-            ));
+            return Err(report(&scene, "no end, two days after the last fault"));
         }
         sleep(Duration::from_secs(30)).await;
+        if looked.elapsed() > PERSON {
+            looked = Instant::now();
+            scene.help();
+        }
     }
     let calm = storm_ends.elapsed();
     scene.note("all are gone", &format!("after {calm:?}"));
@@ -243,10 +263,21 @@ pub(crate) async fn world(seed: u64) -> Outcome {
         .zip(before)
         .map(|(replica, before)| replica.reconciles() - before)
         .sum();
-    *scene.counts.entry("reconciles in peace").or_default() += reconciles;
-    *scene.counts.entry("requests in peace").or_default() += scene.server.requests() - requests;
-    judge::hot_loops(&scene, calm, reconciles, scene.server.requests() - requests)?;
-    judge::memory(&mut scene, &replicas).await?;
+    let requests = scene.server.requests() - requests;
+    scene.chronicle.count("reconciles in peace", reconciles);
+    scene.chronicle.count("requests in peace", requests);
+    judge::hot_loops(&scene, calm, reconciles, requests)?;
+    if script.waits_for_oblivion {
+        judge::memory(&mut scene, &replicas).await?;
+    }
     judge::journal(&scene)?;
-    Ok(scene.counts)
+    let all = scene.server.requests();
+    scene.chronicle.count("requests to the API server", all);
+    for run in scene.sim.journal() {
+        let text = format!("{run:?}");
+        scene
+            .chronicle
+            .message("the journal", "", "", 0, text.as_bytes());
+    }
+    Ok(scene.chronicle.counts())
 }

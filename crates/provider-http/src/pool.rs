@@ -259,6 +259,10 @@ fn builder(
     if manner.upgrades {
         builder = builder.http1_only();
     }
+    // What is carried within the process meets no certificate, and reading the system's takes milliseconds.
+    if config.carrier.is_some() {
+        builder = builder.tls_certs_only([]);
+    }
     if !config.proxy_from_environment || nothing_by_proxy(|name| std::env::var(name).ok()) {
         builder = builder.no_proxy();
     }

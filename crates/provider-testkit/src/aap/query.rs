@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::jobs::{Job, Jobs};
 use super::world::{Template, User};
@@ -405,13 +405,16 @@ impl<R> Page<R> {
     }
 
     pub(super) fn into_json(self, write: impl FnMut(R) -> Value) -> Value {
-        let results: Vec<Value> = self.rows.into_iter().map(write).collect();
-        match self.count {
-            Some(count) => json!({
-                "count": count, "next": self.next, "previous": self.previous, "results": results,
-            }),
-            None => json!({ "results": results }),
+        let mut page = Map::new();
+        if let Some(count) = self.count {
+            page.insert("count".to_owned(), count.into());
+            page.insert("next".to_owned(), self.next.into());
+            page.insert("previous".to_owned(), self.previous.into());
         }
+        // As they are: json! would copy every row.
+        let rows = self.rows.into_iter().map(write).collect();
+        page.insert("results".to_owned(), Value::Array(rows));
+        Value::Object(page)
     }
 }
 
