@@ -36,7 +36,7 @@ pub(crate) async fn memory(scene: &mut Scene, replicas: &[Replica]) -> Result<()
         "metadata": {"name": "last", "namespace": "n", "uid": "uid-last", "generation": 1},
         "spec": {"cores": 1},
     });
-    scene.server.create("last", object);
+    scene.server.create("last", &object);
     tokio::time::sleep(Duration::from_secs(600)).await;
     for replica in replicas {
         let remembered = replica.provisioner.remembered();

@@ -14,14 +14,19 @@
     reason = "a test that panics has failed"
 )]
 
+mod alike;
 mod api;
+#[path = "../../crates/provider-kube/examples/cluster/behaves/mod.rs"]
+mod behaves;
 mod chronicle;
 mod dice;
 mod judge;
+mod objects;
 mod people;
 mod replica;
 mod report;
 mod run;
+mod schema;
 mod script;
 mod wire;
 

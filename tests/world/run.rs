@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use kube::CustomResourceExt;
 use provider_core::{Clock, JobRecord};
+use provider_kube::guarded;
 use provider_testkit::TimerClock;
 use provider_testkit::aap::{AapSim, Costs, RunPlan, Template, World};
 use serde_json::{Value, json};
@@ -14,7 +16,7 @@ use crate::api::{Server, Trouble};
 use crate::chronicle::Chronicle;
 use crate::judge;
 use crate::people::{Deed, Plan};
-use crate::replica::Replica;
+use crate::replica::{Machine, Replica};
 use crate::report::report;
 use crate::script::{Mischief, STORM, Script};
 
@@ -45,14 +47,12 @@ impl Scene {
         let (name, uid) = (self.plans[n].name.clone(), self.plans[n].uid());
         let now = self.clock.now().to_string();
         match deed {
-            Deed::Create => self.server.create(&name, self.plans[n].object()),
+            Deed::Create => self.server.create(&name, &self.plans[n].object()),
             Deed::Edit => self.server.change(&name, |object| {
                 let cores = object["spec"]["cores"].as_u64().unwrap_or(0);
                 object["spec"]["cores"] = json!(cores + 1);
             }),
-            Deed::Delete => self.server.change(&name, |object| {
-                object["metadata"]["deletionTimestamp"] = json!(now);
-            }),
+            Deed::Delete => self.server.delete(&name),
             Deed::Retry => self.server.change(&name, |object| {
                 object["metadata"]["annotations"]["osac.openshift.io/retry"] = json!(now);
             }),
@@ -104,6 +104,11 @@ fn inspect(object: &Value) -> Option<String> {
     };
     let notes = provider_core::history::check(&records);
     (!notes.is_empty()).then(|| format!("{notes:?} in {records:#?}"))
+}
+
+/// As a cluster has it.
+fn definition() -> Value {
+    json!(guarded(Machine::crd()).unwrap())
 }
 
 fn simulator(clock: TimerClock, script: &Script) -> AapSim {
@@ -199,7 +204,7 @@ fn steps(script: &Script) -> Vec<(Duration, Step)> {
 pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronicle) -> Outcome {
     let mut scene = Scene {
         sim: simulator(clock, script),
-        server: Server::new(inspect, chronicle.clone()),
+        server: Server::new(&definition(), clock, inspect, chronicle.clone()),
         clock,
         plans: script.plans.clone(),
         chronicle,

@@ -115,6 +115,7 @@ impl Script {
                 watches_closed: 20,
                 watches_gone: 10,
                 late_ms: [50, 5_000][dice.pick(2)],
+                lag: 0,
             },
             plans: (0..OBJECTS).map(|n| Plan::new(n, STORM, &dice)).collect(),
             mischief: mischief(replicas, &dice),
