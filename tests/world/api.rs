@@ -270,7 +270,13 @@ impl Server {
     ) -> Response<Body> {
         let (parts, body) = request.into_parts();
         let body = body.collect_bytes().await.unwrap_or_default();
-        let line = format!("{} {} {}", who, parts.method, parts.uri.path());
+        // Names of events have the time of the machine's clock in them.
+        let path = parts.uri.path();
+        let path = match path.split_once("/events/") {
+            Some((_, event)) => event.split('.').next().unwrap_or_default(),
+            None => path,
+        };
+        let line = format!("{who} {} {path}", parts.method);
         self.tell_of(who, &parts, &body);
         tokio::time::sleep(Duration::from_millis(1 + dice.below(20))).await;
         let about = self.path(parts.uri.path());

@@ -247,8 +247,12 @@ pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronic
     scene.chronicle.count("reconciles in peace", reconciles);
     scene.chronicle.count("requests in peace", requests);
     judge::hot_loops(&scene, calm, reconciles, requests)?;
-    judge::memory(&mut scene, &replicas).await?;
+    if script.waits_for_oblivion {
+        judge::memory(&mut scene, &replicas).await?;
+    }
     judge::journal(&scene)?;
+    let all = scene.server.requests();
+    scene.chronicle.count("requests to the API server", all);
     for run in scene.sim.journal() {
         let text = format!("{run:?}");
         scene.chronicle.message("the journal", "", "", 0, text.as_bytes());

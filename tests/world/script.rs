@@ -48,6 +48,8 @@ pub(crate) struct Script {
     pub(crate) weather: Weather,
     /// The same of the API server.
     pub(crate) trouble: Trouble,
+    /// Whether it is waited, at the end, for what is forgotten of objects that are gone.
+    pub(crate) waits_for_oblivion: bool,
     /// The objects, and what people do with them.
     pub(crate) plans: Vec<Plan>,
     /// In the order of their times.
@@ -117,6 +119,8 @@ impl Script {
                 late_ms: [50, 5_000][dice.pick(2)],
                 lag: 0,
             },
+            // It takes hours, of a world where nothing else happens any more.
+            waits_for_oblivion: dice.percent(20),
             plans: (0..OBJECTS).map(|n| Plan::new(n, STORM, &dice)).collect(),
             mischief: mischief(replicas, &dice),
         }

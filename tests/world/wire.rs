@@ -31,6 +31,7 @@ impl Carrier for Wire {
         let body = request.body().and_then(reqwest::Body::as_bytes);
         let body = body.unwrap_or_default().to_vec();
         let told = &self.chronicle;
+        told.count("requests to the controller", 1);
         told.message(&self.who, &method, &path, 0, &body);
         let answer = Shuffled::new(self.line.carry(request), self.dice.fork()).await;
         let code = answer.as_ref().map_or(0, |answer| answer.status().as_u16());

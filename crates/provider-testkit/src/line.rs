@@ -3,9 +3,11 @@
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
+use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use async_trait::async_trait;
 use axum::http::{Request, Response, StatusCode, header};
@@ -13,8 +15,8 @@ use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use provider_http::{Carrier, SendError, SendFailure};
-use tokio::io::{DuplexStream, copy_bidirectional, duplex};
-use tokio::sync::{mpsc, watch};
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf, duplex};
+use tokio::sync::mpsc;
 
 /// What is on its way in one direction before the writer waits, as in the buffers of a socket.
 const BUFFER: usize = 64 << 10;
@@ -30,7 +32,7 @@ pub struct Line {
     idle: Mutex<VecDeque<Connection>>,
     made: AtomicU64,
     /// Connections of lower numbers are swallowed.
-    swallowed: watch::Sender<u64>,
+    swallowed: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -42,7 +44,7 @@ impl Line {
             calls,
             idle: Mutex::default(),
             made: AtomicU64::new(0),
-            swallowed: watch::channel(0).0,
+            swallowed: Arc::default(),
         })
     }
 
@@ -55,7 +57,7 @@ impl Line {
     /// From now on nothing comes through any connection that there is, and neither side hears of it. New
     /// ones work.
     pub fn swallow(&self) {
-        self.swallowed.send_replace(self.connections());
+        self.swallowed.store(self.connections(), Ordering::Release);
     }
 
     fn idle(&self) -> std::sync::MutexGuard<'_, VecDeque<Connection>> {
@@ -72,23 +74,72 @@ impl Line {
             }
         }
         let refused = || SendError::new(SendFailure::Connect, "the simulator has ended");
-        let (near, mut between) = duplex(BUFFER);
-        let (mut there, far) = duplex(BUFFER);
+        let (pipe, far) = duplex(BUFFER);
         self.calls.send(far).map_err(|_| refused())?;
-        let number = self.made.fetch_add(1, Ordering::AcqRel);
-        let mut swallowed = self.swallowed.subscribe();
-        tokio::spawn(async move {
-            tokio::select! {
-                _ = copy_bidirectional(&mut between, &mut there) => return,
-                _ = swallowed.wait_for(|below| number < *below) => {}
-            }
-            let mut nowhere = tokio::io::sink();
-            // Until the client gives up; the server's side stays open as well.
-            let _ = tokio::io::copy(&mut between, &mut nowhere).await;
-        });
+        let near = Near {
+            pipe,
+            number: self.made.fetch_add(1, Ordering::AcqRel),
+            swallowed: Arc::clone(&self.swallowed),
+        };
         let (sender, connection) = handshake(TokioIo::new(near)).await.map_err(broken)?;
         tokio::spawn(connection.with_upgrades());
         Ok(Connection(sender))
+    }
+}
+
+/// The client's end of a connection. Once it is swallowed nothing comes out of it, and what goes in is nowhere;
+/// the other side hears of it when the client has given up.
+#[derive(Debug)]
+struct Near {
+    pipe: DuplexStream,
+    number: u64,
+    swallowed: Arc<AtomicU64>,
+}
+
+impl Near {
+    fn is_swallowed(&self) -> bool {
+        self.number < self.swallowed.load(Ordering::Acquire)
+    }
+
+    fn pipe(self: Pin<&mut Self>) -> Pin<&mut DuplexStream> {
+        Pin::new(&mut self.get_mut().pipe)
+    }
+}
+
+impl AsyncRead for Near {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.is_swallowed() {
+            return Poll::Pending;
+        }
+        self.pipe().poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Near {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.is_swallowed() {
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        self.pipe().poll_write(context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pipe().poll_flush(context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.is_swallowed() {
+            return Poll::Ready(Ok(()));
+        }
+        self.pipe().poll_shutdown(context)
     }
 }
 

@@ -77,6 +77,7 @@ pub(super) async fn listen(
     let mut subscribed = false;
     loop {
         tokio::select! {
+            biased;
             received = socket.recv() => {
                 let Some(Ok(message)) = received else { return };
                 let Message::Text(text) = message else { continue };

@@ -40,8 +40,11 @@ pub(super) struct Shared {
     /// What websockets are told; and how they are all closed.
     pushes: tokio::sync::broadcast::Sender<String>,
     hang_up: tokio::sync::watch::Sender<u64>,
-    /// How often it is looked whether something has happened that somebody is told of.
-    tick: Duration,
+    /// With sockets, how often it is looked whether something has happened that somebody is told of.
+    tick: Option<Duration>,
+    /// Without, it is looked when something may have, or is due: no answer has to be on its way when the paused
+    /// timer runs on.
+    stirred: tokio::sync::Notify,
 }
 
 impl Shared {
@@ -100,11 +103,8 @@ impl AapSim {
             clock,
             pushes: tokio::sync::broadcast::channel(push::BACKLOG).0,
             hang_up: tokio::sync::watch::channel(0).0,
-            tick: match listens {
-                Some(_) => push::TICK,
-                // No answer has to be on its way when the paused timer runs on.
-                None => push::TICK * 50,
-            },
+            tick: listens.is_some().then_some(push::TICK),
+            stirred: tokio::sync::Notify::new(),
         });
         let (listener, address) = listens.unzip();
         let (calls, called) = tokio::sync::mpsc::unbounded_channel();
@@ -372,6 +372,7 @@ impl AapSim {
         let now = self.shared.clock.now();
         let mut state = self.shared.lock();
         state.jobs.advance(now);
+        self.shared.stirred.notify_one();
         (state, now)
     }
 }

@@ -1,6 +1,7 @@
 //! Connections: requests come in by them, and notifications go out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -23,6 +24,7 @@ use crate::aap::notify::Notice;
 use crate::aap::push;
 use crate::aap::received::Received;
 use crate::aap::routes::{self, Asked};
+use crate::aap::state::State;
 use crate::aap::world::Template;
 use crate::line::Calls;
 
@@ -53,6 +55,7 @@ pub(super) async fn serve(listener: Option<TcpListener>, mut calls: Calls, share
     connections.spawn(tick(for_ticks));
     loop {
         let stream: Box<dyn Stream> = tokio::select! {
+            biased;
             Some(call) = calls.recv() => Box::new(call),
             accepted = accept(listener.as_ref()) => match accepted {
                 Ok(stream) => Box::new(stream),
@@ -101,16 +104,17 @@ async fn tick(shared: Arc<Shared>) {
     let mut sent = JoinSet::new();
     let client = Client::builder(TokioExecutor::new()).build_http();
     loop {
-        tokio::time::sleep(shared.tick).await;
+        match shared.tick {
+            Some(tick) => tokio::time::sleep(tick).await,
+            None => until_something_happens(&shared).await,
+        }
         let mut state = shared.lock();
-        let listened_to = shared.pushes.receiver_count() > 0;
-        let notifies = |template: &Template| template.notifies.is_some();
-        if listened_to {
+        if shared.pushes.receiver_count() > 0 {
             state.jobs.changed.get_or_insert_default();
         } else {
             state.jobs.changed = None;
         }
-        if !listened_to && !state.jobs.templates.values().any(notifies) {
+        if !tells(&state, &shared) {
             continue;
         }
         state.jobs.advance(shared.clock.now());
@@ -125,6 +129,36 @@ async fn tick(shared: Arc<Shared>) {
         drop(state);
         while sent.try_join_next().is_some() {}
     }
+}
+
+/// Until a moment after something was done, or the next job changes by itself. While nobody is told, it lasts.
+async fn until_something_happens(shared: &Shared) {
+    let next = loop {
+        {
+            let mut state = shared.lock();
+            if tells(&state, shared) {
+                break state.jobs.next_event();
+            }
+            state.jobs.changed = None;
+        }
+        shared.stirred.notified().await;
+    };
+    match next {
+        None => shared.stirred.notified().await,
+        Some(next) => {
+            let left = next.duration_since(shared.clock.now());
+            let left = Duration::try_from(left).unwrap_or_default();
+            let left = left.saturating_sub(push::TICK);
+            let _ = tokio::time::timeout(left, shared.stirred.notified()).await;
+        }
+    }
+    tokio::time::sleep(push::TICK).await;
+}
+
+/// Whether anybody is told of what happens.
+fn tells(state: &State, shared: &Shared) -> bool {
+    let notifies = |template: &Template| template.notifies.is_some();
+    shared.pushes.receiver_count() > 0 || state.jobs.templates.values().any(notifies)
 }
 
 /// Once, whatever comes back.
@@ -170,11 +204,13 @@ fn websocket(
     };
     state.jobs.changed.get_or_insert_default();
     drop(state);
+    shared.stirred.notify_one();
     let (cookie, events) = (push::cookie(headers), shared.pushes.subscribe());
     let mut hung_up = shared.hang_up.subscribe();
     hung_up.mark_unchanged();
     upgrade.on_upgrade(async move |socket| {
         tokio::select! {
+            biased;
             () = push::listen(socket, user, cookie, events) => {}
             _ = hung_up.changed() => {}
         }
@@ -198,6 +234,7 @@ async fn handle(
         body,
     };
     let answer = request.answer(&shared).await;
+    shared.stirred.notify_one();
     let now = shared.clock.now();
     match answer.end {
         End::Answered => write(answer, now),
