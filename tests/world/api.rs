@@ -479,7 +479,7 @@ impl Watching {
                     let last = self.ends - Duration::from_secs(2).min(self.ends - Instant::now());
                     let minute = Duration::from_secs(60 + self.dice.below(10));
                     let mut quiet = Instant::now() + minute;
-                    if self.bookmarks && last > Instant::now() {
+                    if last > Instant::now() {
                         quiet = quiet.min(last);
                     }
                     let until = quiet.min(self.ends);

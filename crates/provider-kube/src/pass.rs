@@ -359,7 +359,10 @@ impl<K> Provisioner<K> {
         if let Some(events) = &self.events
             && !told.is_empty()
         {
-            events.publish(&reference_of(object), told).await;
+            let reference = reference_of(object);
+            events
+                .publish(&reference, told, self.clock.now(), &*self.entropy)
+                .await;
         }
     }
 }

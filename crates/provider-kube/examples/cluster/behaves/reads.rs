@@ -145,29 +145,27 @@ pub(super) async fn a_list_comes_in_pages_of_one_moment(bench: &Bench) {
 }
 
 pub(super) async fn a_list_of_any_age_says_how_old_it_is(bench: &Bench) {
-    let first = bench.create("a", &[]).await;
     let any = ListParams {
         resource_version: Some("0".to_owned()),
         version_match: Some(VersionMatch::NotOlderThan),
         limit: Some(500),
         ..ListParams::default()
     };
-    let list = bench.0.list(&any).await.unwrap();
-    let from = list.metadata.resource_version.unwrap();
-    // Whatever it leaves out is told by the watch from there.
-    let known = list.items.iter().any(|item| item.name_any() == "a");
-    if !known {
-        let told = bench.watch(&plain(), &from, 1).await;
-        assert_eq!(told[0], ("ADDED", "a".to_owned(), version(&first)));
+    let mut all = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f", "g", "h"] {
+        let created = bench.create(name, &[]).await;
+        all.push(("ADDED", name.to_owned(), version(&created)));
+        let list = bench.0.list(&any).await.unwrap();
+        let from = list.metadata.resource_version.unwrap();
+        // Whatever it leaves out is told by the watch from there, and nothing else is.
+        let known = list.items.len();
+        for (item, (_, name, _)) in list.items.iter().zip(&all) {
+            assert_eq!(&item.name_any(), name);
+        }
+        let missing = &all[known..];
+        let told = bench.watch(&plain(), &from, missing.len()).await;
+        assert_eq!(told, missing);
     }
-    let second = bench.create("b", &[]).await;
-    let after = if known {
-        from
-    } else {
-        version(&first).to_string()
-    };
-    let told = bench.watch(&plain(), &after, 1).await;
-    assert_eq!(told[0], ("ADDED", "b".to_owned(), version(&second)));
 }
 
 pub(super) async fn labels_choose_from_a_list(bench: &Bench) {
