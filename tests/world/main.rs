@@ -19,6 +19,7 @@ mod api;
 #[path = "../../crates/provider-kube/examples/cluster/behaves/mod.rs"]
 mod behaves;
 mod chronicle;
+mod counters;
 mod dice;
 mod judge;
 mod objects;
@@ -29,12 +30,14 @@ mod run;
 mod schema;
 mod script;
 mod shrink;
+mod told;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use chronicle::Chronicle;
+use counters::Counters;
 use provider_testkit::TimerClock;
 use script::{OBJECTS, Script};
 
@@ -61,12 +64,14 @@ fn world(script: &Script, keeps_everything: bool) -> (Outcome, Chronicle) {
                 .start_paused(true)
                 .build()
                 .unwrap();
-            runtime.block_on(async {
+            let counters = Counters::default();
+            let life = async {
                 let clock = TimerClock::new("2026-11-23T04:00:00Z".parse().unwrap());
                 let chronicle = Chronicle::new(clock, keeps_everything);
-                let outcome = run::world(script, clock, chronicle.clone()).await;
+                let outcome = run::world(script, clock, chronicle.clone(), &counters).await;
                 (outcome, chronicle)
-            })
+            };
+            metrics::with_local_recorder(&counters, || runtime.block_on(life))
         });
         world.join().unwrap()
     })
@@ -90,7 +95,8 @@ fn again(seed: u64) {
 
 /// What is left of a world that goes wrong.
 fn smaller(script: &Script, violation: &str) -> String {
-    shrink::shrink(script, violation, MOST_RUNS, |script| {
+    let most = number("WORLD_SHRINK").and_then(|most| most.try_into().ok());
+    shrink::shrink(script, violation, most.unwrap_or(MOST_RUNS), |script| {
         world(script, false).0
     })
     .report()

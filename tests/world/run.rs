@@ -14,11 +14,13 @@ use tokio::time::{Instant, sleep, sleep_until};
 use crate::Outcome;
 use crate::api::{Server, Trouble};
 use crate::chronicle::Chronicle;
+use crate::counters::Counters;
 use crate::judge;
 use crate::people::{Deed, Plan};
 use crate::replica::{Machine, Replica};
 use crate::report::report;
 use crate::script::{Mischief, STORM, Script};
+use crate::told;
 
 /// So long after the last fault everything has come to rest.
 const PEACE: Duration = Duration::from_secs(48 * 3_600);
@@ -29,6 +31,8 @@ pub(crate) struct Scene {
     pub(crate) server: Server,
     pub(crate) clock: TimerClock,
     pub(crate) plans: Vec<Plan>,
+    /// Whether the controller has given ids of jobs twice.
+    pub(crate) restored: bool,
     /// What happened.
     pub(crate) chronicle: Chronicle,
 }
@@ -201,12 +205,18 @@ fn steps(script: &Script) -> Vec<(Duration, Step)> {
     steps
 }
 
-pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronicle) -> Outcome {
+pub(crate) async fn world(
+    script: &Script,
+    clock: TimerClock,
+    chronicle: Chronicle,
+    counters: &Counters,
+) -> Outcome {
     let mut scene = Scene {
         sim: simulator(clock, script),
         server: Server::new(&definition(), clock, inspect, chronicle.clone()),
         clock,
         plans: script.plans.clone(),
+        restored: false,
         chronicle,
     };
     scene.sim.weather(Some(script.weather.clone()));
@@ -251,6 +261,7 @@ pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronic
         judge::memory(&mut scene, &replicas).await?;
     }
     judge::journal(&scene)?;
+    told::everything(&scene, counters)?;
     let all = scene.server.requests();
     scene.chronicle.count("requests to the API server", all);
     for run in scene.sim.journal() {
