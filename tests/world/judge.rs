@@ -62,15 +62,18 @@ pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
     if !overlaps.is_empty() {
         return Err(report(scene, &format!("alive at once: {overlaps:?}")));
     }
-    let tokens: Vec<&str> = ours
+    // What was forgotten is proven absent, and sent again.
+    let known = ours.iter().filter(|run| !scene.is_forgotten(run));
+    let known: Vec<&Run> = known.collect();
+    let tokens: Vec<&str> = known
         .iter()
         .filter_map(|run| run.extra_vars.get("provider_operation_token")?.as_str())
         .collect();
     let different: BTreeSet<&str> = tokens.iter().copied().collect();
-    if different.len() != tokens.len() || tokens.len() != ours.len() {
+    if different.len() != tokens.len() || tokens.len() != known.len() {
         return Err(report(scene, "a token was launched twice"));
     }
-    for plan in scene.plans.iter().filter(|plan| !plan.is_stripped()) {
+    for plan in scene.plans.iter().filter(|plan| !plan.is_let_alone()) {
         let uid = plan.uid();
         let runs: Vec<&Run> = ours
             .iter()

@@ -22,6 +22,7 @@ mod chronicle;
 mod counters;
 mod dice;
 mod judge;
+mod mishaps;
 mod objects;
 mod people;
 mod replica;

@@ -1,13 +1,15 @@
 //! One world from its beginning to its end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
 use kube::CustomResourceExt;
 use provider_core::{Clock, JobRecord};
 use provider_kube::guarded;
 use provider_testkit::TimerClock;
-use provider_testkit::aap::{AapSim, Costs, RunPlan, Template, World};
+use provider_testkit::aap::{AapSim, Costs, World};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
@@ -25,14 +27,19 @@ use crate::told;
 /// So long after the last fault everything has come to rest.
 const PEACE: Duration = Duration::from_secs(48 * 3_600);
 
+const MODE: &str = "osac.openshift.io/management-state";
+
 /// What there is in a world, and what was done in it.
 pub(crate) struct Scene {
     pub(crate) sim: AapSim,
     pub(crate) server: Server,
     pub(crate) clock: TimerClock,
     pub(crate) plans: Vec<Plan>,
-    /// Whether the controller has given ids of jobs twice.
-    pub(crate) restored: bool,
+    /// Jobs that the controller has forgotten: their ids may be those of others.
+    pub(crate) forgotten: BTreeSet<(u64, Timestamp)>,
+    pub(crate) workflow: bool,
+    /// The ids of the templates, while they are there.
+    pub(crate) templates: [Option<u64>; 2],
     /// What happened.
     pub(crate) chronicle: Chronicle,
 }
@@ -60,6 +67,17 @@ impl Scene {
             Deed::Retry => self.server.change(&name, |object| {
                 object["metadata"]["annotations"]["osac.openshift.io/retry"] = json!(now);
             }),
+            Deed::Mode(mode) => self.server.change(&name, |object| {
+                object["metadata"]["annotations"][MODE] = json!(mode);
+            }),
+            Deed::Overwrite => {
+                // With a copy that it has just read, and a type that has no records.
+                if let Some(mut object) = self.server.object(&name) {
+                    let generation = object["metadata"]["generation"].clone();
+                    object["status"] = json!({"observedGeneration": generation});
+                    self.server.replace_status(&name, &object);
+                }
+            }
             Deed::Strip => self.server.change(&name, |object| {
                 object["metadata"]
                     .as_object_mut()
@@ -93,9 +111,21 @@ impl Scene {
             Deed::Cancel => "cancelled by people",
             Deed::Relaunch => "relaunched by people",
             Deed::Purge => "purged",
+            Deed::Mode("managed") => "managed again",
+            Deed::Mode(_) => "taken in hand",
+            Deed::Overwrite => "statuses overwritten by others",
             Deed::Strip => "stripped",
         };
         self.note(what, &name);
+    }
+}
+
+impl Scene {
+    /// Nobody holds anything up any more.
+    fn let_go_on(&mut self) {
+        for n in 0..self.plans.len() {
+            self.act(n, Deed::Mode("managed"));
+        }
     }
 }
 
@@ -116,18 +146,7 @@ fn definition() -> Value {
 }
 
 fn simulator(clock: TimerClock, script: &Script) -> AapSim {
-    let make = |name: &str, seconds| {
-        let template = if script.workflow {
-            Template::workflow(name)
-        } else {
-            Template::job(name)
-        };
-        template.with_plan(RunPlan::lasting(Duration::from_secs(seconds)))
-    };
-    let mut world = World::with([
-        make("osac-create-machine", 40),
-        make("osac-delete-machine", 20),
-    ]);
+    let mut world = World::default();
     if let Some(rows) = script.page {
         world.max_page_size = rows;
     }
@@ -179,6 +198,7 @@ impl<'a> Machines<'a> {
                 scene.sim.line().swallow();
                 told.fault("connections swallowed", "");
             }
+            Mischief::Controller(_) => {}
             Mischief::HangUp => {
                 scene.sim.hang_up();
                 told.fault("websockets closed", "");
@@ -216,9 +236,12 @@ pub(crate) async fn world(
         server: Server::new(&definition(), clock, inspect, chronicle.clone()),
         clock,
         plans: script.plans.clone(),
-        restored: false,
+        forgotten: BTreeSet::new(),
+        workflow: script.workflow,
+        templates: [None; 2],
         chronicle,
     };
+    scene.mend();
     scene.sim.weather(Some(script.weather.clone()));
     scene.server.set_trouble(script.trouble);
     let mut machines = Machines::new(script);
@@ -228,11 +251,14 @@ pub(crate) async fn world(
         sleep_until(began + at).await;
         match step {
             Step::Deed(n, deed) => scene.act(n, deed),
+            Step::Mischief(Mischief::Controller(mishap)) => scene.meet(mishap),
             Step::Mischief(mischief) => machines.suffer(&scene, mischief),
         }
     }
     sleep_until(began + STORM).await;
     scene.sim.weather(None);
+    scene.mend();
+    scene.let_go_on();
     scene.server.set_trouble(Trouble::default());
     machines.start_all(&scene);
     scene.note("the storm ends", "");

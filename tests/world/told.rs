@@ -1,6 +1,6 @@
 //! Whether what was told is true: every condition, record, event and count, by the journal of what really ran.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use provider_core::ConfigVersion;
@@ -28,7 +28,7 @@ fn jobs_in(text: &str) -> Vec<u64> {
 
 /// The journal, as one who judges asks it.
 struct Book {
-    runs: BTreeMap<u64, Run>,
+    runs: Vec<Run>,
     /// When people, or the controller itself, have made the journal and our records tell different things:
     /// job ids that were given twice.
     restored: bool,
@@ -37,8 +37,11 @@ struct Book {
 impl Book {
     /// The run of this id, which must be of this object.
     fn of(&self, uid: &str, id: u64) -> Result<Option<&Run>, String> {
-        match self.runs.get(&id) {
-            Some(run) if run.object().as_deref() == Some(uid) => Ok(Some(run)),
+        // An id may have been given twice.
+        let mut named = self.runs.iter().filter(|run| run.id == id);
+        let of_it = |run: &&Run| run.object().as_deref() == Some(uid);
+        match named.clone().find(of_it).or_else(|| named.next()) {
+            Some(run) if of_it(&run) => Ok(Some(run)),
             _ if self.restored => Ok(None),
             Some(run) => Err(format!(
                 "job {id} is of {}",
@@ -49,7 +52,7 @@ impl Book {
     }
 
     fn launched<'b>(&'b self, uid: &'b str) -> impl Iterator<Item = &'b Run> + 'b {
-        self.runs.values().filter(move |run| {
+        self.runs.iter().filter(move |run| {
             run.launch_type != "workflow" && run.object().as_deref() == Some(uid)
         })
     }
@@ -315,6 +318,13 @@ fn counts(scene: &Scene, counters: &Counters) -> Result<(), String> {
             "{counted} jobs are counted as succeeded of {succeeded}"
         ));
     }
+    let all = journal
+        .iter()
+        .filter(|run| run.succeeded && run.launch_type != "workflow")
+        .count() as u64;
+    if counted > all {
+        return Err(format!("{counted} successes are counted of {all}"));
+    }
     let calls = |call: &str| total("provider_calls_total", &[("call", call)]);
     let launches = calls("launch");
     if launches + dead < event("Started") {
@@ -330,8 +340,8 @@ fn counts(scene: &Scene, counters: &Counters) -> Result<(), String> {
 pub(crate) fn everything(scene: &Scene, counters: &Counters) -> Result<(), String> {
     let journal = scene.sim.journal();
     let book = Book {
-        runs: journal.into_iter().map(|run| (run.id, run)).collect(),
-        restored: scene.restored,
+        runs: journal,
+        restored: !scene.forgotten.is_empty(),
     };
     let (written, told) = scene.server.said();
     for one in &written {

@@ -174,8 +174,8 @@ fn action(job_type: JobType) -> &'static str {
 }
 
 /// What happened to attempts: told as soon as it is on record.
-pub(crate) fn tell(outcome: &Outcome) -> Vec<Told> {
-    outcome.events.iter().filter_map(of_attempt).collect()
+pub(crate) fn tell<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<Told> {
+    events.into_iter().filter_map(of_attempt).collect()
 }
 
 /// Conditions that have just got a new reason, if it is one that somebody should be told of: once, when

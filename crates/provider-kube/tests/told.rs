@@ -93,6 +93,32 @@ async fn the_same_words_are_one_event_that_is_counted_for_six_minutes() {
 }
 
 #[tokio::test]
+async fn what_goes_on_record_with_the_removal_of_the_finalizer_is_told_with_it() {
+    let s = setup();
+    s.until(PROVISIONED, "Applied").await;
+    s.delete();
+    s.fake
+        .trouble(Function::TriggerDeprovision, Failing::LosesAnswer);
+    // The job whose answer was lost has ended when it is found, so that its only write is the removal: which
+    // fails three times, in different ways.
+    let away = ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "away");
+    s.fake.away(&[Function::FindLaunched], away);
+    let jobs = s.fake.jobs().len();
+    while s.fake.jobs().len() == jobs {
+        s.reconcile().await;
+    }
+    let job = s.fake.jobs().last().unwrap().id;
+    s.fake.end(job, JobState::Succeeded);
+    s.fake.back();
+    // Of the finalizer, or of whatever else is written from here on.
+    s.server.trouble_writing(Trouble::Refused(500), 3);
+    s.until_gone().await;
+    let told = s.server.events();
+    assert_eq!(count(&told, "Adopted"), 1, "{told:?}");
+    assert_eq!(told.last().unwrap(), "Released");
+}
+
+#[tokio::test]
 async fn a_cancelled_job_is_told() {
     let s = setup();
     s.fake.next_ending(JobState::Canceled);

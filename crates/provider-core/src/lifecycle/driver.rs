@@ -99,6 +99,7 @@ impl Lifecycle {
             },
             begun,
             events: Vec::new(),
+            unrecorded: Vec::new(),
             trouble: None,
             answered: false,
             conflicts: 0,
@@ -205,6 +206,8 @@ struct Run<'a> {
     /// What was remembered when the pass began.
     begun: pacing::Begun,
     events: Vec<Event>,
+    /// What happens when the caller makes the write that the store has left to it.
+    unrecorded: Vec<(Event, JobRecord)>,
     trouble: Option<ProviderError>,
     answered: bool,
     conflicts: u32,
@@ -332,6 +335,7 @@ impl Run<'_> {
             standing,
             why,
             events: self.events,
+            unrecorded: self.unrecorded,
             wake_at,
             escalated,
             trouble: self.trouble,

@@ -78,8 +78,12 @@ impl Run<'_> {
                 self.pass.current = true;
                 // Told when it is on record: a write that fails is made again, or by another process.
                 for (event, record) in events {
-                    telemetry::record_event(&event, &record);
-                    self.events.push(event);
+                    if written.is_left {
+                        self.unrecorded.push((event, record));
+                    } else {
+                        telemetry::record_event(&event, &record);
+                        self.events.push(event);
+                    }
                 }
                 Ok(Swapped::Written)
             }
