@@ -38,6 +38,8 @@ pub(crate) struct Scene {
     /// Jobs that the controller has forgotten: their ids may be those of others.
     pub(crate) forgotten: BTreeSet<(u64, Timestamp)>,
     pub(crate) workflow: bool,
+    /// How many ended attempts of a kind are kept on record.
+    pub(crate) history: usize,
     /// The ids of the templates, while they are there.
     pub(crate) templates: [Option<u64>; 2],
     /// What happened.
@@ -121,6 +123,21 @@ impl Scene {
 }
 
 impl Scene {
+    /// People do what the conditions ask of them.
+    fn help(&mut self) {
+        for n in 0..self.plans.len() {
+            let object = self.server.object(&self.plans[n].name).unwrap_or_default();
+            let conditions = object.pointer("/status/conditions").and_then(Value::as_array);
+            let asks = conditions.into_iter().flatten().any(|condition| {
+                let message = condition["message"].as_str().unwrap_or_default();
+                condition["type"] == "Progressing" && message.contains("ask for a retry")
+            });
+            if asks {
+                self.act(n, Deed::Retry);
+            }
+        }
+    }
+
     /// Nobody holds anything up any more.
     fn let_go_on(&mut self) {
         for n in 0..self.plans.len() {
@@ -238,6 +255,7 @@ pub(crate) async fn world(
         plans: script.plans.clone(),
         forgotten: BTreeSet::new(),
         workflow: script.workflow,
+        history: script.policy.history_length,
         templates: [None; 2],
         chronicle,
     };
@@ -266,9 +284,14 @@ pub(crate) async fn world(
     let before: Vec<u64> = replicas.iter().map(Replica::reconciles).collect();
     let requests = scene.server.requests();
     let storm_ends = Instant::now();
+    let mut asks = Instant::now();
     while scene.server.count() > 0 {
         if storm_ends.elapsed() > PEACE {
             return Err(report(&scene, "no end, two days after the last fault"));
+        }
+        if asks.elapsed() > Duration::from_secs(1_800) {
+            asks = Instant::now();
+            scene.help();
         }
         sleep(Duration::from_secs(30)).await;
     }
