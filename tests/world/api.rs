@@ -14,13 +14,13 @@ use kube::Client;
 use provider_core::Clock;
 use provider_testkit::TimerClock;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::behaves::wrong_in_event;
 use crate::chronicle::Chronicle;
 use crate::dice::{Dice, Shuffled};
-use crate::objects::{Answer, Objects, Query, merge, status};
+use crate::objects::{Answer, Objects, Query, line, merge, status};
 
 /// The namespace of all objects of a world.
 const NAMESPACE: &str = "n";
@@ -83,7 +83,8 @@ struct State {
 #[derive(Debug, Clone)]
 pub(crate) struct Server {
     state: Arc<Mutex<State>>,
-    changed: watch::Sender<u64>,
+    /// First come, first woken: a `watch` draws who is, and from no seed.
+    changed: Arc<Notify>,
     clock: TimerClock,
     /// What is wrong with an object that was written.
     inspect: fn(&Value) -> Option<String>,
@@ -163,7 +164,7 @@ impl Server {
         };
         Self {
             state: Arc::new(Mutex::new(state)),
-            changed: watch::channel(0).0,
+            changed: Arc::default(),
             clock,
             inspect,
             chronicle,
@@ -175,8 +176,7 @@ impl Server {
     }
 
     fn tell(&self) {
-        let version = self.lock().objects.version();
-        self.changed.send_replace(version);
+        self.changed.notify_waiters();
     }
 
     pub(crate) fn set_trouble(&self, trouble: Trouble) {
@@ -429,7 +429,6 @@ impl Server {
             namespace,
             dice: dice.fork(),
             after,
-            changed: self.changed.subscribe(),
             ends: Instant::now() + Duration::from_secs(seconds.unwrap_or(1_800)),
             bookmarks: query.text("allowWatchBookmarks").as_deref() == Some("true"),
         };
@@ -438,8 +437,7 @@ impl Server {
             let (event, goes_on) = watching.next().await?;
             Some((event, goes_on.then_some(watching)))
         });
-        let lines =
-            lines.map(|line| Ok::<_, std::convert::Infallible>(Bytes::from(format!("{line}\n"))));
+        let lines = lines.map(Ok::<_, std::convert::Infallible>);
         answered(200, Body::from_stream(lines))
     }
 }
@@ -451,25 +449,26 @@ struct Watching {
     namespace: Option<String>,
     dice: Dice,
     after: u64,
-    changed: watch::Receiver<u64>,
     ends: Instant,
     bookmarks: bool,
 }
 
 impl Watching {
     /// The next event, and whether the watch goes on after it.
-    async fn next(&mut self) -> Option<(Value, bool)> {
+    async fn next(&mut self) -> Option<(Bytes, bool)> {
         if let Some(object) = self.there.next() {
-            return Some((json!({"type": "ADDED", "object": object}), true));
+            return Some((line(&json!({"type": "ADDED", "object": object})), true));
         }
         loop {
+            let changed = Arc::clone(&self.server.changed);
+            let news = changed.notified();
             let (trouble, next) = {
                 let state = self.server.lock();
                 let next = state.objects.next(self.namespace.as_deref(), self.after);
                 (state.trouble, next)
             };
             let (version, event) = match next {
-                Err(gone) => return Some((gone, false)),
+                Err(gone) => return Some((line(&gone), false)),
                 Ok(Some(next)) => next,
                 Ok(None) => {
                     if Instant::now() >= self.ends {
@@ -483,9 +482,8 @@ impl Watching {
                         quiet = quiet.min(last);
                     }
                     let until = quiet.min(self.ends);
-                    match tokio::time::timeout_at(until, self.changed.changed()).await {
-                        Ok(Ok(())) => continue,
-                        Ok(Err(_)) => return None,
+                    match tokio::time::timeout_at(until, news).await {
+                        Ok(()) => continue,
                         Err(_) if until == self.ends => return None,
                         Err(_) if !self.bookmarks => continue,
                         Err(_) => {
@@ -496,7 +494,7 @@ impl Watching {
                                 continue;
                             }
                             self.after = self.after.max(told.objects.version());
-                            return Some((told.objects.bookmark(self.after), true));
+                            return Some((line(&told.objects.bookmark(self.after)), true));
                         }
                     }
                 }
@@ -510,7 +508,8 @@ impl Watching {
             if self.dice.per_mille(trouble.watches_gone) {
                 self.server.chronicle.fault("a watch is told 410", "");
                 let (_, status) = status(410, "Expired", "too old resource version");
-                return Some((json!({"type": "ERROR", "object": status}), false));
+                let error = json!({"type": "ERROR", "object": status});
+                return Some((line(&error), false));
             }
             self.after = version;
             return Some((event, true));

@@ -104,7 +104,12 @@ impl Iterator for Pauses {
     fn next(&mut self) -> Option<Duration> {
         let pause = self.next;
         self.next = (pause * 2).min(Self::LONGEST);
-        Some(pause + pause.mul_f64(f64::from(u32::try_from(self.dice.below(1_000)).unwrap_or(0)) / 1_000.0))
+        Some(
+            pause
+                + pause.mul_f64(
+                    f64::from(u32::try_from(self.dice.below(1_000)).unwrap_or(0)) / 1_000.0,
+                ),
+        )
     }
 }
 

@@ -84,9 +84,16 @@ const MOST_RUNS: u32 = 300;
 /// One world again: its timeline, and what it comes to.
 fn again(seed: u64) {
     let script = Script::new(seed);
-    match world(&script, false) {
+    // Each request as well, where somebody wants to read them.
+    let traces = number("WORLD_TRACE").is_some();
+    match world(&script, traces) {
         (Ok(counts), chronicle) => {
-            say(&chronicle.told().join("\n"));
+            let lines = if traces {
+                chronicle.everything()
+            } else {
+                chronicle.told()
+            };
+            say(&lines.join("\n"));
             say(&format!("seed {seed}: {counts:?}"));
             say(&format!("digest {:016x}", chronicle.digest()));
         }
@@ -156,7 +163,9 @@ fn all_lives_end_well() {
     say(&format!("{:?}", sum.counts));
     let (faults, violations) = (sum.counts.get("faults"), sum.violations.len());
     let (lives, faults) = (worlds * OBJECTS, faults.copied().unwrap_or(0));
-    say(&format!("{lives} lives, {faults} faults, {violations} violations"));
+    say(&format!(
+        "{lives} lives, {faults} faults, {violations} violations"
+    ));
     assert!(sum.violations.is_empty(), "see above");
 }
 
@@ -168,7 +177,9 @@ fn difference(one: &[String], other: &[String]) -> Option<String> {
     }
     let before = one[same.saturating_sub(3)..same].join("\n");
     let (a, b) = (one.get(same), other.get(same));
-    Some(format!("after {same} steps:\n{before}\n  once: {a:?}\n  then: {b:?}"))
+    Some(format!(
+        "after {same} steps:\n{before}\n  once: {a:?}\n  then: {b:?}"
+    ))
 }
 
 #[test]
@@ -182,7 +193,10 @@ fn a_seed_is_the_same_world_each_time() {
         }
         assert_eq!(once.digest(), then.digest(), "seed {seed}");
         if seed > 1 {
-            assert_ne!(world(&Script::new(seed - 1), false).1.digest(), then.digest());
+            assert_ne!(
+                world(&Script::new(seed - 1), false).1.digest(),
+                then.digest()
+            );
         }
     }
 }
@@ -210,7 +224,10 @@ fn planted(script: &Script) -> Outcome {
         (Some(edited), Some(crashed)) if edited < crashed => {
             let of_it = told.iter().filter(|line| line.contains("m3"));
             let lines: Vec<&str> = of_it.map(String::as_str).collect();
-            Err(format!("uid-m3 was edited before a crash\n{}", lines.join("\n")))
+            Err(format!(
+                "uid-m3 was edited before a crash\n{}",
+                lines.join("\n")
+            ))
         }
         _ => outcome,
     }
@@ -228,9 +245,15 @@ fn a_world_that_goes_wrong_is_made_as_small_as_what_went_wrong() {
     assert_eq!(names, ["m3"]);
     assert_eq!(left.plans[0].deeds.len(), 3, "created, edited, deleted");
     assert_eq!(left.mischief.len(), 1, "a crash: {:?}", left.mischief);
-    assert_eq!((left.replicas, left.weather.refusals, left.trouble.lost), (1, 0, 0));
+    assert_eq!(
+        (left.replicas, left.weather.refusals, left.trouble.lost),
+        (1, 0, 0)
+    );
     assert!(shrunk.runs < 300, "{} worlds", shrunk.runs);
     let report = shrunk.report();
     let lines = report.lines().count();
-    assert!(report.contains(&format!("WORLD_SEED={seed}")) && lines < 40, "{report}");
+    assert!(
+        report.contains(&format!("WORLD_SEED={seed}")) && lines < 40,
+        "{report}"
+    );
 }

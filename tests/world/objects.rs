@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
+use axum::body::Bytes;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -21,9 +22,9 @@ pub(crate) type Answer = (u16, Value);
 struct Change {
     version: u64,
     key: String,
-    kind: &'static str,
     before: Option<Value>,
-    object: Value,
+    /// As watches tell it.
+    line: Bytes,
 }
 
 #[derive(Debug)]
@@ -86,6 +87,11 @@ fn selects(selector: &str, object: &Value) -> bool {
             label(name) == value.trim_start_matches('=')
         }
     })
+}
+
+/// An event of a watch, as it is sent.
+pub(crate) fn line(event: &Value) -> Bytes {
+    Bytes::from(format!("{event}\n"))
 }
 
 fn is_in(key: &str, namespace: Option<&str>) -> bool {
@@ -186,9 +192,8 @@ impl Objects {
         self.changes.push_back(Change {
             version: self.version,
             key: key.to_owned(),
-            kind,
             before,
-            object: object.clone(),
+            line: line(&json!({"type": kind, "object": object})),
         });
         while self.changes.len() > KEPT {
             let oldest = self.changes.pop_front();
@@ -417,7 +422,7 @@ impl Objects {
         &self,
         namespace: Option<&str>,
         after: u64,
-    ) -> Result<Option<(u64, Value)>, Value> {
+    ) -> Result<Option<(u64, Bytes)>, Value> {
         if after < self.forgotten {
             let what = format!("too old resource version: {after} ({})", self.forgotten + 1);
             let (_, status) = status(410, "Expired", &what);
@@ -425,10 +430,7 @@ impl Objects {
         }
         let within = |change: &&Change| change.version > after && is_in(&change.key, namespace);
         let next = self.changes.iter().find(within);
-        Ok(next.map(|change| {
-            let event = json!({"type": change.kind, "object": change.object});
-            (change.version, event)
-        }))
+        Ok(next.map(|change| (change.version, change.line.clone())))
     }
 
     /// How far a watch is that has told all.

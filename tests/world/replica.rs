@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use tokio::task::AbortHandle;
 
+use crate::chronicle::Chronicle;
 use crate::dice::{Dice, Pauses, Shuffled};
 use crate::run::Scene;
 use crate::script::Script;
@@ -117,6 +118,8 @@ impl Replica {
             provisioner: Arc::clone(&provisioner),
             reconciles: Arc::clone(&reconciles),
             dice: dice.fork(),
+            chronicle: scene.chronicle.clone(),
+            who: who.clone(),
         });
         let mut watch = watcher::Config::default();
         if script.trouble.lag > 0 {
@@ -124,7 +127,7 @@ impl Replica {
             watch = watch.any_semantic();
         }
         let controller = Controller::new(Api::<Machine>::all(client), watch)
-            .with_config(Config::default().concurrency(8))
+            .with_config(Config::default().concurrency(8).debounce(script.debounce))
             .trigger_backoff(Pauses::new(dice.fork()))
             .reconcile_on(provisioner.wake_ups())
             .run(
@@ -153,13 +156,21 @@ struct Process {
     provisioner: Arc<Provisioner<Machine>>,
     reconciles: Arc<AtomicU64>,
     dice: Dice,
+    chronicle: Chronicle,
+    who: String,
 }
 
 async fn reconcile(machine: Arc<Machine>, process: Arc<Process>) -> Result<Action, Error> {
     process.reconciles.fetch_add(1, Ordering::Relaxed);
-    let pass = process.provisioner.reconcile(&machine, |machine: &Machine| {
-        Desired::new(ConfigVersion::of_json(&json!(machine.spec)), "aap")
-    });
+    process.chronicle.count("reconciles", 1);
+    let name = machine.metadata.name.as_deref().unwrap_or_default();
+    let told = &process.chronicle;
+    told.message(&process.who, "reconciles", name, 0, &[]);
+    let pass = process
+        .provisioner
+        .reconcile(&machine, |machine: &Machine| {
+            Desired::new(ConfigVersion::of_json(&json!(machine.spec)), "aap")
+        });
     // Longer than any request: a pass that hangs is a defect.
     match tokio::time::timeout(Duration::from_secs(900), pass).await {
         Ok(action) => action,

@@ -12,7 +12,8 @@ fn words(line: &str) -> impl Iterator<Item = &str> {
 
 /// Whether it concerns one of them, or no object at all.
 fn concerns(line: &str, all: &[String], wrong: &BTreeSet<String>) -> bool {
-    let named = |name: &String| words(line).any(|word| word.strip_prefix("uid-").unwrap_or(word) == name);
+    let named =
+        |name: &String| words(line).any(|word| word.strip_prefix("uid-").unwrap_or(word) == name);
     !all.iter().any(named) || wrong.iter().any(named)
 }
 
@@ -45,12 +46,19 @@ pub(crate) fn report(scene: &Scene, what: &str) -> String {
             "relaunch" => "relaunched",
             _ => "begun as part of another",
         };
-        lines.push(format!("{} job {id} {how} for {object}: {template}", run.accepted));
+        lines.push(format!(
+            "{} job {id} {how} for {object}: {template}",
+            run.accepted
+        ));
         if let Some(started) = run.started {
             lines.push(format!("{started} job {id} at work for {object}"));
         }
         if let Some(stopped) = run.stopped {
-            let end = if run.succeeded { "succeeded" } else { "ended without success" };
+            let end = if run.succeeded {
+                "succeeded"
+            } else {
+                "ended without success"
+            };
             lines.push(format!("{stopped} job {id} {end} for {object}"));
         }
     }

@@ -315,7 +315,9 @@ pub(crate) async fn world(
     scene.chronicle.count("requests to the API server", all);
     for run in scene.sim.journal() {
         let text = format!("{run:?}");
-        scene.chronicle.message("the journal", "", "", 0, text.as_bytes());
+        scene
+            .chronicle
+            .message("the journal", "", "", 0, text.as_bytes());
     }
     Ok(scene.chronicle.counts())
 }

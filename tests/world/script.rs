@@ -13,7 +13,7 @@ use crate::people::Plan;
 
 pub(crate) const OBJECTS: u64 = 10;
 /// So long things go wrong.
-pub(crate) const STORM: Duration = Duration::from_secs(4_000);
+pub(crate) const STORM: Duration = Duration::from_secs(1_500);
 
 /// What is done to the machines and to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub(crate) struct Script {
     /// From so many jobs on they are asked about in pages.
     pub(crate) batch_from: u32,
     pub(crate) has_push: bool,
+    /// How long a controller waits for more changes of an object before it looks at it.
+    pub(crate) debounce: Duration,
     /// Whether some clocks are wrong.
     pub(crate) clocks_differ: bool,
     /// Whether the templates are workflows.
@@ -74,7 +76,7 @@ fn policy(dice: &Dice) -> PolicyConfig {
 
 fn mischief(seed: u64, replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
     let mut all = mishaps::draw(seed);
-    let mut at = Duration::from_secs(dice.below(120));
+    let mut at = Duration::from_secs(dice.below(75));
     while at < STORM {
         match dice.below(10) {
             0..3 => {
@@ -89,7 +91,7 @@ fn mischief(seed: u64, replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)
             5 => all.push((at, Mischief::HangUp)),
             _ => {}
         }
-        at += Duration::from_secs(1 + dice.below(240));
+        at += Duration::from_secs(1 + dice.below(150));
     }
     all.sort_by_key(|(at, _)| *at);
     all
@@ -105,6 +107,7 @@ impl Script {
             policy: policy(&dice),
             batch_from: [1, 4, 1_000][dice.pick(3)],
             has_push: dice.percent(30),
+            debounce: Duration::from_millis([0, 200, 2_000][dice.pick(3)]),
             clocks_differ: dice.percent(40),
             workflow: dice.percent(30),
             page: dice.percent(30).then(|| 3 + dice.pick(20)),
@@ -117,8 +120,8 @@ impl Script {
             trouble: Trouble {
                 refused: 30,
                 lost: 20,
-                watches_closed: 20,
-                watches_gone: 10,
+                watches_closed: 10,
+                watches_gone: 5,
                 late_ms: [50, 5_000, 60_000][dice.pick(3)],
                 lag: [0, 0, 30][dice.pick(3)],
             },

@@ -24,8 +24,8 @@ fn kind(violation: &str) -> String {
 
 /// What a script can do without. Whatever a person reads of the rest has nothing to do with it.
 const SIMPLER: [fn(&mut Script); 18] = [
-    |script| script.replicas = 1,
-    |script| script.replicas = 2,
+    |script| fewer_replicas(script, 1),
+    |script| fewer_replicas(script, 2),
     |script| script.weather.lost_answers = 0,
     |script| script.weather.late_commits = 0,
     |script| script.weather.refusals = 0,
@@ -43,6 +43,16 @@ const SIMPLER: [fn(&mut Script); 18] = [
     |script| script.page = None,
     |script| script.costs = false,
 ];
+
+/// What befalls the others befalls these.
+fn fewer_replicas(script: &mut Script, most: usize) {
+    script.replicas = script.replicas.min(most);
+    for (_, mischief) in &mut script.mischief {
+        if let Mischief::Crash(one) | Mischief::Start(one) = mischief {
+            *one %= most;
+        }
+    }
+}
 
 struct Search<R> {
     best: Shrunk,

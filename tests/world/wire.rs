@@ -43,7 +43,11 @@ impl Carrier for Wire {
                 Ok(_) => format!("with {code}"),
                 Err(error) => format!("{:?}", error.failure),
             };
-            let text = format!("{}: {method} {path} {} {what}", self.who, about.unwrap_or_default());
+            let text = format!(
+                "{}: {method} {path} {} {what}",
+                self.who,
+                about.unwrap_or_default()
+            );
             told.fault("the controller's answer is none:", &text);
         }
         answer

@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use provider_core::lifecycle::StoreError;
+use provider_core::{JobRecord, Resource, ResourceError};
 use serde_json::{Value, json};
 
 use crate::error::{code, of_read, of_store, reason};
+use crate::object;
 use crate::seen::Seen;
 
 /// Requests of a process to the API server, as far as they went out from here.
@@ -50,6 +52,13 @@ const UNWRITABLE: &str = "the object is there and cannot be written; its definit
     subresource, its namespace may have been removed by force, or something between this controller and \
     the API server may answer in its place";
 
+/// What was read from an object.
+struct Read {
+    object: Arc<DynamicObject>,
+    resource: Resource,
+    records: Arc<Vec<JobRecord>>,
+}
+
 /// The object as this pass knows it, and the two ways to know it better.
 ///
 /// Every write names the version of the whole object that it rests on: whatever anybody has written
@@ -57,6 +66,7 @@ const UNWRITABLE: &str = "the object is there and cannot be written; its definit
 pub(crate) struct Handle<'a> {
     pub(crate) api: Api<DynamicObject>,
     view: Mutex<Arc<DynamicObject>>,
+    read: Mutex<Option<Read>>,
     refreshes: AtomicU64,
     unwritable: Mutex<Option<Arc<DynamicObject>>>,
     seen: &'a Seen,
@@ -73,6 +83,7 @@ impl<'a> Handle<'a> {
         Self {
             api,
             view: Mutex::new(Arc::clone(view)),
+            read: Mutex::default(),
             refreshes: AtomicU64::new(0),
             unwritable: Mutex::default(),
             seen,
@@ -87,6 +98,27 @@ impl<'a> Handle<'a> {
     /// The object as it was read or written last.
     pub(crate) fn view(&self) -> Arc<DynamicObject> {
         Arc::clone(&self.lock())
+    }
+
+    /// The object for providers, and the records in its status: read once from each object that was seen.
+    pub(crate) fn contents(
+        &self,
+        object: &Arc<DynamicObject>,
+    ) -> Result<(Resource, Arc<Vec<JobRecord>>), ResourceError> {
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(read) = &*read
+            && Arc::ptr_eq(&read.object, object)
+        {
+            return Ok((read.resource.clone(), Arc::clone(&read.records)));
+        }
+        let resource = object::resource(object)?;
+        let records = Arc::new(object::records(object));
+        *read = Some(Read {
+            object: Arc::clone(object),
+            resource: resource.clone(),
+            records: Arc::clone(&records),
+        });
+        Ok((resource, records))
     }
 
     /// How often it was read: what was decided before a read rests on an older object.

@@ -1,6 +1,6 @@
 //! An object as the API server keeps it, whatever its Rust type.
 
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, TypeMeta};
 use kube::core::object::HasStatus;
 use provider_core::{JobRecord, JobType, Resource, ResourceError};
 use serde::Serialize;
@@ -40,8 +40,11 @@ where
     K: kube::Resource<DynamicType = ()> + Serialize + HasStatus,
     K::Status: AsRef<ProvisioningStatus>,
 {
-    let mut value = dynamic(object)?;
-    if let (Some(status), Value::Object(members)) = (object.status(), &mut value) {
+    let value = serde_json::to_value(object);
+    let Ok(Value::Object(mut members)) = value else {
+        return Err(malformed("it cannot be written as an object of JSON"));
+    };
+    if let Some(status) = object.status() {
         let ours = serde_json::to_value(status.as_ref());
         let ours = ours.map_err(|_| malformed("its status cannot be written as JSON"))?;
         let there = members.entry("status").or_insert(Value::Null);
@@ -50,7 +53,17 @@ where
             (there, ours) => *there = ours,
         }
     }
-    serde_json::from_value(value).map_err(|_| malformed("it is not an object of the API server"))
+    for apart in ["apiVersion", "kind", "metadata"] {
+        members.remove(apart);
+    }
+    Ok(DynamicObject {
+        types: Some(TypeMeta {
+            api_version: K::api_version(&()).into_owned(),
+            kind: K::kind(&()).into_owned(),
+        }),
+        metadata: object.meta().clone(),
+        data: Value::Object(members),
+    })
 }
 
 /// The object as its own type. Records that the type cannot read are left out of it: what is wanted
@@ -91,9 +104,9 @@ fn status<'o>(object: &'o DynamicObject, name: &str) -> Option<&'o Value> {
 /// The records in its status. Each is read by itself, so none hides the others, and what cannot be
 /// read is a defective record: whatever it stands for may be alive.
 pub(crate) fn records(object: &DynamicObject) -> Vec<JobRecord> {
-    let read = |value: &Value| {
-        let record = serde_json::from_value(value.clone());
-        record.unwrap_or_else(|_| defective("a member of status.jobs is not an object"))
+    let read = |value: &Value| match value {
+        Value::Object(members) => JobRecord::from_json(members),
+        _ => defective("a member of status.jobs is not an object"),
     };
     match status(object, "jobs") {
         None => Vec::new(),

@@ -98,11 +98,11 @@ impl<K> Provisioner<K> {
         } else if unmanaged && view.metadata.deletion_timestamp.is_none() {
             return Ok(Passed::Rest(None));
         }
-        let basis = object::resource(&handle.view())?;
+        let (basis, records) = handle.contents(&handle.view())?;
         let strays = if unmanaged {
             Vec::new()
         } else {
-            targets::strays(&object::records(&handle.view()), wanted)
+            targets::strays(&records, wanted)
         };
         let alone = handle.view().finalizers().len() == 1 && steered.len() == 1;
         let may_leave_last = first && alone && strays.is_empty();

@@ -1,7 +1,7 @@
 //! The records of one object, in its status.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -86,10 +86,9 @@ impl<'a> ObjectStore<'a> {
         findings: &Findings<'_>,
     ) -> Result<Vec<Condition>, StoreError> {
         let object = self.handle.view();
-        let Ok(resource) = object::resource(&object) else {
+        let Ok((resource, records)) = self.handle.contents(&object) else {
             return Ok(Vec::new());
         };
-        let records = object::records(&object);
         let ours = conditions::of(findings, &records, &resource, self.desired, self.note);
         let news: Vec<Condition> = ours
             .iter()
@@ -175,10 +174,10 @@ impl StatusStore for ObjectStore<'_> {
             Freshness::Cached => self.handle.view(),
             Freshness::Current => self.noted(self.handle.refresh().await)?,
         };
-        let resource = object::resource(&object);
-        let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let contents = self.handle.contents(&object);
+        let contents = contents.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let (resource, records) = contents;
         let version = StoreVersion::new(object.resource_version().unwrap_or_default());
-        let records = Arc::new(object::records(&object));
         Ok(Snapshot::new(records, version).with_resource(resource))
     }
 
@@ -189,8 +188,9 @@ impl StatusStore for ObjectStore<'_> {
         records: &[JobRecord],
     ) -> Result<Written, StoreError> {
         let object = self.handle.view();
-        let resource = object::resource(&object);
-        let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let contents = self.handle.contents(&object);
+        let contents = contents.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let (resource, _) = contents;
         self.jobs.learn(resource.key(), records);
         let readable = records.iter().all(|record| record.defect.is_none());
         // The object has been changed since `desired` was made: then only the records are brought up to
@@ -228,8 +228,9 @@ impl StatusStore for ObjectStore<'_> {
         let written = self.handle.patch(body, version.as_str(), true).await;
         let written = self.noted(written)?;
         let version = StoreVersion::new(written.resource_version().unwrap_or_default());
-        let resource = object::resource(&written);
-        let resource = resource.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let contents = self.handle.contents(&written);
+        let contents = contents.map_err(|error| StoreError::refused(&error.to_string()))?;
+        let (resource, _) = contents;
         Ok(Written::new(version).with_resource(resource))
     }
 }

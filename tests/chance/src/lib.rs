@@ -30,7 +30,10 @@ fn draw() -> Option<u64> {
 }
 
 #[cfg(target_os = "linux")]
-#[allow(unsafe_code, reason = "C's functions are replaced by name, and are told where to write by a pointer")]
+#[allow(
+    unsafe_code,
+    reason = "C's functions are replaced by name, and are told where to write by a pointer"
+)]
 mod instead {
     use std::fs::File;
     use std::io::Read;
@@ -55,7 +58,8 @@ mod instead {
         let bytes = unsafe { slice::from_raw_parts_mut(buffer, length) };
         for part in bytes.chunks_mut(8) {
             let Some(number) = super::draw() else {
-                return match File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes)) {
+                return match File::open("/dev/urandom").and_then(|mut file| file.read_exact(bytes))
+                {
                     Ok(()) => all,
                     Err(_) => -1,
                 };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::{JobRecord, Reason};
 use crate::{ConfigVersion, JobState, JobType, OperationToken};
@@ -68,14 +68,24 @@ impl Serialize for JobRecord {
 impl<'de> Deserialize<'de> for JobRecord {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let members = BTreeMap::<String, Value>::deserialize(deserializer)?;
-        Ok(Self::from_members(members))
+        Ok(Self::read(&|name| members.get(name), members.iter()))
     }
 }
 
 impl JobRecord {
-    fn from_members(members: BTreeMap<String, Value>) -> Self {
+    /// The record that is stored as this JSON object, whatever is in it.
+    #[must_use]
+    pub fn from_json(members: &Map<String, Value>) -> Self {
+        Self::read(&|name| members.get(name), members.iter())
+    }
+
+    fn read<'m>(
+        members: &dyn Fn(&str) -> Option<&'m Value>,
+        all: impl ExactSizeIterator<Item = (&'m String, &'m Value)>,
+    ) -> Self {
         let mut reader = Reader {
-            members: members.clone(),
+            members,
+            known: Vec::with_capacity(all.len()),
             defect: None,
         };
         let job_type = reader.take::<JobType>("type");
@@ -118,27 +128,34 @@ impl JobRecord {
         record.failures = reader.take("failures").unwrap_or(0);
         record.retry_at = reader.take("retryAt");
         record.retry_request = reader.text("retryRequest");
-        match reader.defect {
-            None => record.unknown = reader.members,
-            Some(defect) => {
-                record.defect = Some(defect);
-                record.unknown = members;
-            }
-        }
+        let Reader { known, defect, .. } = reader;
+        let unknown = all.filter(|(name, _)| defect.is_some() || !known.contains(&name.as_str()));
+        record.unknown = unknown
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        record.defect = defect;
         record
     }
 }
 
-struct Reader {
-    members: BTreeMap<String, Value>,
+struct Reader<'r, 'm> {
+    members: &'r dyn Fn(&str) -> Option<&'m Value>,
+    /// Those of them that have been read.
+    known: Vec<&'static str>,
     defect: Option<String>,
 }
 
-impl Reader {
+impl<'m> Reader<'_, 'm> {
+    fn get(&mut self, name: &'static str) -> Option<&'m Value> {
+        let value = (self.members)(name)?;
+        self.known.push(name);
+        Some(value)
+    }
+
     /// Takes a member; absent and null are the same.
-    fn take<T: serde::de::DeserializeOwned>(&mut self, name: &str) -> Option<T> {
-        let value = self.members.remove(name).filter(|value| !value.is_null())?;
-        match serde_json::from_value(value) {
+    fn take<T: Deserialize<'m>>(&mut self, name: &'static str) -> Option<T> {
+        let value = self.get(name).filter(|value| !value.is_null())?;
+        match T::deserialize(value) {
             Ok(value) => Some(value),
             Err(_) => {
                 self.defect
@@ -149,17 +166,16 @@ impl Reader {
     }
 
     /// Takes a text; empty and absent are the same, as in the Go types that wrote them.
-    fn text(&mut self, name: &str) -> Option<String> {
+    fn text(&mut self, name: &'static str) -> Option<String> {
         self.take::<String>(name).filter(|text| !text.is_empty())
     }
 
     /// Takes an id, which older writers stored as text or as a number.
-    fn id(&mut self, name: &str) -> Option<String> {
-        match self.members.get(name) {
+    fn id(&mut self, name: &'static str) -> Option<String> {
+        match (self.members)(name) {
             Some(Value::Number(number)) => {
-                let id = number.to_string();
-                self.members.remove(name);
-                Some(id)
+                self.known.push(name);
+                Some(number.to_string())
             }
             _ => self.text(name),
         }

@@ -405,13 +405,15 @@ impl<R> Page<R> {
     }
 
     pub(super) fn into_json(self, write: impl FnMut(R) -> Value) -> Value {
-        let results: Vec<Value> = self.rows.into_iter().map(write).collect();
-        match self.count {
+        let mut page = match self.count {
             Some(count) => json!({
-                "count": count, "next": self.next, "previous": self.previous, "results": results,
+                "count": count, "next": self.next, "previous": self.previous,
             }),
-            None => json!({ "results": results }),
-        }
+            None => json!({}),
+        };
+        // As it is: json! would copy every row.
+        page["results"] = Value::Array(self.rows.into_iter().map(write).collect());
+        page
     }
 }
 

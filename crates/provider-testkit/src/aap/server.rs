@@ -39,7 +39,7 @@ pub(super) struct Shared {
     latency: Duration,
     /// What websockets are told; and how they are all closed.
     pushes: tokio::sync::broadcast::Sender<String>,
-    hang_up: tokio::sync::watch::Sender<u64>,
+    hang_up: Arc<tokio::sync::Notify>,
     /// With sockets, how often it is looked whether something has happened that somebody is told of.
     tick: Option<Duration>,
     /// Without, it is looked when something may have, or is due: no answer has to be on its way when the paused
@@ -102,7 +102,7 @@ impl AapSim {
             state: Mutex::new(State::new(world)),
             clock,
             pushes: tokio::sync::broadcast::channel(push::BACKLOG).0,
-            hang_up: tokio::sync::watch::channel(0).0,
+            hang_up: Arc::default(),
             tick: listens.is_some().then_some(push::TICK),
             stirred: tokio::sync::Notify::new(),
         });
@@ -264,7 +264,7 @@ impl AapSim {
 
     /// All websockets are closed, as when the controller's web server restarts.
     pub fn hang_up(&self) {
-        self.shared.hang_up.send_modify(|times| *times += 1);
+        self.shared.hang_up.notify_waiters();
     }
 
     /// How many websockets are open.

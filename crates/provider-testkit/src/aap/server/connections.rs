@@ -206,13 +206,14 @@ fn websocket(
     drop(state);
     shared.stirred.notify_one();
     let (cookie, events) = (push::cookie(headers), shared.pushes.subscribe());
-    let mut hung_up = shared.hang_up.subscribe();
-    hung_up.mark_unchanged();
+    let hung_up = Arc::clone(&shared.hang_up).notified_owned();
+    // Clients say little; the whole buffer is cleared before each read.
+    let upgrade = upgrade.read_buffer_size(4 << 10);
     upgrade.on_upgrade(async move |socket| {
         tokio::select! {
             biased;
             () = push::listen(socket, user, cookie, events) => {}
-            _ = hung_up.changed() => {}
+            () = hung_up => {}
         }
     })
 }
