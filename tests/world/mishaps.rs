@@ -169,9 +169,8 @@ impl Scene {
 
     /// All is as it was.
     pub(crate) fn mend(&mut self) {
-        for template in 0..TEMPLATES.len() {
-            self.sim
-                .estrange(OPERATOR_TOKEN, TEMPLATES[template], false);
+        for (template, name) in TEMPLATES.iter().enumerate() {
+            self.sim.estrange(OPERATOR_TOKEN, name, false);
             self.meet(Mishap::BringTemplate(template));
         }
         self.meet(Mishap::MendRows);

@@ -10,6 +10,7 @@ use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
+use futures::future::LocalBoxFuture;
 use futures::{FutureExt, StreamExt};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
@@ -186,8 +187,10 @@ impl Bench {
 
 /// The next of a stream, which does not let wait for long.
 async fn next<S: futures::Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
-    let next = tokio::time::timeout(Duration::from_secs(20), stream.next()).await;
-    next.expect("nothing within 20 s")
+    match tokio::time::timeout(Duration::from_secs(20), stream.next()).await {
+        Ok(next) => next,
+        Err(_) => panic!("nothing within 20 s"),
+    }
 }
 
 fn plain() -> WatchParams {
@@ -211,7 +214,11 @@ async fn held<F: Future<Output = ()>>(name: &'static str, behaviour: F) -> Optio
 
 /// Goes through the list, where the definition is served already. How many behaviours there are, and
 /// those that this server has otherwise; the panics say how.
-pub(crate) async fn differences(client: &Client) -> (usize, Vec<&'static str>) {
+pub(crate) fn differences(client: &Client) -> LocalBoxFuture<'_, (usize, Vec<&'static str>)> {
+    all_differences(client).boxed_local()
+}
+
+async fn all_differences(client: &Client) -> (usize, Vec<&'static str>) {
     let resource = ApiResource::erase::<Probe>(&());
     let (mut count, mut differ) = (0, Vec::new());
     macro_rules! all {
@@ -221,7 +228,7 @@ pub(crate) async fn differences(client: &Client) -> (usize, Vec<&'static str>) {
 let [own, other] = [namespace.clone(), format!("{namespace}-other")]
                 .map(|name| Api::namespaced_with(client.clone(), &name, &resource));
             let bench = Bench(own, other);
-            differ.extend(held(stringify!($name), $from::$name(&bench)).await);
+            differ.extend(held(stringify!($name), Box::pin($from::$name(&bench))).await);
         )*};
     }
     all!(
