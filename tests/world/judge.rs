@@ -36,7 +36,7 @@ pub(crate) async fn memory(scene: &mut Scene, replicas: &[Replica]) -> Result<()
         "metadata": {"name": "last", "namespace": "n", "uid": "uid-last", "generation": 1},
         "spec": {"cores": 1},
     });
-    scene.server.create("last", object);
+    scene.server.create("last", &object);
     tokio::time::sleep(Duration::from_secs(600)).await;
     for replica in replicas {
         let remembered = replica.provisioner.remembered();
@@ -62,15 +62,18 @@ pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
     if !overlaps.is_empty() {
         return Err(report(scene, &format!("alive at once: {overlaps:?}")));
     }
-    let tokens: Vec<&str> = ours
+    // What was forgotten is proven absent, and sent again.
+    let known = ours.iter().filter(|run| !scene.is_forgotten(run));
+    let known: Vec<&Run> = known.collect();
+    let tokens: Vec<&str> = known
         .iter()
         .filter_map(|run| run.extra_vars.get("provider_operation_token")?.as_str())
         .collect();
     let different: BTreeSet<&str> = tokens.iter().copied().collect();
-    if different.len() != tokens.len() || tokens.len() != ours.len() {
+    if different.len() != tokens.len() || tokens.len() != known.len() {
         return Err(report(scene, "a token was launched twice"));
     }
-    for plan in scene.plans.iter().filter(|plan| !plan.is_stripped()) {
+    for plan in scene.plans.iter().filter(|plan| !plan.is_let_alone()) {
         let uid = plan.uid();
         let runs: Vec<&Run> = ours
             .iter()

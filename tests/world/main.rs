@@ -17,24 +17,33 @@
     reason = "a test that panics has failed"
 )]
 
+mod alike;
 mod api;
+#[path = "../../crates/provider-kube/examples/cluster/behaves/mod.rs"]
+mod behaves;
 mod chronicle;
+mod counters;
 mod dice;
 mod judge;
+mod mishaps;
+mod objects;
 mod people;
 mod replica;
 mod report;
 mod run;
+mod schema;
 mod script;
 mod shrink;
+mod told;
 mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use chronicle::Chronicle;
+use counters::Counters;
 use provider_testkit::TimerClock;
-use script::{OBJECTS, Script};
+use script::{Mischief, OBJECTS, Script};
 
 /// Past the test harness, which keeps what passing tests print to itself.
 fn say(text: &str) {
@@ -59,12 +68,14 @@ fn world(script: &Script, keeps_everything: bool) -> (Outcome, Chronicle) {
                 .start_paused(true)
                 .build()
                 .unwrap();
-            runtime.block_on(async {
+            let counters = Counters::default();
+            let life = async {
                 let clock = TimerClock::new("2026-11-23T04:00:00Z".parse().unwrap());
                 let chronicle = Chronicle::new(clock, keeps_everything);
-                let outcome = run::world(script, clock, chronicle.clone()).await;
+                let outcome = run::world(script, clock, chronicle.clone(), &counters).await;
                 (outcome, chronicle)
-            })
+            };
+            metrics::with_local_recorder(&counters, || runtime.block_on(life))
         });
         world.join().unwrap()
     })
@@ -95,7 +106,8 @@ fn again(seed: u64) {
 
 /// What is left of a world that goes wrong.
 fn smaller(script: &Script, violation: &str) -> String {
-    shrink::shrink(script, violation, MOST_RUNS, |script| {
+    let most = number("WORLD_SHRINK").and_then(|most| most.try_into().ok());
+    shrink::shrink(script, violation, most.unwrap_or(MOST_RUNS), |script| {
         world(script, false).0
     })
     .report()
@@ -236,9 +248,14 @@ fn a_world_that_goes_wrong_is_made_as_small_as_what_went_wrong() {
     assert_eq!(names, ["m3"]);
     assert_eq!(left.plans[0].deeds.len(), 3, "created, edited, deleted");
     assert_eq!(left.mischief.len(), 1, "a crash: {:?}", left.mischief);
+    // As many processes as it takes to have the one that crashes.
+    let crashed = match left.mischief[0].1 {
+        Mischief::Crash(one) => one,
+        other => panic!("{other:?} is left"),
+    };
     assert_eq!(
         (left.replicas, left.weather.refusals, left.trouble.lost),
-        (1, 0, 0)
+        (crashed + 1, 0, 0)
     );
     assert!(shrunk.runs < 300, "{} worlds", shrunk.runs);
     let report = shrunk.report();

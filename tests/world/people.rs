@@ -19,6 +19,10 @@ pub(crate) enum Deed {
     Relaunch,
     /// Deletes its ended jobs at the controller.
     Purge,
+    /// Says by the annotation how much is done without asking.
+    Mode(&'static str),
+    /// Another program writes the whole status, from a type without records.
+    Overwrite,
     /// Takes the finalizers off by force.
     Strip,
 }
@@ -50,6 +54,19 @@ impl Plan {
         maybe(10, Deed::Relaunch);
         maybe(8, Deed::Purge);
         maybe(2, Deed::Strip);
+        maybe(10, Deed::Overwrite);
+        for (percent, mode) in [
+            (8, "paused"),
+            (8, "manual"),
+            (3, "unmanaged"),
+            (3, "puased"),
+        ] {
+            if dice.percent(percent) {
+                let from = born + second(dice, most);
+                deeds.push((from, Deed::Mode(mode)));
+                deeds.push((from + second(dice, 900), Deed::Mode("managed")));
+            }
+        }
         deeds.retain(|(at, _)| *at <= storm);
         deeds.sort_by_key(|(at, _)| *at);
         Self {
@@ -64,6 +81,12 @@ impl Plan {
 
     pub(crate) fn is_stripped(&self) -> bool {
         self.deeds.iter().any(|(_, deed)| *deed == Deed::Strip)
+    }
+
+    /// Whether nobody promises anything of what is left of it.
+    pub(crate) fn is_let_alone(&self) -> bool {
+        let unmanaged = Deed::Mode("unmanaged");
+        self.is_stripped() || self.deeds.iter().any(|(_, deed)| *deed == unmanaged)
     }
 
     pub(crate) fn object(&self) -> Value {

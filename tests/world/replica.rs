@@ -121,7 +121,12 @@ impl Replica {
             chronicle: scene.chronicle.clone(),
             who: who.clone(),
         });
-        let controller = Controller::new(Api::<Machine>::all(client), watcher::Config::default())
+        let mut watch = watcher::Config::default();
+        if script.trouble.lag > 0 {
+            // From a cache of the API server.
+            watch = watch.any_semantic();
+        }
+        let controller = Controller::new(Api::<Machine>::all(client), watch)
             .with_config(Config::default().concurrency(8).debounce(script.debounce))
             .trigger_backoff(Pauses::new(dice.fork()))
             .reconcile_on(provisioner.wake_ups())

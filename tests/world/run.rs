@@ -1,27 +1,35 @@
 //! One world from its beginning to its end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use jiff::Timestamp;
+use kube::CustomResourceExt;
 use provider_core::{Clock, JobRecord};
+use provider_kube::guarded;
 use provider_testkit::TimerClock;
-use provider_testkit::aap::{AapSim, Costs, RunPlan, Template, World};
+use provider_testkit::aap::{AapSim, Costs, World};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::Outcome;
 use crate::api::{Server, Trouble};
 use crate::chronicle::Chronicle;
+use crate::counters::Counters;
 use crate::judge;
 use crate::people::{Deed, Plan};
-use crate::replica::Replica;
+use crate::replica::{Machine, Replica};
 use crate::report::report;
 use crate::script::{Mischief, STORM, Script};
+use crate::told;
 
 /// So long after the last fault everything has come to rest.
 const PEACE: Duration = Duration::from_secs(48 * 3_600);
 /// So often a person looks at what is left then.
 const PERSON: Duration = Duration::from_secs(900);
+
+const MODE: &str = "osac.openshift.io/management-state";
 
 /// What there is in a world, and what was done in it.
 pub(crate) struct Scene {
@@ -29,6 +37,13 @@ pub(crate) struct Scene {
     pub(crate) server: Server,
     pub(crate) clock: TimerClock,
     pub(crate) plans: Vec<Plan>,
+    /// Jobs that the controller has forgotten: their ids may be those of others.
+    pub(crate) forgotten: BTreeSet<(u64, Timestamp)>,
+    pub(crate) workflow: bool,
+    /// How many ended attempts of a kind are kept on record.
+    pub(crate) history: usize,
+    /// The ids of the templates, while they are there.
+    pub(crate) templates: [Option<u64>; 2],
     /// What happened.
     pub(crate) chronicle: Chronicle,
 }
@@ -36,16 +51,6 @@ pub(crate) struct Scene {
 impl Scene {
     pub(crate) fn note(&mut self, what: &'static str, text: &str) {
         self.chronicle.note(what, text);
-    }
-
-    /// A person does what the objects ask for.
-    fn help(&mut self) {
-        for n in 0..self.plans.len() {
-            let object = self.server.object(&self.plans[n].name);
-            if object.is_some_and(|object| waits_for_a_person(&object)) {
-                self.act(n, Deed::Retry);
-            }
-        }
     }
 
     fn newest_run(&self, uid: &str) -> Option<provider_testkit::aap::Run> {
@@ -57,17 +62,26 @@ impl Scene {
         let (name, uid) = (self.plans[n].name.clone(), self.plans[n].uid());
         let now = self.clock.now().to_string();
         match deed {
-            Deed::Create => self.server.create(&name, self.plans[n].object()),
+            Deed::Create => self.server.create(&name, &self.plans[n].object()),
             Deed::Edit => self.server.change(&name, |object| {
                 let cores = object["spec"]["cores"].as_u64().unwrap_or(0);
                 object["spec"]["cores"] = json!(cores + 1);
             }),
-            Deed::Delete => self.server.change(&name, |object| {
-                object["metadata"]["deletionTimestamp"] = json!(now);
-            }),
+            Deed::Delete => self.server.delete(&name),
             Deed::Retry => self.server.change(&name, |object| {
                 object["metadata"]["annotations"]["osac.openshift.io/retry"] = json!(now);
             }),
+            Deed::Mode(mode) => self.server.change(&name, |object| {
+                object["metadata"]["annotations"][MODE] = json!(mode);
+            }),
+            Deed::Overwrite => {
+                // With a copy that it has just read, and a type that has no records.
+                if let Some(mut object) = self.server.object(&name) {
+                    let generation = object["metadata"]["generation"].clone();
+                    object["status"] = json!({"observedGeneration": generation});
+                    self.server.replace_status(&name, &object);
+                }
+            }
             Deed::Strip => self.server.change(&name, |object| {
                 object["metadata"]
                     .as_object_mut()
@@ -101,18 +115,39 @@ impl Scene {
             Deed::Cancel => "cancelled by people",
             Deed::Relaunch => "relaunched by people",
             Deed::Purge => "purged",
+            Deed::Mode("managed") => "managed again",
+            Deed::Mode(_) => "taken in hand",
+            Deed::Overwrite => "statuses overwritten by others",
             Deed::Strip => "stripped",
         };
         self.note(what, &name);
     }
 }
 
-/// Whether it says that it waits for a person: after a job that people have cancelled, for one.
-fn waits_for_a_person(object: &Value) -> bool {
-    let conditions = object.pointer("/status/conditions");
-    let conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-    let mut messages = conditions.filter_map(|condition| condition["message"].as_str());
-    messages.any(|message| message.contains("ask for a retry"))
+impl Scene {
+    /// People do what the conditions ask of them.
+    fn help(&mut self) {
+        for n in 0..self.plans.len() {
+            let object = self.server.object(&self.plans[n].name).unwrap_or_default();
+            let conditions = object
+                .pointer("/status/conditions")
+                .and_then(Value::as_array);
+            let asks = conditions.into_iter().flatten().any(|condition| {
+                let message = condition["message"].as_str().unwrap_or_default();
+                condition["type"] == "Progressing" && message.contains("ask for a retry")
+            });
+            if asks {
+                self.act(n, Deed::Retry);
+            }
+        }
+    }
+
+    /// Nobody holds anything up any more.
+    fn let_go_on(&mut self) {
+        for n in 0..self.plans.len() {
+            self.act(n, Deed::Mode("managed"));
+        }
+    }
 }
 
 /// What can never be in a right history.
@@ -126,19 +161,13 @@ fn inspect(object: &Value) -> Option<String> {
     (!notes.is_empty()).then(|| format!("{notes:?} in {records:#?}"))
 }
 
+/// As a cluster has it.
+fn definition() -> Value {
+    json!(guarded(Machine::crd()).unwrap())
+}
+
 fn simulator(clock: TimerClock, script: &Script) -> AapSim {
-    let make = |name: &str, seconds| {
-        let template = if script.workflow {
-            Template::workflow(name)
-        } else {
-            Template::job(name)
-        };
-        template.with_plan(RunPlan::lasting(Duration::from_secs(seconds)))
-    };
-    let mut world = World::with([
-        make("osac-create-machine", 40),
-        make("osac-delete-machine", 20),
-    ]);
+    let mut world = World::default();
     if let Some(rows) = script.page {
         world.max_page_size = rows;
     }
@@ -190,6 +219,7 @@ impl<'a> Machines<'a> {
                 scene.sim.line().swallow();
                 told.fault("connections swallowed", "");
             }
+            Mischief::Controller(_) => {}
             Mischief::HangUp => {
                 scene.sim.hang_up();
                 told.fault("websockets closed", "");
@@ -216,14 +246,24 @@ fn steps(script: &Script) -> Vec<(Duration, Step)> {
     steps
 }
 
-pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronicle) -> Outcome {
+pub(crate) async fn world(
+    script: &Script,
+    clock: TimerClock,
+    chronicle: Chronicle,
+    counters: &Counters,
+) -> Outcome {
     let mut scene = Scene {
         sim: simulator(clock, script),
-        server: Server::new(inspect, chronicle.clone()),
+        server: Server::new(&definition(), clock, inspect, chronicle.clone()),
         clock,
         plans: script.plans.clone(),
+        forgotten: BTreeSet::new(),
+        workflow: script.workflow,
+        history: script.policy.history_length,
+        templates: [None; 2],
         chronicle,
     };
+    scene.mend();
     scene.sim.weather(Some(script.weather.clone()));
     scene.server.set_trouble(script.trouble);
     let mut machines = Machines::new(script);
@@ -233,11 +273,14 @@ pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronic
         sleep_until(began + at).await;
         match step {
             Step::Deed(n, deed) => scene.act(n, deed),
+            Step::Mischief(Mischief::Controller(mishap)) => scene.meet(mishap),
             Step::Mischief(mischief) => machines.suffer(&scene, mischief),
         }
     }
     sleep_until(began + STORM).await;
     scene.sim.weather(None);
+    scene.mend();
+    scene.let_go_on();
     scene.server.set_trouble(Trouble::default());
     machines.start_all(&scene);
     scene.note("the storm ends", "");
@@ -271,6 +314,7 @@ pub(crate) async fn world(script: &Script, clock: TimerClock, chronicle: Chronic
         judge::memory(&mut scene, &replicas).await?;
     }
     judge::journal(&scene)?;
+    told::everything(&scene, counters)?;
     let all = scene.server.requests();
     scene.chronicle.count("requests to the API server", all);
     for run in scene.sim.journal() {

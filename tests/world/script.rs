@@ -8,6 +8,7 @@ use provider_testkit::aap::Weather;
 
 use crate::api::Trouble;
 use crate::dice::Dice;
+use crate::mishaps::{self, Mishap};
 use crate::people::Plan;
 
 pub(crate) const OBJECTS: u64 = 10;
@@ -25,6 +26,8 @@ pub(crate) enum Mischief {
     Swallow,
     /// The controller closes all websockets.
     HangUp,
+    /// Something happens to the controller itself.
+    Controller(Mishap),
 }
 
 #[derive(Debug, Clone)]
@@ -71,8 +74,8 @@ fn policy(dice: &Dice) -> PolicyConfig {
     config
 }
 
-fn mischief(replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
-    let mut all = Vec::new();
+fn mischief(seed: u64, replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
+    let mut all = mishaps::draw(seed);
     let mut at = Duration::from_secs(dice.below(75));
     while at < STORM {
         match dice.below(10) {
@@ -119,12 +122,13 @@ impl Script {
                 lost: 20,
                 watches_closed: 10,
                 watches_gone: 5,
-                late_ms: [50, 5_000][dice.pick(2)],
+                late_ms: [50, 5_000, 60_000][dice.pick(3)],
+                lag: [0, 0, 30][dice.pick(3)],
             },
             // It takes hours, of a world where nothing else happens any more.
             waits_for_oblivion: dice.percent(20),
             plans: (0..OBJECTS).map(|n| Plan::new(n, STORM, &dice)).collect(),
-            mischief: mischief(replicas, &dice),
+            mischief: mischief(seed, replicas, &dice),
         }
     }
 }

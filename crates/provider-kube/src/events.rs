@@ -1,23 +1,43 @@
 //! What happens to an object, as Kubernetes events.
 
-use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
-use kube::Client;
-use kube::runtime::events::{Event as KubeEvent, EventType, Recorder, Reporter};
-use provider_core::lifecycle::{Event, EventKind, Outcome, Standing};
-use provider_core::{JobRecord, JobRef, JobType, text};
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use serde_json::Value;
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::api::events::v1::Event as KubeEvent;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, ObjectMeta};
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::runtime::events::Reporter;
+use provider_core::lifecycle::{Entropy, Event, EventKind, Outcome, Standing};
+use provider_core::{JobRecord, JobRef, JobType, text};
+use serde_json::{Value, json};
 
 use crate::conditions::{BACKEND, DEPROVISIONED, OVERDUE, PROGRESSING, let_go};
+use crate::error::code;
 
-/// Publishes events for one controller.
-pub(crate) struct Events(Recorder);
+/// So long the same words about the same object are one event, which is counted.
+const SERIES: SignedDuration = SignedDuration::from_mins(6);
+/// Of an object's name in that of an event: there is room for the rest of it.
+const NAME: usize = 230;
 
-impl std::fmt::Debug for Events {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Events").finish_non_exhaustive()
-    }
+/// Publishes events for one controller. kube's own recorder takes all events of one reason for one, and
+/// tells the words of the first of them only: of a second failed job nobody would learn.
+pub(crate) struct Events {
+    client: Client,
+    reporter: Reporter,
+    told: Mutex<HashMap<Words, Series>>,
+}
+
+/// What was told of which object: its uid, the reason, the note.
+type Words = (String, String, String);
+
+#[derive(Debug)]
+struct Series {
+    name: String,
+    count: i32,
+    last: Timestamp,
 }
 
 /// One event, before it has an object.
@@ -37,28 +57,111 @@ impl Told {
 
 impl Events {
     pub(crate) fn new(client: Client, reporter: Reporter) -> Self {
-        Self(Recorder::new(client, reporter))
+        Self {
+            client,
+            reporter,
+            told: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Words, Series>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Publishes what is told about an object.
-    pub(crate) async fn publish(&self, reference: &ObjectReference, all: Vec<Told>) {
+    pub(crate) async fn publish(
+        &self,
+        reference: &ObjectReference,
+        all: Vec<Told>,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) {
         for told in all {
-            let event = KubeEvent {
-                type_: if told.warning {
-                    EventType::Warning
-                } else {
-                    EventType::Normal
-                },
-                reason: told.reason.clone(),
-                note: Some(text::bounded(&told.note, 1_000)),
-                action: told.action.to_owned(),
-                secondary: None,
-            };
             // An event is a courtesy: the conditions tell the same, and stay.
-            if let Err(error) = self.0.publish(&event, reference).await {
+            if let Err(error) = self.publish_one(reference, &told, now, entropy).await {
                 let why = crate::error::reason(&error);
                 tracing::warn!(reason = told.reason, "an event was not published: {why}");
             }
+        }
+    }
+
+    async fn publish_one(
+        &self,
+        reference: &ObjectReference,
+        told: &Told,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> Result<(), kube::Error> {
+        let namespace = reference.namespace.as_deref().unwrap_or("default");
+        let api: Api<KubeEvent> = Api::namespaced(self.client.clone(), namespace);
+        let note = text::bounded(&told.note, 1_000);
+        let uid = reference.uid.clone().unwrap_or_default();
+        let words = (uid, told.reason.clone(), note.clone());
+        if let Some((name, count)) = self.again(&words, now) {
+            let series = json!({"count": count, "lastObservedTime": MicroTime(now)});
+            let body = json!({ "series": series });
+            let patched = api
+                .patch(&name, &PatchParams::default(), &Patch::Merge(&body))
+                .await;
+            match patched {
+                // The API server has forgotten it.
+                Err(error) if code(&error) == Some(404) => {}
+                result => return result.map(drop),
+            }
+        }
+        let event = self.event(reference, told, note, now, entropy);
+        let name = event.metadata.name.clone().unwrap_or_default();
+        api.create(&PostParams::default(), &event).await?;
+        let series = Series {
+            name,
+            count: 1,
+            last: now,
+        };
+        self.lock().insert(words, series);
+        Ok(())
+    }
+
+    /// The name of the event that has said so just now, and how often it was said with this time.
+    fn again(&self, words: &Words, now: Timestamp) -> Option<(String, i32)> {
+        let mut all = self.lock();
+        // A clock that was set back begins anew.
+        all.retain(|_, series| now.duration_since(series.last).abs() < SERIES);
+        let series = all.get_mut(words)?;
+        series.count = series.count.saturating_add(1);
+        series.last = now;
+        Some((series.name.clone(), series.count))
+    }
+
+    fn event(
+        &self,
+        reference: &ObjectReference,
+        told: &Told,
+        note: String,
+        now: Timestamp,
+        entropy: &dyn Entropy,
+    ) -> KubeEvent {
+        let object = reference.name.as_deref().unwrap_or_default();
+        let object: String = object.chars().take(NAME).collect();
+        let Reporter {
+            controller,
+            instance,
+        } = self.reporter.clone();
+        let kind = if told.warning { "Warning" } else { "Normal" };
+        KubeEvent {
+            action: Some(told.action.to_owned()),
+            event_time: Some(MicroTime(now)),
+            metadata: ObjectMeta {
+                name: Some(format!("{object}.{:016x}", entropy.next())),
+                namespace: reference.namespace.clone(),
+                ..ObjectMeta::default()
+            },
+            note: Some(note),
+            reason: Some(told.reason.clone()),
+            regarding: Some(reference.clone()),
+            reporting_instance: Some(instance.unwrap_or_else(|| controller.clone())),
+            reporting_controller: Some(controller),
+            type_: Some(kind.to_owned()),
+            ..KubeEvent::default()
         }
     }
 }
@@ -71,8 +174,8 @@ fn action(job_type: JobType) -> &'static str {
 }
 
 /// What happened to attempts: told as soon as it is on record.
-pub(crate) fn tell(outcome: &Outcome) -> Vec<Told> {
-    outcome.events.iter().filter_map(of_attempt).collect()
+pub(crate) fn tell<'e>(events: impl IntoIterator<Item = &'e Event>) -> Vec<Told> {
+    events.into_iter().filter_map(of_attempt).collect()
 }
 
 /// Conditions that have just got a new reason, if it is one that somebody should be told of: once, when

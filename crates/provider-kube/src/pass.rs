@@ -154,7 +154,8 @@ impl<K> Provisioner<K> {
             .await;
         self.jobs.learn(store.basis.key(), &outcome.records);
         // It is on record, so it is told, however the pass goes on.
-        self.tell(&handle.view(), events::tell(&outcome)).await;
+        self.tell(&handle.view(), events::tell(&outcome.events))
+            .await;
         let wait = outcome.wake_after(self.clock.now());
         if store.left_last() && !outcome.may_release() {
             return Ok(Step::Ended(self.again(handle).await?));
@@ -236,7 +237,10 @@ impl<K> Provisioner<K> {
         match finalizer::remove(handle, &self.finalizer).await {
             Ok(()) => {
                 for outcome in released {
-                    self.tell(&handle.view(), events::of_release(outcome)).await;
+                    // What was left for this write is on record with it.
+                    let mut told = events::tell(outcome.recorded());
+                    told.extend(events::of_release(outcome));
+                    self.tell(&handle.view(), told).await;
                 }
                 Ok(Passed::Gone)
             }
@@ -359,7 +363,10 @@ impl<K> Provisioner<K> {
         if let Some(events) = &self.events
             && !told.is_empty()
         {
-            events.publish(&reference_of(object), told).await;
+            let reference = reference_of(object);
+            events
+                .publish(&reference, told, self.clock.now(), &*self.entropy)
+                .await;
         }
     }
 }

@@ -84,7 +84,7 @@ pub struct Provisioner<K> {
     pub(crate) annotations: Annotations,
     pub(crate) events: Option<Events>,
     pub(crate) clock: Arc<dyn Clock>,
-    entropy: Arc<dyn Entropy>,
+    pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) seen: Seen,
     pub(crate) jobs: Jobs,
     pub(crate) requests: Requests,

@@ -203,7 +203,7 @@ impl StatusStore for ObjectStore<'_> {
                 // The finalizer goes next, under the precondition of this same version: a write in
                 // between would only cost. After a crash the job is asked about once more.
                 self.left_last.store(true, Ordering::Relaxed);
-                return Ok(Written::new(version.clone()));
+                return Ok(Written::left(version.clone()));
             }
             let ours = standing.and_then(|standing| {
                 let name = conditions::name(self.desired, DEPROVISIONED);

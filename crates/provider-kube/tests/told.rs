@@ -31,6 +31,94 @@ async fn a_job_that_is_found_again_is_told_as_adopted() {
 }
 
 #[tokio::test]
+async fn of_two_failures_in_a_row_each_is_told_in_its_own_words() {
+    let s = setup();
+    s.fake.next_ending(JobState::Failed);
+    s.fake.next_ending(JobState::Failed);
+    s.until(PROVISIONED, "Applied").await;
+    let told = s.server.told();
+    let notes = |reason: &str| -> Vec<&str> {
+        let of_it = told.iter().filter(|event| event["reason"] == reason);
+        of_it.map(|event| event["note"].as_str().unwrap()).collect()
+    };
+    for (reason, count) in [("Started", 3), ("Failed", 2)] {
+        let notes = notes(reason);
+        assert_eq!(notes.len(), count, "{told:#?}");
+        for (note, attempt) in notes.iter().zip(1..) {
+            let start = format!("attempt {attempt}, fake fake/");
+            assert!(note.starts_with(&start), "{reason}: {note}");
+        }
+    }
+    // By the controller's clock, and each under a name of its own.
+    let mut names: Vec<&str> = Vec::new();
+    for event in &told {
+        let at = event["eventTime"].as_str().unwrap();
+        assert!(at.starts_with("2026-11-23T"), "{at}");
+        names.push(event["metadata"]["name"].as_str().unwrap());
+    }
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), told.len());
+}
+
+#[tokio::test]
+async fn the_same_words_are_one_event_that_is_counted_for_six_minutes() {
+    let s = setup();
+    let blocked = json!([{
+        "attempt": 1, "jobID": "5", "type": "provision", "state": "Running", "provider": "other",
+    }]);
+    let counts = |told: Vec<Value>| -> Vec<Value> {
+        told.iter()
+            .map(|event| event["series"]["count"].clone())
+            .collect()
+    };
+    let mut expected = Vec::new();
+    // The last time but one the API server has forgotten the event, and then the six minutes are over.
+    for (n, count) in [Value::Null, json!(2), json!(3), Value::Null, Value::Null]
+        .iter()
+        .enumerate()
+    {
+        if n == 3 {
+            s.server.forget_events();
+            expected.clear();
+        }
+        s.server.change("m", |object| {
+            object["status"] = json!({"jobs": blocked});
+        });
+        s.pass(if n == 4 { 361 } else { 60 });
+        s.reconcile().await;
+        expected.push(count.clone());
+        assert_eq!(counts(s.server.told()), expected, "{n}");
+    }
+}
+
+#[tokio::test]
+async fn what_goes_on_record_with_the_removal_of_the_finalizer_is_told_with_it() {
+    let s = setup();
+    s.until(PROVISIONED, "Applied").await;
+    s.delete();
+    s.fake
+        .trouble(Function::TriggerDeprovision, Failing::LosesAnswer);
+    // The job whose answer was lost has ended when it is found, so that its only write is the removal: which
+    // fails three times, in different ways.
+    let away = ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "away");
+    s.fake.away(&[Function::FindLaunched], away);
+    let jobs = s.fake.jobs().len();
+    while s.fake.jobs().len() == jobs {
+        s.reconcile().await;
+    }
+    let job = s.fake.jobs().last().unwrap().id;
+    s.fake.end(job, JobState::Succeeded);
+    s.fake.back();
+    // Of the finalizer, or of whatever else is written from here on.
+    s.server.trouble_writing(Trouble::Refused(500), 3);
+    s.until_gone().await;
+    let told = s.server.events();
+    assert_eq!(count(&told, "Adopted"), 1, "{told:?}");
+    assert_eq!(told.last().unwrap(), "Released");
+}
+
+#[tokio::test]
 async fn a_cancelled_job_is_told() {
     let s = setup();
     s.fake.next_ending(JobState::Canceled);

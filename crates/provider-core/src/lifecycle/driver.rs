@@ -212,6 +212,7 @@ impl Lifecycle {
             standing,
             why,
             events: machine.events,
+            unrecorded: machine.unrecorded,
             wake_at,
             escalated,
             trouble: machine.trouble,

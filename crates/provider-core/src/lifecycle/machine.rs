@@ -173,6 +173,8 @@ pub struct Machine {
     pub stage: Stage,
     /// What happened to attempts in this pass, and is on record.
     pub events: Vec<Event>,
+    /// What happens when the caller makes the write that the store has left to it.
+    pub unrecorded: Vec<(Event, JobRecord)>,
     /// The last error of a provider in this pass.
     pub trouble: Option<ProviderError>,
     /// Whether the last call was answered.
@@ -194,6 +196,7 @@ impl Machine {
             pass: remembered,
             stage: Stage::Loading,
             events: Vec::new(),
+            unrecorded: Vec::new(),
             trouble: None,
             answered: false,
             conflicts: 0,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use super::decision::{Ground, Standing, Why};
 use super::event::Event;
 use super::store::StoreVersion;
+use super::telemetry;
 use crate::{JobRecord, JobRef, ObjectKey, ProviderError, clock};
 
 /// Where an object stands after a pass, what happened in it, and when to come back. All of it
@@ -22,6 +23,9 @@ pub struct Outcome {
     pub why: Option<Why>,
     /// What happened, in order.
     pub events: Vec<Event>,
+    /// What happens when the caller makes the write that the store [has left](super::Written::left) to it,
+    /// with the records that it is about. See [`recorded`](Self::recorded).
+    pub unrecorded: Vec<(Event, JobRecord)>,
     /// When to reconcile again at the latest. None only where the standing
     /// [is final](Standing::is_final).
     pub wake_at: Option<Timestamp>,
@@ -44,6 +48,15 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// The write that the store has left to the caller is made: logs and counts what it has put on record,
+    /// and answers it. A write that fails has put nothing on record, and the next pass finds it again.
+    pub fn recorded(&self) -> impl Iterator<Item = &Event> {
+        for (event, record) in &self.unrecorded {
+            telemetry::record_event(event, record);
+        }
+        self.unrecorded.iter().map(|(event, _)| event)
+    }
+
     /// Whether the finalizer may be removed. With several targets, each must say so.
     #[must_use]
     pub fn may_release(&self) -> bool {

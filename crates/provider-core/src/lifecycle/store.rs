@@ -89,6 +89,9 @@ pub struct Written {
     /// The whole object as the store has it now, where the store keeps it. This is what backends are
     /// sent from then on: the caller's object may have come through a type that knows less.
     pub resource: Option<Resource>,
+    /// Nothing is on record yet: the caller of the engine makes this write together with one of its own,
+    /// or not at all. What it tells is in [`Outcome::unrecorded`](super::Outcome::unrecorded) until then.
+    pub is_left: bool,
 }
 
 impl Written {
@@ -98,6 +101,16 @@ impl Written {
         Self {
             version,
             resource: None,
+            is_left: false,
+        }
+    }
+
+    /// A write that the store leaves to the caller of the engine, as the last of an object may be.
+    #[must_use]
+    pub fn left(version: StoreVersion) -> Self {
+        Self {
+            is_left: true,
+            ..Self::new(version)
         }
     }
 

@@ -16,6 +16,7 @@
     reason = "a check that panics has failed, and says so"
 )]
 
+mod behaves;
 mod more;
 mod parts;
 mod proxy;
@@ -51,6 +52,7 @@ async fn main() {
     }
     part!(
         parts::definition,
+        parts::behaviours,
         parts::erasure,
         more::field_managers,
         more::older_records,

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::ResourceExt;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
 use provider_testkit::aap::RunPlan;
 use serde_json::{Value, json};
 
+use crate::behaves;
 use crate::world::{FINALIZER, World, condition, is, jobs, judge, records};
 
 pub(crate) async fn merge(world: &World, name: &str, body: Value) -> Result<(), u16> {
@@ -97,6 +99,27 @@ pub(crate) async fn definition(world: &World) -> String {
         "definition applied by kubectl; {} sorts of nonsense refused by the server",
         refused.len()
     )
+}
+
+/// What simulations take for granted of an API server is so.
+pub(crate) async fn behaviours(world: &World) -> String {
+    let definitions: Api<CustomResourceDefinition> = Api::all(world.client.clone());
+    let definition = behaves::definition();
+    definitions
+        .create(&PostParams::default(), &definition)
+        .await
+        .unwrap();
+    let served = async {
+        while behaves::is_away(&world.client).await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), served)
+        .await
+        .expect("the probes are not served");
+    let (count, differ) = behaves::differences(&world.client).await;
+    assert!(differ.is_empty(), "the API server is another: {differ:?}");
+    format!("{count} behaviours of the API server as simulations have them")
 }
 
 /// By kubectl: what a user does.

@@ -13,6 +13,8 @@ use axum::extract::Request;
 use axum::response::Response;
 use serde_json::{Value, json};
 
+use crate::behaves::wrong_in_event;
+
 /// What went through a proxy.
 #[derive(Debug, Default)]
 pub(crate) struct Log {
@@ -94,28 +96,7 @@ impl Log {
             let known = self.events.lock().unwrap().contains_key(name);
             return (if known { 200 } else { 404 }, event);
         }
-        let mut wrong = Vec::new();
-        for (member, most) in [
-            ("/action", 128),
-            ("/reason", 128),
-            ("/reportingController", 128),
-            ("/reportingInstance", 128),
-            ("/regarding/name", 253),
-            ("/eventTime", 64),
-        ] {
-            if text(member).is_empty() || text(member).len() > most {
-                wrong.push(member);
-            }
-        }
-        if text("/note").len() > 1_024 {
-            wrong.push("/note");
-        }
-        if !["Normal", "Warning"].contains(&text("/type")) {
-            wrong.push("/type");
-        }
-        if text("/metadata/namespace") != text("/regarding/namespace") {
-            wrong.push("/metadata/namespace");
-        }
+        let wrong = wrong_in_event(&event);
         if !wrong.is_empty() {
             self.refused
                 .lock()

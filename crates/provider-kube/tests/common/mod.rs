@@ -110,7 +110,16 @@ impl Server {
     fn answer(&self, method: &Method, path: &str, body: &[u8]) -> (u16, Value) {
         let mut state = self.0.lock().unwrap();
         if path.contains("/events.k8s.io/") {
-            let event: Value = serde_json::from_slice(body).unwrap();
+            let mut event: Value = serde_json::from_slice(body).unwrap();
+            if *method == Method::PATCH {
+                let name = path.rsplit('/').next().unwrap();
+                let known = state.events.iter().rfind(|e| e["metadata"]["name"] == name);
+                let Some(mut known) = known.cloned() else {
+                    return status(404, "NotFound");
+                };
+                merge(&mut known, &event);
+                event = known;
+            }
             state.events.push(event.clone());
             return (201, event);
         }
@@ -213,6 +222,16 @@ impl Server {
             .iter()
             .map(|event| event["reason"].as_str().unwrap().to_owned());
         reasons.collect()
+    }
+
+    /// The events so far, with their words; one that is told again is there again, with its count.
+    pub fn told(&self) -> Vec<Value> {
+        self.0.lock().unwrap().events.clone()
+    }
+
+    /// Events are kept for an hour, by default.
+    pub fn forget_events(&self) {
+        self.0.lock().unwrap().events.clear();
     }
 
     pub fn condition(&self, name: &str, condition: &str) -> (String, String, String) {

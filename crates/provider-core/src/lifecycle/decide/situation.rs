@@ -71,7 +71,7 @@ impl<'a> Situation<'a> {
 }
 
 /// What the rules need to know of the registered providers.
-pub trait Backends: std::fmt::Debug {
+pub trait Backends: std::fmt::Debug + Send + Sync {
     /// The name and the capabilities of the provider that owns a record, if it is registered.
     fn owner<'a>(&'a self, record: &'a JobRecord) -> Option<(&'a str, &'a Capabilities)>;
 

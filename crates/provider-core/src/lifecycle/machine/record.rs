@@ -113,8 +113,12 @@ impl Machine {
         self.pass.current = true;
         // Told when it is on record: a write that fails is made again, or by another process.
         for (event, record) in write.told {
-            telemetry::record_event(&event, &record);
-            self.events.push(event);
+            if written.is_left {
+                self.unrecorded.push((event, record));
+            } else {
+                telemetry::record_event(&event, &record);
+                self.events.push(event);
+            }
         }
     }
 
