@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use provider_testkit::aap::{Broken, OPERATOR_TOKEN, Run, RunPlan, Template};
+use serde_json::Value;
 
 use crate::dice::Dice;
 use crate::run::Scene;
@@ -141,6 +142,9 @@ impl Scene {
                     .journal()
                     .iter()
                     .any(|run| run.template == name && run.stopped.is_none());
+                // Once it is gone its jobs are shown to those alone who see everything: a job whose end is not on
+                // record yet would be waited for until people give that right.
+                let busy = busy || self.are_waited_for();
                 let known = self.templates[template].filter(|_| !busy);
                 if let Some(id) = known {
                     self.sim.remove_template(id);
@@ -156,6 +160,21 @@ impl Scene {
                 }
             }
         }
+    }
+
+    /// Whether the end of any job is not on record yet.
+    fn are_waited_for(&self) -> bool {
+        let objects = self
+            .plans
+            .iter()
+            .filter_map(|plan| self.server.object(&plan.name));
+        objects.into_iter().any(|object| {
+            let jobs = object.pointer("/status/jobs").and_then(Value::as_array);
+            jobs.into_iter().flatten().any(|job| {
+                let state = job["state"].as_str().unwrap_or_default();
+                job["doubtful"] == true || !["Succeeded", "Failed", "Canceled"].contains(&state)
+            })
+        })
     }
 
     /// Whether the controller has lost it with its database.

@@ -163,7 +163,7 @@ impl Jobs {
             .map_or("", |(name, _)| name)
     }
 
-    fn at(&mut self, when: Timestamp, event: Event) {
+    pub(super) fn at(&mut self, when: Timestamp, event: Event) {
         self.counter += 1;
         self.events.insert((when, self.counter), event);
     }

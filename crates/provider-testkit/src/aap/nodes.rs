@@ -226,6 +226,19 @@ impl Jobs {
             }
             Event::Commit(..) => true,
         });
+        // When the backup was made, a workflow whose jobs it lacks had not begun: it begins now.
+        let lacks = |job: &&mut Job| job.children.iter().any(|child| *child > newest);
+        let mut begins = Vec::new();
+        for job in self.jobs.values_mut().filter(lacks) {
+            job.children.clear();
+            if job.is_active() {
+                (job.status, job.started, job.working) = ("pending", None, false);
+                begins.push(job.id);
+            }
+        }
+        for id in begins {
+            self.at(now, Event::Start(id));
+        }
         self.last_id = newest;
     }
 
