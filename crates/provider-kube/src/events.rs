@@ -27,7 +27,15 @@ const NAME: usize = 230;
 pub(crate) struct Events {
     client: Client,
     reporter: Reporter,
-    told: Mutex<HashMap<Words, Series>>,
+    told: Mutex<Recent>,
+}
+
+/// What was told of late.
+#[derive(Debug, Default)]
+struct Recent {
+    all: HashMap<Words, Series>,
+    /// With so many of them it is time to drop what is old: not at each event, of which there may be thousands.
+    most: usize,
 }
 
 /// What was told of which object: its uid, the reason, the note.
@@ -64,7 +72,7 @@ impl Events {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Words, Series>> {
+    fn lock(&self) -> MutexGuard<'_, Recent> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -117,16 +125,23 @@ impl Events {
             count: 1,
             last: now,
         };
-        self.lock().insert(words, series);
+        self.lock().all.insert(words, series);
         Ok(())
     }
 
     /// The name of the event that has said so just now, and how often it was said with this time.
     fn again(&self, words: &Words, now: Timestamp) -> Option<(String, i32)> {
-        let mut all = self.lock();
+        let mut recent = self.lock();
         // A clock that was set back begins anew.
-        all.retain(|_, series| now.duration_since(series.last).abs() < SERIES);
-        let series = all.get_mut(words)?;
+        let is_recent = |series: &Series| now.duration_since(series.last).abs() < SERIES;
+        if recent.all.len() >= recent.most {
+            recent.all.retain(|_, series| is_recent(series));
+            recent.most = recent.all.len().saturating_mul(2).max(64);
+        }
+        let series = recent
+            .all
+            .get_mut(words)
+            .filter(|series| is_recent(series))?;
         series.count = series.count.saturating_add(1);
         series.last = now;
         Some((series.name.clone(), series.count))
