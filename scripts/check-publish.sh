@@ -16,9 +16,16 @@ if [ "${1:-}" != "--bless" ]; then
             grep -qx "$file" <<<"$files" || die "the package of $crate has no $file"
         done
     done
-    # Cargo keeps what it has unpacked of an earlier run, whatever has changed since in the same version.
+    # Cargo keeps what it has unpacked and built of an earlier run, whatever has changed since in the same version.
     for crate in "${crates[@]}"; do
         rm -rf "${CARGO_HOME:-$HOME/.cargo}"/registry/src/-*/"$crate"-[0-9]*
+    done
+    built="${CARGO_TARGET_DIR:-target}/debug"
+    for list in "$built"/deps/provider_*-*.d; do
+        [ -e "$list" ] && grep -q "/registry/src/-" "$list" || continue
+        hash="$(basename "$list" .d)"
+        hash="${hash##*-}"
+        rm -rf "$built"/.fingerprint/provider-*-"$hash" "$built"/deps/*-"$hash".*
     done
     # Together, because they depend on one another.
     cargo publish --dry-run --allow-dirty --quiet "${packages[@]}" || die "a crate cannot be published"
