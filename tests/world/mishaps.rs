@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use provider_core::JobRecord;
 use provider_testkit::aap::{Broken, OPERATOR_TOKEN, Run, RunPlan, Template};
 use serde_json::Value;
 
@@ -170,10 +171,10 @@ impl Scene {
             .filter_map(|plan| self.server.object(&plan.name));
         objects.into_iter().any(|object| {
             let jobs = object.pointer("/status/jobs").and_then(Value::as_array);
-            jobs.into_iter().flatten().any(|job| {
-                let state = job["state"].as_str().unwrap_or_default();
-                job["doubtful"] == true || !["Succeeded", "Failed", "Canceled"].contains(&state)
-            })
+            let records = jobs.into_iter().flatten().filter_map(Value::as_object);
+            records
+                .map(JobRecord::from_json)
+                .any(|record| record.may_be_live())
         })
     }
 

@@ -122,9 +122,7 @@ impl Scene {
         };
         self.note(what, &name);
     }
-}
 
-impl Scene {
     /// People do what the conditions ask of them.
     fn help(&mut self) {
         for n in 0..self.plans.len() {

@@ -316,17 +316,23 @@ async fn two_relaunches_at_once_are_one_too_many() {
     );
 }
 
-#[tokio::test]
-async fn copies_that_have_ended_start_no_endless_deprovisions_where_the_history_is_short() {
+/// An object with a short history that is deleted, and whose job was copied so often, each time with success.
+async fn copied_and_deleted(times: u32) -> Life {
     let mut life = Life::with(endless(), policy(|p| p.history_length = 1));
     life.step().await;
     life.fake.end(1, JobState::Succeeded);
     life.applied().await;
-    for _ in 0..3 {
+    for _ in 0..times {
         let copy = life.fake.copy(1).unwrap();
         life.fake.end(copy, JobState::Succeeded);
     }
     life.delete();
+    life
+}
+
+#[tokio::test]
+async fn copies_that_have_ended_start_no_endless_deprovisions_where_the_history_is_short() {
+    let life = copied_and_deleted(3).await;
     let alive = |life: &Life| {
         life.fake
             .jobs()
@@ -348,15 +354,7 @@ async fn copies_that_have_ended_start_no_endless_deprovisions_where_the_history_
 
 #[tokio::test]
 async fn a_job_that_is_copied_a_hundred_times_does_not_fill_the_status() {
-    let mut life = Life::with(endless(), policy(|p| p.history_length = 1));
-    life.step().await;
-    life.fake.end(1, JobState::Succeeded);
-    life.applied().await;
-    for _ in 0..100 {
-        let copy = life.fake.copy(1).unwrap();
-        life.fake.end(copy, JobState::Succeeded);
-    }
-    life.delete();
+    let life = copied_and_deleted(100).await;
     life.until(|o| in_progress_of(o, JobType::Deprovision))
         .await;
     assert!(life.records().len() <= 32, "{}", life.records().len());

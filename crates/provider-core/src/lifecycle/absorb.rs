@@ -44,8 +44,9 @@ pub fn absorb(
         None => put_back(records, asked),
     };
     let mut others = Vec::new();
-    if there.is_none() && observation.is_about_a_job() && is_followed(records, asked) {
-        return others; // it has ended, and its record was trimmed since
+    let was_trimmed = there.is_none() && is_followed(records, asked);
+    if was_trimmed && observation.is_about_a_job() {
+        return others; // it has ended since
     }
     if observation.is_no_launch() && record.sends != asked.sends {
         return others; // it tells of an older send; the newer one may be carried out
@@ -98,11 +99,9 @@ pub fn absorb(
         | Observation::Found(Err(_))
         | Observation::Relaunched { .. } => {}
     }
-    if there.is_none() && record.may_be_live() && is_followed(records, asked) {
+    if was_trimmed && record.may_be_live() && record.reason != Some(Reason::Stray) {
         // It was taken for never launched, or is heard of so late that it has ended since.
-        if record.reason != Some(Reason::Stray) {
-            record.reason = Some(Reason::Duplicate);
-        }
+        record.reason = Some(Reason::Duplicate);
     }
     if there != Some(&record) {
         others.push(record);

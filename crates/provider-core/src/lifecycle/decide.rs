@@ -26,6 +26,11 @@ use crate::{Capabilities, JobRecord, JobState, JobType, Reason};
 /// the backend by then and launched again. Lookups count this on top of the visibility window.
 pub const LAUNCH_LEASE: Duration = Duration::from_secs(30);
 
+/// How long after its intent a launch may still be under way, or turn up at its backend.
+pub(super) fn under_way(capabilities: &Capabilities) -> Duration {
+    capabilities.visibility_window.saturating_add(LAUNCH_LEASE)
+}
+
 /// Decides the next step. The same arguments give the same decision; any arguments give one.
 #[must_use]
 pub fn decide(situation: &Situation<'_>, pass: &Pass) -> Decision {

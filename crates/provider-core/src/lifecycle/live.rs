@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::decide::{LAUNCH_LEASE, Rules, decision, write};
+use super::decide::{Rules, decision, under_way, write};
 use super::decision::{Action, Block, Call, Decision, Right, Standing, Why};
 use super::policy::{Ambiguity, Policy, Purge};
 use super::{Mode, cancel};
@@ -83,9 +83,8 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
         record.sent_at = Some(now);
         return Need::Now(write(vec![record], None, Why::IntentWithoutJob(n)));
     };
-    let window = caps.visibility_window.saturating_add(LAUNCH_LEASE);
     // Judged by how long this process has looked itself: the sender's clock is another clock.
-    let certain_from = add(looking_since(rules, record), window);
+    let certain_from = add(looking_since(rules, record), under_way(caps));
     if is_absent(rules, n, certain_from) {
         return if rules.s.desired.mode == Mode::Paused {
             Need::Later(rules.slow_wake(), Why::Mode)

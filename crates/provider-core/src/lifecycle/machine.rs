@@ -11,14 +11,14 @@ use jiff::Timestamp;
 
 pub use question::{Method, Question};
 
-use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
+use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval, under_way};
 use super::decision::{Action, Call, Decision, Rest, Right, Standing, Why};
 use super::event::Event;
 use super::pacing::Pace;
 use super::store::{Freshness, Snapshot, StoreError, StoreVersion, Written};
 use super::{Desired, Observation, Policy, entropy, pacing, telemetry};
 use crate::clock::{add, since};
-use crate::{Capabilities, JobRecord, ProviderError, Resource};
+use crate::{JobRecord, ProviderError, Resource};
 
 /// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
 /// (poll, close, confirm, intend, launch, record, each with a conflict) takes half of it.
@@ -352,11 +352,6 @@ impl Machine {
     pub(super) fn random(&self) -> u64 {
         entropy::mix(self.seed as u64 ^ (self.events.len() as u64))
     }
-}
-
-/// How long after its intent a launch may still be under way, or turn up.
-fn under_way(capabilities: &Capabilities) -> Duration {
-    capabilities.visibility_window.saturating_add(LAUNCH_LEASE)
 }
 
 fn broken(error: &StoreError) -> End {
