@@ -1,9 +1,10 @@
-//! A controller process, killed by SIGKILL two hundred times at random moments while it drives fifty
+//! A controller process, killed by SIGKILL again and again at random moments while it drives fifty
 //! objects through create and delete. The simulator lives in this process, the records in files. At the
 //! end, what really ran decides: never two jobs of an object at once, nothing orphaned, every object
 //! done.
 //!
-//! `CRASH_KILLS` changes the number of kills, `CRASH_SEED` the moments.
+//! There are 40 kills, and 200 with `PROVIDER_FULL`. `CRASH_KILLS` changes their number, `CRASH_SEED` the
+//! moments.
 
 #![cfg(unix)]
 #![allow(
@@ -84,8 +85,10 @@ async fn the_controller() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_hundred_kills_leave_no_double_and_no_orphan() {
-    let (kills, seed) = (number("CRASH_KILLS", 200), number("CRASH_SEED", 1));
+async fn kills_leave_no_double_and_no_orphan() {
+    let full = std::env::var_os("PROVIDER_FULL").is_some();
+    let kills = number("CRASH_KILLS", if full { 200 } else { 40 });
+    let seed = number("CRASH_SEED", 1);
     say(&format!("{kills} kills, seed {seed}"));
     let dice = SeededEntropy::new(seed);
     let plan = |run| RunPlan {
@@ -138,7 +141,8 @@ async fn two_hundred_kills_leave_no_double_and_no_orphan() {
         }
     }
     let mut child = start();
-    let ended = tokio::time::timeout(Duration::from_secs(180), child.wait()).await;
+    // What hangs is found, and a busy machine is not taken for it.
+    let ended = tokio::time::timeout(Duration::from_secs(600), child.wait()).await;
     let left = std::fs::read_dir(&objects).unwrap().count();
     assert!(
         matches!(ended, Ok(Ok(status)) if status.success()),

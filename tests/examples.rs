@@ -132,7 +132,11 @@ fn test_compute_instance() {
             "{row}"
         );
     }
-    // Without tracking, the end is seen on the object, and the phases are not.
+}
+
+/// Without tracking, the end is seen on the object, and the phases are not.
+#[test]
+fn test_compute_instance_without_tracking() {
     let line = last_line(&run(
         "test_compute_instance",
         &["--provider", "eda", "--untracked", "--json"],
@@ -206,13 +210,14 @@ async fn test_compute_instance_on_real_endpoints() {
 struct ObjectFile(PathBuf);
 
 impl Cluster for ObjectFile {
-    fn edit(&self, _: &str, _: &str, change: &mut dyn FnMut(&mut Value)) {
+    fn edit(&self, _: &str, _: &str, change: &mut dyn FnMut(&mut Value)) -> bool {
         let mut object = serde_json::from_slice(&std::fs::read(&self.0).unwrap()).unwrap();
         change(&mut object);
         // Whoever reads meanwhile sees the whole of the one or of the other.
         let new = self.0.with_extension("new");
         std::fs::write(&new, object.to_string()).unwrap();
         std::fs::rename(new, &self.0).unwrap();
+        true
     }
 }
 

@@ -86,15 +86,16 @@ pub(crate) async fn eda(client: &Client) -> Result<(ProviderConfig, Running), Fa
 struct Objects(Client);
 
 impl Cluster for Objects {
-    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value)) {
+    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value)) -> bool {
         let api = Api::<ComputeInstance>::namespaced(self.0.clone(), namespace);
-        // A playbook is not asynchronous. On a conflict, its next step does it.
+        // A playbook is not asynchronous.
         tokio::task::block_in_place(|| {
             let edited = tokio::runtime::Handle::current().block_on(edit(&api, name, change));
-            if let Err(error) = edited {
-                tracing::debug!("a mark was not left: {error}");
+            if let Err(error) = &edited {
+                tracing::debug!("a mark was not left yet: {error}");
             }
-        });
+            edited.is_ok()
+        })
     }
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use provider_core::{Clock, ManualClock};
 use provider_testkit::aap::{AapSim, Ending, RunPlan, Template, World};
-use provider_testkit::eda::{EdaSim, Fate, Fault, Marks, Objects, Rule, Rulebook, Webhook};
+use provider_testkit::eda::{
+    Cluster, EdaSim, Fate, Fault, Marks, Objects, Rule, Rulebook, Webhook,
+};
 use reqwest::Client;
 use serde_json::{Value, json};
 
@@ -186,6 +188,33 @@ async fn the_operation_is_reported_by_choice() {
     let object = s.objects.get("n", "a").unwrap();
     let expected = json!({"osac.openshift.io/reconciled-config-version": "v1"});
     assert_eq!(object["metadata"]["annotations"], expected);
+}
+
+/// A cluster that refuses the writes that fall on these turns.
+struct Conflicting<'a>(&'a Objects, std::sync::Mutex<Vec<bool>>);
+
+impl Cluster for Conflicting<'_> {
+    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value)) -> bool {
+        let refused = self.1.lock().unwrap().pop().unwrap_or_default();
+        !refused && self.0.edit(namespace, name, change)
+    }
+}
+
+/// A controller that writes to the object at the same moment makes a playbook's write a conflict.
+#[tokio::test]
+async fn marks_that_the_server_refused_are_left_at_the_next_step() {
+    let mut s = setup(Rulebook::sequential([rule()])).await;
+    s.send("a", "create").await;
+    s.step(0);
+    s.clock.advance(Duration::from_secs(6));
+    let cluster = Conflicting(&s.objects, vec![true, true].into());
+    for marked in [false, false, true, true] {
+        s.rulebook.step(&s.eda, &s.aap, &cluster);
+        let object = s.objects.get("n", "a").unwrap();
+        let version =
+            object.pointer("/metadata/annotations/osac.openshift.io~1reconciled-config-version");
+        assert_eq!(version.is_some(), marked);
+    }
 }
 
 #[tokio::test]

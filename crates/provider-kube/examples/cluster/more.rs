@@ -1,13 +1,13 @@
 //! Parts about what the server and the judge are trusted with: merging, older records, events, EDA.
 
-use std::time::Duration;
-
 use kube::api::{Patch, PatchParams};
 use provider_testkit::aap::RunPlan;
 use serde_json::{Value, json};
 
 use crate::parts::{apply, code, merge, merge_status};
-use crate::world::{FINALIZER, World, condition, is, jobs, judge, records, violations_in};
+use crate::world::{
+    FINALIZER, World, condition, eventually, is, jobs, judge, records, violations_in,
+};
 
 /// Two programs that apply their parts of one status: lists are merged by their keys.
 pub(crate) async fn field_managers(world: &World) -> String {
@@ -81,30 +81,18 @@ pub(crate) async fn older_records(world: &World) -> String {
         {"jobID": "7", "type": "provision", "state": "Failed", "message": ""},
         {"jobID": "8", "type": "provision", "state": "Succeeded", "message": ""},
     ]}});
-    let mut stored = Err(422);
-    for _ in 0..100 {
-        stored = merge_status(world, "older", two.clone()).await;
-        if stored.is_ok() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(stored, Ok(()), "the older definition is not in force");
+    let stores = async || merge_status(world, "older", two.clone()).await.is_ok();
+    let older = eventually(10, stores).await;
+    assert!(older, "the older definition is not in force");
     apply(world, &good).await;
     world.create("newer").await;
     let equal = json!({"status": {"jobs": [
         {"attempt": 1, "jobID": "7", "type": "provision", "state": "Failed"},
         {"attempt": 1, "jobID": "8", "type": "provision", "state": "Failed"},
     ]}});
-    let mut refused = Ok(());
-    for _ in 0..100 {
-        refused = merge_status(world, "newer", equal.clone()).await;
-        if refused.is_err() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    assert_eq!(refused, Err(422), "the definition is not in force again");
+    let refuses = async || merge_status(world, "newer", equal.clone()).await == Err(422);
+    let newer = eventually(10, refuses).await;
+    assert!(newer, "the definition is not in force again");
     world.delete("newer").await;
     let aap = jobs(300, 300).await;
     let operator = world.operate(&aap).await;

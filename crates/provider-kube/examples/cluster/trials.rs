@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::parts::{apply, merge, merge_status};
 use crate::proxy;
-use crate::world::{World, is, jobs, judge, violations};
+use crate::world::{World, eventually, is, jobs, judge, violations};
 
 const SEED: u64 = 1;
 
@@ -58,14 +58,13 @@ async fn guard(world: &World, guarded: bool) {
     };
     merge_status(world, "probe", with(0)).await.unwrap();
     let wanted = if guarded { Err(422) } else { Ok(()) };
-    for n in 1..100 {
-        if merge_status(world, "probe", with(n)).await == wanted {
-            world.delete("probe").await;
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the definition is not in force");
+    let mut tries = 0;
+    let in_force = eventually(10, async || {
+        tries += 1;
+        merge_status(world, "probe", with(tries)).await == wanted
+    });
+    assert!(in_force.await, "the definition is not in force");
+    world.delete("probe").await;
 }
 
 /// The same without the precondition of writes, and without the rule of the definition, which stops a
@@ -80,19 +79,14 @@ pub(crate) async fn broken_fence(world: &World) -> String {
     let two = world.operate_with(&aap, broken, "300ms", "false").await;
     world.create_all("broken", OBJECTS).await;
     let mut found = Vec::new();
-    for _ in 0..100 {
+    let noticed = eventually(20, async || {
         found = violations(&aap, false);
-        if !found.is_empty() {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+        !found.is_empty()
+    });
+    let noticed = noticed.await;
     one.kill().await;
     two.kill().await;
-    assert!(
-        !found.is_empty(),
-        "the judge did not notice that the fence is broken"
-    );
+    assert!(noticed, "the judge did not notice that the fence is broken");
     // What the broken ones have left is not the next part's affair.
     for object in world.list("broken").await {
         merge(
@@ -117,13 +111,8 @@ pub(crate) async fn restart(world: &World) -> String {
     let aap = jobs(2_000, 1_500).await;
     let operator = world.operate(&aap).await;
     world.create_all("restart", OBJECTS).await;
-    for _ in 0..1_200 {
-        if aap.journal().len() >= OBJECTS / 2 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert!(aap.journal().len() >= OBJECTS / 2, "hardly anything starts");
+    let busy = eventually(60, async || aap.journal().len() >= OBJECTS / 2).await;
+    assert!(busy, "hardly anything starts");
     for _ in 0..2 {
         tokio::time::sleep(Duration::from_millis(300)).await;
         world.server("stop-api").await;

@@ -1,12 +1,10 @@
 //! Parts about objects that the operator's Rust type does not know, or does not know whole.
 
-use std::time::Duration;
-
 use kube::api::PostParams;
 use serde_json::{Value, json};
 
 use crate::parts::{apply, merge};
-use crate::world::{World, condition, jobs, judge};
+use crate::world::{World, condition, eventually, jobs, judge};
 
 /// Applies the definition after a change of the schema of its spec, and waits until `probe` of a new
 /// object's spec holds.
@@ -22,15 +20,12 @@ async fn with_spec(
     let file = world.directory.path().join("spec.json");
     std::fs::write(&file, definition.to_string()).unwrap();
     apply(world, &file).await;
-    for _ in 0..100 {
+    let in_force = eventually(10, async || {
         let made = create(world, "probe", json!({"templateID": "t", "memoryGiB": 4})).await;
         world.delete("probe").await;
-        if probe(made) {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    panic!("the definition is not in force");
+        probe(made)
+    });
+    assert!(in_force.await, "the definition is not in force");
 }
 
 async fn create(world: &World, name: &str, spec: Value) -> Result<Value, u16> {
@@ -97,13 +92,12 @@ pub(crate) async fn unlisted(world: &World) -> String {
     let operator = world.operate(&aap).await;
     let url = format!("http://127.0.0.1:{}/readyz", operator.port);
     let mut ready = None;
-    for _ in 0..300 {
-        if let Ok(answer) = reqwest::get(&url).await {
-            ready = Some(answer.status().as_u16());
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    eventually(30, async || {
+        let answer = reqwest::get(&url).await;
+        ready = answer.ok().map(|answer| answer.status().as_u16());
+        ready.is_some()
+    })
+    .await;
     assert_eq!(ready, Some(503));
     operator.stop().await;
     world.server("start-api").await;

@@ -56,8 +56,9 @@ impl Operator {
     /// As Kubernetes ends a pod; it must end well, and soon.
     pub(crate) async fn stop(mut self) {
         self.signal("-TERM");
-        let ended = tokio::time::timeout(Duration::from_secs(20), self.child.wait()).await;
-        assert!(ended.expect("no end within 20 s").unwrap().success());
+        let limit = Duration::from_secs(20 * PATIENCE);
+        let ended = tokio::time::timeout(limit, self.child.wait()).await;
+        assert!(ended.expect("it does not end").unwrap().success());
     }
 
     /// A counter of `/metrics`.
@@ -238,7 +239,7 @@ impl World {
         list.items.into_iter().filter(ours).collect()
     }
 
-    /// Waits until all objects of this prefix are so.
+    /// Waits until all objects of this prefix are so, see [`eventually`].
     pub(crate) async fn until(
         &self,
         prefix: &str,
@@ -246,19 +247,18 @@ impl World {
         what: &str,
         holds: impl Fn(&[DynamicObject]) -> bool,
     ) -> Vec<DynamicObject> {
-        for _ in 0..seconds * 5 {
+        let mut found = Vec::new();
+        let held = eventually(seconds, async || {
             // The server may be away for a while.
-            if let Ok(list) = self.api().list(&ListParams::default()).await {
-                let ours = list
-                    .items
-                    .into_iter()
-                    .filter(|o| o.name_any().starts_with(prefix));
-                let objects: Vec<DynamicObject> = ours.collect();
-                if holds(&objects) {
-                    return objects;
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
+            let Ok(list) = self.api().list(&ListParams::default()).await else {
+                return false;
+            };
+            let all = list.items.into_iter();
+            found = all.filter(|o| o.name_any().starts_with(prefix)).collect();
+            holds(&found)
+        });
+        if held.await {
+            return found;
         }
         let left = self.list(prefix).await;
         let first = left.first().map(|object| json!(object).to_string());
@@ -282,21 +282,34 @@ impl World {
     /// Waits until so many objects of this prefix were told of for this reason. What happens is told
     /// after it has happened, so that whoever has seen it may still be early.
     pub(crate) async fn until_told(&self, prefix: &str, reason: &str, count: usize) {
-        let mut told = 0;
-        for _ in 0..300 {
-            told = self.proxy.log.events(prefix, reason);
-            if told >= count {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        panic!("{prefix}: {reason} was told {told} times and not {count}");
+        let told = || self.proxy.log.events(prefix, reason);
+        let all = eventually(30, async || told() >= count).await;
+        assert!(
+            all,
+            "{prefix}: {reason} was told {} times, not {count}",
+            told()
+        );
     }
 
     pub(crate) async fn until_gone(&self, prefix: &str, seconds: u64) {
         self.until(prefix, seconds, "gone", <[DynamicObject]>::is_empty)
             .await;
     }
+}
+
+/// What takes so many seconds at most on an idle machine may take so many times longer on a busy one. What
+/// hangs is found all the same.
+const PATIENCE: u64 = 5;
+
+/// Whether this comes true.
+pub(crate) async fn eventually(seconds: u64, mut holds: impl AsyncFnMut() -> bool) -> bool {
+    for _ in 0..seconds * PATIENCE * 10 {
+        if holds().await {
+            return true;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    false
 }
 
 /// The status and the reason of a condition.

@@ -13,8 +13,9 @@ use crate::aap::{AapSim, Run};
 
 /// Where the playbooks find their objects.
 pub trait Cluster: Send + Sync {
-    /// Changes one object, if it is there.
-    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value));
+    /// Changes one object, if it is there. False when the write was refused, as on a conflict: the
+    /// playbook does it again.
+    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value)) -> bool;
 }
 
 /// Objects in memory, by `namespace/name`.
@@ -45,10 +46,11 @@ impl Objects {
 }
 
 impl Cluster for Objects {
-    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value)) {
+    fn edit(&self, namespace: &str, name: &str, change: &mut dyn FnMut(&mut Value)) -> bool {
         if let Some(object) = self.lock().get_mut(&format!("{namespace}/{name}")) {
             change(object);
         }
+        true
     }
 }
 
@@ -226,8 +228,9 @@ impl Rulebook {
         let runs: BTreeMap<u64, Run> = aap.journal().into_iter().map(|run| (run.id, run)).collect();
         self.marking.retain(|job| {
             runs.get(job).is_some_and(|run| {
-                mark(run, self.marks, cluster);
-                run.stopped.is_none()
+                // The last marks too are left until they were taken.
+                let taken = mark(run, self.marks, cluster);
+                run.stopped.is_none() || !taken
             })
         });
         let mut going_on = Vec::new();
@@ -354,10 +357,11 @@ const APPLIED: &str = "osac.openshift.io/reconciled-config-version";
 const OPERATION: &str = "osac.openshift.io/reconciled-operation";
 
 /// What a playbook has done to its object so far: the finalizer when a creation begins, the
-/// version and the operation when it ends, no finalizer when a deletion ends.
-fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) {
+/// version and the operation when it ends, no finalizer when a deletion ends. False when the object
+/// could not be written.
+fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) -> bool {
     let Some(payload) = run.extra_vars.pointer("/ansible_eda/event/payload") else {
-        return;
+        return true;
     };
     let text = |pointer: &str| {
         let value = payload.pointer(pointer).and_then(Value::as_str);
@@ -392,5 +396,5 @@ fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) {
             annotate(OPERATION, text("/providerEvent/operationToken"));
         }
     };
-    cluster.edit(text("/metadata/namespace"), text("/metadata/name"), change);
+    cluster.edit(text("/metadata/namespace"), text("/metadata/name"), change)
 }
