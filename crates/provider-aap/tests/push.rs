@@ -302,7 +302,7 @@ async fn one_connection_is_enough() {
     for _ in 0..1_000 {
         tokio::task::yield_now().await;
     }
-    assert_eq!(s.sim.listeners(), 1);
+    assert_eq!(s.sim.count(Route::Websocket), 1);
     first.abort();
     assert!(first.await.unwrap_err().is_cancelled());
     s.sim.hang_up();

@@ -262,11 +262,25 @@ impl World {
         }
         let left = self.list(prefix).await;
         let first = left.first().map(|object| json!(object).to_string());
-        let logs = self.directory.path().display();
+        let logs = self.logs();
         panic!(
-            "{prefix}: not {what} within {seconds} s; {} objects, such as {first:?}; logs in {logs}",
+            "{prefix}: not {what} within {seconds} s; {} objects, such as {first:?}\n{logs}",
             left.len()
         );
+    }
+
+    /// What the operators have logged last; their files go with this program.
+    fn logs(&self) -> String {
+        let operators = 0..self.ports.load(Ordering::Relaxed);
+        let mut all = String::new();
+        for n in operators.rev().take(2) {
+            let file = self.directory.path().join(format!("operator-{n}.log"));
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            let last = lines[lines.len().saturating_sub(40)..].join("\n");
+            all.push_str(&format!("the end of the log of operator {n}:\n{last}\n"));
+        }
+        all
     }
 
     pub(crate) async fn until_applied(&self, prefix: &str, count: usize, seconds: u64) {

@@ -63,18 +63,18 @@ pub(super) fn changes(state: &mut State) -> Vec<String> {
     events
 }
 
-/// One listener.
+/// One connection. What happens before it subscribes is not told to it.
 pub(super) async fn listen(
     mut socket: WebSocket,
     user: usize,
     cookie: Option<String>,
-    mut events: broadcast::Receiver<String>,
+    subscribe: impl Fn() -> broadcast::Receiver<String>,
 ) {
     let hello = json!({"accept": true, "user": user + 1}).to_string();
     if socket.send(Message::Text(hello.into())).await.is_err() {
         return;
     }
-    let mut subscribed = false;
+    let mut events = None;
     loop {
         tokio::select! {
             biased;
@@ -83,7 +83,8 @@ pub(super) async fn listen(
                 let Message::Text(text) = message else { continue };
                 let answer = match subscription(&text, cookie.as_deref()) {
                     Some(groups) => {
-                        subscribed = groups.iter().any(|group| group == "jobs-status_changed");
+                        let subscribed = groups.iter().any(|group| group == "jobs-status_changed");
+                        events = subscribed.then(&subscribe);
                         json!({"groups_current": groups, "groups_left": [], "groups_joined": groups})
                     }
                     None => json!({"error": "access denied to channel"}),
@@ -92,13 +93,23 @@ pub(super) async fn listen(
                     return;
                 }
             }
-            event = events.recv() => {
+            event = next(events.as_mut()) => {
+                // A slow one has lost some.
                 let Ok(event) = event else { continue };
-                if subscribed && socket.send(Message::Text(event.into())).await.is_err() {
+                if socket.send(Message::Text(event.into())).await.is_err() {
                     return;
                 }
             }
         }
+    }
+}
+
+async fn next(
+    events: Option<&mut broadcast::Receiver<String>>,
+) -> Result<String, broadcast::error::RecvError> {
+    match events {
+        Some(events) => events.recv().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -267,7 +267,7 @@ impl AapSim {
         self.shared.hang_up.notify_waiters();
     }
 
-    /// How many websockets are open.
+    /// How many websockets have subscribed to changes of jobs.
     #[must_use]
     pub fn listeners(&self) -> usize {
         self.shared.pushes.receiver_count()

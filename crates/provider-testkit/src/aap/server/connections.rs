@@ -202,17 +202,21 @@ fn websocket(
     let Some(user) = state.user(authorization) else {
         return StatusCode::FORBIDDEN.into_response();
     };
-    state.jobs.changed.get_or_insert_default();
     drop(state);
-    shared.stirred.notify_one();
-    let (cookie, events) = (push::cookie(headers), shared.pushes.subscribe());
+    let cookie = push::cookie(headers);
+    let pushing = Arc::clone(shared);
+    let subscribe = move || {
+        pushing.lock().jobs.changed.get_or_insert_default();
+        pushing.stirred.notify_one();
+        pushing.pushes.subscribe()
+    };
     let hung_up = Arc::clone(&shared.hang_up).notified_owned();
     // Clients say little; the whole buffer is cleared before each read.
     let upgrade = upgrade.read_buffer_size(4 << 10);
     upgrade.on_upgrade(async move |socket| {
         tokio::select! {
             biased;
-            () = push::listen(socket, user, cookie, events) => {}
+            () = push::listen(socket, user, cookie, subscribe) => {}
             () = hung_up => {}
         }
     })
