@@ -258,6 +258,8 @@ async fn a_namespace_that_was_removed_by_force_is_named_and_its_objects_are_trie
     s.until(PROVISIONED, "Applied").await;
     s.delete();
     s.server.trouble_writing(Trouble::NoNamespace, 10_000);
+    // Not even this says that the object is gone.
+    s.server.trouble_reading(Trouble::NoNamespace, 3);
     for _ in 0..20 {
         let machine = s.server.cached("m");
         let error = s.with(&machine).await.unwrap_err();
