@@ -665,6 +665,15 @@ async fn an_object_that_does_not_fit_its_type_is_told_so_and_the_others_go_on() 
         .await
         .unwrap();
     assert!(!s.server.value("m")["status"].to_string().contains("s3cret"));
+    // With several targets as well.
+    let of_two = |machine: &Machine| {
+        ["a", "b"]
+            .map(|name| desired(machine).for_target(name, name == "a"))
+            .to_vec()
+    };
+    let action = s.provisioner.reconcile_targets_guarded(&object, of_two);
+    assert!(seconds(&action.await.unwrap()) > 60.0);
+    assert!(s.fake.jobs().is_empty());
     // Mended, it is like any other.
     s.server
         .change("m", |object| object["spec"] = json!({"cores": 2}));
