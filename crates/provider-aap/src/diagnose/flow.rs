@@ -145,8 +145,8 @@ pub(crate) fn page_of_nodes(workflow: u64, after: u64) -> (String, [(&'static st
 
 pub(crate) fn read_nodes(answer: &Answer) -> Result<Vec<Node>, ProviderError> {
     let rows = answer.json::<List<Box<RawValue>>>()?.results;
-    let read = |row: &Box<RawValue>| serde_json::from_str(row.get()).unwrap_or_default();
-    Ok(rows.iter().map(read).collect())
+    let read = |row: &RawValue| serde_json::from_str(row.get()).unwrap_or_default();
+    Ok(rows.iter().map(|row| read(row)).collect())
 }
 
 impl Inquiry<'_> {
