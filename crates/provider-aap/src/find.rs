@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{
-    ExtraVars, FindRequest, JobRef, JobStatus, JobType, ProviderError, RelaunchQuery, Relaunched,
-    Resource, clock,
+    ErrorKind, ExtraVars, FindRequest, JobRef, JobStatus, JobType, ProviderError, RelaunchQuery,
+    Relaunched, Resource, clock,
 };
 use serde_json::Value;
 
@@ -100,7 +100,8 @@ impl AapProvider {
         label: &str,
         holding: Option<&str>,
     ) -> Result<Vec<JobStatus>, ProviderError> {
-        self.labelled("manual", label, holding).await
+        let found = self.labelled("manual", label, holding).await?;
+        Ok(found.into_iter().map(|(_, status)| status).collect())
     }
 
     /// The same for jobs that people started as copies of those.
@@ -112,7 +113,34 @@ impl AapProvider {
         label: &str,
         holding: Option<&str>,
     ) -> Result<Vec<JobStatus>, ProviderError> {
-        self.labelled("relaunch", label, holding).await
+        let found = self.labelled("relaunch", label, holding).await?;
+        Ok(found.into_iter().map(|(_, status)| status).collect())
+    }
+
+    /// The same as [`find_labelled`](Self::find_labelled), each with the number of its template, where that is
+    /// told: a job of the same template repeats the one before it, a job of another one is a further step.
+    ///
+    /// # Errors
+    /// When the controller's list cannot be read to its end.
+    pub async fn find_labelled_by_template(
+        &self,
+        label: &str,
+        holding: Option<&str>,
+    ) -> Result<Vec<(Option<u64>, JobStatus)>, ProviderError> {
+        self.labelled("manual", label, holding).await
+    }
+
+    /// Whether the controller has this job. A list without it is no proof: it leaves out what our user may
+    /// not read, while the job itself says that it is hidden. Reads only; may be repeated.
+    ///
+    /// # Errors
+    /// When that cannot be told, for want of the right to read the job for one.
+    pub async fn has_job(&self, job: &JobRef) -> Result<bool, ProviderError> {
+        match self.read(job).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn labelled(
@@ -120,7 +148,7 @@ impl AapProvider {
         launch_type: &str,
         label: &str,
         holding: Option<&str>,
-    ) -> Result<Vec<JobStatus>, ProviderError> {
+    ) -> Result<Vec<(Option<u64>, JobStatus)>, ProviderError> {
         let _turn = self.monitor.turn().await;
         let admission = self.monitor.admit()?;
         let filter = [
@@ -165,7 +193,8 @@ impl AapProvider {
             };
             if launched.launch_type == launch_type && holding.is_none_or(holds) {
                 let id = row.id.ok_or_else(no_row)?;
-                all.push(self.row_status(id, &launched).await?);
+                let status = self.row_status(id, &launched).await?;
+                all.push((launched.body.template, status));
             }
         }
         match trouble {

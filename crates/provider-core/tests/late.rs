@@ -768,7 +768,12 @@ async fn an_end_that_was_only_assumed_gives_a_receipt() {
 
 #[tokio::test]
 async fn a_deprovision_that_is_known_to_have_removed_nothing_is_sent_again() {
-    for blocks in [false, true] {
+    for (blocks, state) in [
+        (false, JobState::Unknown),
+        (true, JobState::Unknown),
+        (false, JobState::Failed),
+        (true, JobState::Failed),
+    ] {
         let fake = endless().with_capabilities(|c| {
             c.block_deletion_on_failure = blocks;
             c.cancel = false;
@@ -783,8 +788,8 @@ async fn a_deprovision_that_is_known_to_have_removed_nothing_is_sent_again() {
                 |o| matches!(o.standing, Standing::InProgress { attempt: n, .. } if n == attempt),
             )
             .await;
-            life.fake.end(attempt, JobState::Unknown);
             life.fake.unfinished(attempt, true);
+            life.fake.end(attempt, state);
             life.fake.say(attempt, "finalizer aap is still there");
         }
         let outcome = life

@@ -96,3 +96,30 @@ impl Drop for Ticket {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use provider_core::{Effect, ErrorKind};
+
+    use super::*;
+
+    #[test]
+    fn after_a_probe_that_was_given_up_the_next_one_may_try() {
+        let pause = Duration::from_secs(30);
+        let breaker = Breaker::new(1, pause);
+        let nobody = ProviderError::new(Effect::NotSent, ErrorKind::Unavailable, "refused");
+        let start = Timestamp::UNIX_EPOCH;
+        let first = breaker.enter("h", start).unwrap();
+        first.done(Some(&nobody), start);
+        assert!(breaker.enter("h", start).is_err());
+        let later = clock::add(start, pause);
+        let probe = breaker.enter("h", later).unwrap();
+        assert!(breaker.enter("h", later).is_err());
+        // Whoever sent it was cancelled.
+        drop(probe);
+        let probe = breaker.enter("h", later).unwrap();
+        assert!(probe.probe);
+        probe.done(None, later);
+        assert!(!breaker.enter("h", later).unwrap().probe);
+    }
+}

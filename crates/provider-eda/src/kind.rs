@@ -40,6 +40,11 @@ pub(crate) fn copy(provider: &str, job: JobRef) -> JobRef {
     }
 }
 
+/// The controller's own name of a copy that is so called in records.
+pub(crate) fn copied(provider: &str, kind: &str, id: &str) -> JobRef {
+    JobRef::new(provider, kind.strip_prefix(COPY).unwrap_or(kind), id)
+}
+
 /// The name of an event in records.
 pub(crate) fn event(provider: &str, kind: &str, token: &OperationToken) -> JobRef {
     JobRef::new(provider, kind, token.as_str())

@@ -360,7 +360,7 @@ impl Provider for EdaProvider {
         self.own(&job.job)?;
         if kind::is_copy(&job.job.kind) {
             let token = job.token.as_ref();
-            return self.cancel_copy(resource, token, &job.job.id).await;
+            return self.cancel_copy(resource, token, &job.job).await;
         }
         let token = OperationToken::from_text(&job.job.id);
         let token = job.token.as_ref().unwrap_or(&token);

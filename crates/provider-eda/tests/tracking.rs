@@ -19,8 +19,8 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, Auth};
 use provider_core::lifecycle::{
-    Desired, Ground, Hold, Lifecycle, MemoryStore, Outcome, Policy, ProviderRegistry,
-    SeededEntropy, Standing, StatusStore,
+    Desired, Hold, Lifecycle, MemoryStore, Outcome, Policy, ProviderRegistry, SeededEntropy,
+    Standing, StatusStore,
 };
 use provider_core::{
     Clock, DeprovisionResult, ErrorKind, FindRequest, JobState, JobType, ManualClock, Provider,
@@ -28,7 +28,7 @@ use provider_core::{
 };
 use provider_eda::{AuditTracking, EdaConfig, EdaProvider, JobTracking};
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Ending, OnCancel, Route, Run, RunPlan, Template, World,
+    ADMIN_TOKEN, AapSim, Ending, OPERATOR_TOKEN, OnCancel, Route, Run, RunPlan, Template, World,
 };
 use provider_testkit::eda::{
     AuditAction, AuditRule, EdaSim, Fault, Marks, Objects, Rule, Rulebook, Webhook,
@@ -62,7 +62,11 @@ fn rules(label: &str, retries: u32) -> [Rule; 2] {
 }
 
 fn of_aap(aap: &AapSim) -> AapConfig {
-    AapConfig::new(aap.url(), Auth::token(ADMIN_TOKEN))
+    of_aap_as(aap, ADMIN_TOKEN)
+}
+
+fn of_aap_as(aap: &AapSim, token: &str) -> AapConfig {
+    AapConfig::new(aap.url(), Auth::token(token))
         .with_diagnosis()
         .with_http(provider_aap::HttpConfig {
             proxy_from_environment: false,
@@ -566,6 +570,76 @@ async fn a_relaunched_create_job_that_does_not_obey_is_waited_for() {
     assert_eq!(life.eda.journal().len(), 2);
 }
 
+/// Without rights on the template a running copy is in no list, and it runs on.
+#[tokio::test]
+async fn a_copy_that_our_user_may_not_see_any_more_is_not_gone() {
+    let mut life = life(
+        Rulebook::sequential(rules(BY_TOKEN, 0)),
+        |config, _, aap| config.with_tracking(JobTracking::new(of_aap_as(aap, OPERATOR_TOKEN))),
+    )
+    .await;
+    life.until(10, applied).await;
+    let plan = RunPlan::lasting(Duration::from_secs(7_200)).on_cancel(OnCancel::Ignores);
+    life.aap.plan_next(CREATE, plan);
+    let copy = life.aap.relaunch(life.runs()[0].id).unwrap();
+    // One that has not begun yet would obey.
+    life.clock.advance(Duration::from_secs(50));
+    assert_eq!(life.aap.status(copy), Some("running"));
+    life.delete();
+    life.until(10, |s| matches!(s, Standing::InProgress { attempt: 2, .. }))
+        .await;
+    life.aap.estrange(OPERATOR_TOKEN, CREATE, true);
+    for _ in 0..180 {
+        life.clock.advance(Duration::from_secs(20));
+        life.reconcile().await;
+        assert_eq!(life.eda.journal().len(), 1);
+    }
+    assert_eq!(life.aap.status(copy), Some("running"));
+    life.aap.estrange(OPERATOR_TOKEN, CREATE, false);
+    life.until(180, released).await;
+    let runs = life.runs();
+    assert_eq!(runs.len(), 3, "{runs:#?}");
+    assert_eq!(runs[2].template, DELETE);
+    assert!(runs[1].stopped.unwrap() <= runs[2].accepted);
+    assert!(life.aap.overlaps().is_empty());
+}
+
+/// It was at work, and no list shows it: that is no end.
+#[tokio::test]
+async fn a_job_that_was_seen_at_work_and_is_in_no_list_holds_the_deletion() {
+    let life = by_label().await;
+    let mut record = common::record(JobType::Provision, 1, JobState::Running, start());
+    record.started_at = Some(start());
+    let request = common::request(life.resource(), 2);
+    let answer = life
+        .provider
+        .trigger_deprovision(&request, std::slice::from_ref(&record))
+        .await;
+    let error = answer.unwrap_err();
+    let error = common::not_launched(&error);
+    assert_eq!(error.kind(), ErrorKind::Forbidden);
+    assert!(error.advice().contains("right to read"), "{error}");
+    assert!(life.eda.journal().is_empty());
+}
+
+/// One that the controller itself knows nothing of is gone.
+#[tokio::test]
+async fn a_copy_that_was_removed_holds_no_deletion() {
+    let mut life = by_label().await;
+    life.until(10, applied).await;
+    let plan = RunPlan::lasting(Duration::from_secs(120)).on_cancel(OnCancel::Ignores);
+    life.aap.plan_next(CREATE, plan);
+    let copy = life.aap.relaunch(life.runs()[0].id).unwrap();
+    life.clock.advance(Duration::from_secs(50));
+    life.delete();
+    life.until(10, |s| matches!(s, Standing::InProgress { attempt: 2, .. }))
+        .await;
+    life.clock.advance(Duration::from_secs(200));
+    assert!(life.aap.purge(copy));
+    life.until(60, released).await;
+    assert_eq!(life.eda.journal().len(), 2);
+}
+
 #[tokio::test]
 async fn a_relaunch_of_a_failed_job_that_succeeds_is_its_continuation() {
     // Seen while it runs, and seen after its end.
@@ -656,9 +730,9 @@ async fn a_lost_event_is_never_applied_and_never_holds_the_object_for_ever() {
     assert!(life.runs().is_empty());
 }
 
-/// A playbook that does not remove its finalizer ends in a failure that says so.
+/// A playbook that does not remove its finalizer has removed nothing: somebody has to act.
 #[tokio::test]
-async fn a_deletion_that_leaves_the_finalizer_has_failed() {
+async fn a_deletion_that_leaves_the_finalizer_has_failed_and_is_sent_again() {
     let mut life = by_label().await;
     life.rulebook = Rulebook::sequential(rules(BY_TOKEN, 0)).with_marks(Marks {
         removes_finalizer: false,
@@ -666,19 +740,34 @@ async fn a_deletion_that_leaves_the_finalizer_has_failed() {
     });
     life.until(10, applied).await;
     life.delete();
-    let outcome = life.until(15, released).await;
+    let outcome = life
+        .until(15, |s| {
+            matches!(s, Standing::BackingOff { .. } | Standing::Released(_))
+        })
+        .await;
     assert!(
-        matches!(&outcome.standing, Standing::Released(r) if r.ground == Ground::FailureDoesNotBlock),
+        matches!(&outcome.standing, Standing::BackingOff { .. }),
         "{:?}",
         outcome.standing
     );
     let record = outcome.records.last().unwrap();
+    assert_eq!(record.reason, Some(Reason::Unfinished));
+    let failures = record.failures;
+    assert!(failures > 0);
     assert!(
         record.message.contains("left its finalizer"),
         "{}",
         record.message
     );
-    assert!(outcome.receipt.is_some());
+    // The playbook is mended.
+    let rulebook = std::mem::replace(&mut life.rulebook, Rulebook::sequential([]));
+    life.rulebook = rulebook.with_marks(Marks::default());
+    let outcome = life.until(60, released).await;
+    assert_eq!(outcome.receipt, None);
+    // The create event, those in vain, and the last.
+    let events = u32::try_from(life.eda.journal().len()).unwrap();
+    assert_eq!(events, 1 + failures + 1);
+    assert!(life.aap.overlaps().is_empty());
 }
 
 #[tokio::test]
@@ -925,7 +1014,8 @@ async fn the_audit_is_read_once_for_all_objects() {
     life.eda.audit(rule(1_000), ended());
     life.clock.advance(Duration::from_secs(15));
     assert_eq!(look(1_000).await, JobState::Succeeded);
-    assert_eq!(life.eda.requests(), before + 6);
+    // With it 49 of the first ones are read again: a second event may have been written since.
+    assert_eq!(life.eda.requests(), before + 6 + 49);
 }
 
 #[tokio::test]
@@ -1107,6 +1197,35 @@ async fn a_failed_action_is_not_the_end_while_others_may_follow() {
     let end = stopped(&life, SECOND);
     assert!(end < life.clock.now());
     assert_eq!(life.eda.journal().len(), 1);
+}
+
+/// A success of the second action does not undo that the first has failed.
+#[tokio::test]
+async fn a_failed_first_action_is_not_applied_by_a_second_that_succeeds() {
+    for by_audit_of_eda in [true, false] {
+        let mut life = match by_audit_of_eda {
+            true => by_audit().await,
+            false => by_label().await,
+        };
+        life.rulebook = two_steps(&life, 50);
+        let ending = Ending::Explained("the first step".to_owned());
+        life.aap.plan_next(
+            CREATE,
+            RunPlan::lasting(Duration::from_secs(30)).ending(ending),
+        );
+        let outcome = life
+            .until(20, |s| {
+                matches!(s, Standing::BackingOff { .. }) || applied(s)
+            })
+            .await;
+        assert_eq!(
+            outcome.records[0].state,
+            JobState::Failed,
+            "{:?}",
+            outcome.standing
+        );
+        assert!(outcome.records[0].message.contains("first step") || by_audit_of_eda);
+    }
 }
 
 /// Two activations listen to one stream, and each has a rule for the event.

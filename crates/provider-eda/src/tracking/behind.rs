@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use provider_core::{
-    Effect, ErrorKind, JobRecord, JobState, JobStatus, JobType, OperationToken, ProviderError,
-    Resource, text,
+    Effect, ErrorKind, JobRecord, JobRef, JobState, JobStatus, JobType, OperationToken,
+    ProviderError, Resource, text,
 };
 
 use super::{Look, Tracking};
@@ -51,7 +51,8 @@ impl EdaProvider {
         let (token, kind) = (record.token.as_ref(), record.kind.as_deref());
         match (kind, record.job_id.as_deref()) {
             (Some(kind), Some(id)) if kind::is_copy(kind) => {
-                self.copy_seen(resource, token, id).await
+                let job = JobRef::new(&self.config.name, kind, id);
+                self.copy_seen(resource, token, &job).await
             }
             _ => self.seen(resource, token, kind).await,
         }
@@ -135,6 +136,7 @@ impl EdaProvider {
         };
         let mut status = match look {
             Look::Job(status) => status,
+            Look::Nothing if self.may_be_hidden(record) => return Err(hidden()),
             Look::Nothing => return Ok(Judged::Unseen),
             Look::Unread => {
                 let reason = "what became of the provision event has not been read to its end yet";
@@ -144,7 +146,7 @@ impl EdaProvider {
         let known = record.job_id.is_some();
         if !status.state.is_terminal() {
             if kind::is_copy(&status.job.kind) {
-                self.cancel_copy(resource, record.token.as_ref(), &status.job.id)
+                self.cancel_copy(resource, record.token.as_ref(), &status.job)
                     .await?;
             } else if let (Some(tracker), Some(token), true) =
                 (&self.tracker, &record.token, self.is_live())
@@ -164,6 +166,13 @@ impl EdaProvider {
         Ok(Judged::Over)
     }
 
+    /// Whether nothing in the list is no proof: the job was seen at work and not at its end. A copy that is not
+    /// listed was asked by itself.
+    fn may_be_hidden(&self, record: &JobRecord) -> bool {
+        let is_copy = record.kind.as_deref().is_some_and(kind::is_copy);
+        self.is_live() && record.may_be_live() && record.started_at.is_some() && !is_copy
+    }
+
     /// Whether the object carries the sign of this very success.
     fn shows_end(&self, resource: &Resource, record: &JobRecord, status: &JobStatus) -> bool {
         let version = record.config_version.as_ref();
@@ -181,6 +190,16 @@ impl EdaProvider {
         let tracking = self.config.tracking.as_ref();
         tracking.is_some_and(Tracking::is_live)
     }
+}
+
+/// A job that was seen at work is in no list any more.
+fn hidden() -> ProviderError {
+    let text = "the job of the provision event was seen at work, and is not shown any more";
+    ProviderError::new(Effect::NotSent, ErrorKind::Forbidden, text).with_advice(
+        "give the user of `tracking` the right to read the rulebook's job templates, which is the right to read \
+         their jobs; if the job was deleted on the controller, its record ends by the policy for jobs of which \
+         nobody can tell",
+    )
 }
 
 /// What a look says about a provision that is in the way of a deletion.

@@ -3,7 +3,7 @@
 
 use futures::future::join_all;
 use provider_core::{
-    CancelResult, ErrorKind, JobState, JobStatus, JobType, OperationToken, ProviderError,
+    CancelResult, ErrorKind, JobRef, JobState, JobStatus, JobType, OperationToken, ProviderError,
     RelaunchQuery, Relaunched, Resource, TrackedJob, text,
 };
 
@@ -41,12 +41,13 @@ impl EdaProvider {
         &self,
         resource: &Resource,
         token: Option<&OperationToken>,
-        id: &str,
+        job: &JobRef,
     ) -> Result<Look, ProviderError> {
         let (Some(tracker), Some(token)) = (&self.tracker, token) else {
             return Ok(Look::Nothing);
         };
-        let mut look = tracker.look_at_copy(resource, token, id).await?;
+        let job = kind::copied(&self.config.name, &job.kind, &job.id);
+        let mut look = tracker.look_at_copy(resource, token, &job).await?;
         if let Look::Job(status) = &mut look {
             status.job = kind::copy(&self.config.name, status.job.clone());
             let message = match status.message.as_str() {
@@ -66,7 +67,7 @@ impl EdaProvider {
         job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
         let seen = self
-            .copy_seen(resource, job.token.as_ref(), &job.job.id)
+            .copy_seen(resource, job.token.as_ref(), &job.job)
             .await?;
         let Look::Job(seen) = seen else {
             return Err(gone(job));
@@ -86,14 +87,17 @@ impl EdaProvider {
         &self,
         resource: &Resource,
         token: Option<&OperationToken>,
-        id: &str,
+        job: &JobRef,
     ) -> Result<CancelResult, ProviderError> {
         let (Some(tracker), Some(token)) = (&self.tracker, token) else {
             return Ok(CancelResult::Gone);
         };
-        match self.copy_seen(resource, Some(token), id).await? {
+        match self.copy_seen(resource, Some(token), job).await? {
             Look::Job(status) if status.state.is_terminal() => Ok(CancelResult::Finished(status)),
-            Look::Job(_) => tracker.cancel_copy(resource, token, id).await,
+            Look::Job(_) => {
+                let job = kind::copied(&self.config.name, &job.kind, &job.id);
+                tracker.cancel_copy(resource, token, &job).await
+            }
             Look::Nothing | Look::Unread => Ok(CancelResult::Gone),
         }
     }

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider};
 use provider_core::{
-    CancelResult, Clock, ErrorKind, JobStatus, OperationToken, Preflight, Provider, ProviderError,
-    Resource, Severity, TrackedJob, WakeUps,
+    CancelResult, Clock, ErrorKind, JobRef, JobStatus, OperationToken, Preflight, Provider,
+    ProviderError, Resource, Severity, TrackedJob, WakeUps,
 };
 use serde::Deserialize;
 
@@ -171,9 +171,9 @@ impl Jobs {
         &self,
         resource: &Resource,
         token: &OperationToken,
-    ) -> Result<Vec<JobStatus>, ProviderError> {
+    ) -> Result<Vec<(Option<u64>, JobStatus)>, ProviderError> {
         let (label, holding) = self.marks(resource, token);
-        self.aap.find_labelled(&label, holding).await
+        self.aap.find_labelled_by_template(&label, holding).await
     }
 
     /// All that people started as copies of those.
@@ -191,19 +191,30 @@ impl Jobs {
         &self,
         resource: &Resource,
         token: &OperationToken,
-        id: &str,
+        job: &JobRef,
     ) -> Result<Option<JobStatus>, ProviderError> {
-        let copies = self.copies(resource, token).await?;
-        Ok(copies.into_iter().find(|copy| copy.job.id == id))
+        let listed = async || {
+            let copies = self.copies(resource, token).await?;
+            Ok(copies.into_iter().find(|copy| copy.job.id == job.id))
+        };
+        if let Some(copy) = listed().await? {
+            return Ok(Some(copy));
+        }
+        // A list is silent about what our user may not see; the job itself is not.
+        if !self.aap.has_job(job).await? {
+            return Ok(None);
+        }
+        // It may have come into sight only now. One that is shown without our label is another job.
+        listed().await
     }
 
     pub(super) async fn look_at_copy(
         &self,
         resource: &Resource,
         token: &OperationToken,
-        id: &str,
+        job: &JobRef,
     ) -> Result<Look, ProviderError> {
-        let Some(mut status) = self.copy(resource, token, id).await? else {
+        let Some(mut status) = self.copy(resource, token, job).await? else {
             return Ok(Look::Nothing);
         };
         if status.state.is_terminal() {
@@ -226,9 +237,9 @@ impl Jobs {
         &self,
         resource: &Resource,
         token: &OperationToken,
-        id: &str,
+        job: &JobRef,
     ) -> Result<CancelResult, ProviderError> {
-        match self.copy(resource, token, id).await? {
+        match self.copy(resource, token, job).await? {
             Some(copy) => {
                 let job = TrackedJob::from(copy.job);
                 self.aap.cancel(resource, &job).await
@@ -248,7 +259,7 @@ impl Jobs {
         let jobs = self.jobs(resource, token).await?;
         let all: Vec<(String, &'static str)> = jobs
             .iter()
-            .map(|job| (job.job.to_string(), job.state.as_str()))
+            .map(|(_, job)| (job.job.to_string(), job.state.as_str()))
             .collect();
         let Some(mut status) = telling(jobs) else {
             return Ok(Look::Nothing);
@@ -314,7 +325,7 @@ impl Jobs {
     ) -> Result<Option<CancelResult>, ProviderError> {
         lock(&self.alive).forget(token);
         let mut result = None;
-        for status in self.jobs(resource, token).await? {
+        for (_, status) in self.jobs(resource, token).await? {
             let this = if status.state.is_terminal() {
                 CancelResult::Finished(Box::new(status))
             } else {

@@ -12,11 +12,14 @@ pub(crate) mod fuzzing;
 mod jobs;
 mod rows;
 
+#[cfg(feature = "aap")]
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
 use provider_core::{
-    CancelResult, Clock, JobStatus, OperationToken, Preflight, ProviderError, Resource, WakeUps,
+    CancelResult, Clock, JobRef, JobStatus, OperationToken, Preflight, ProviderError, Resource,
+    WakeUps,
 };
 use serde::Deserialize;
 
@@ -178,13 +181,13 @@ impl Tracker {
         &self,
         resource: &Resource,
         token: &OperationToken,
-        id: &str,
+        job: &JobRef,
     ) -> Result<Look, ProviderError> {
         match self {
             #[cfg(feature = "aap")]
-            Self::Jobs(jobs) => jobs.look_at_copy(resource, token, id).await,
+            Self::Jobs(jobs) => jobs.look_at_copy(resource, token, job).await,
             Self::Audit(_) => {
-                let _ = (resource, token, id);
+                let _ = (resource, token, job);
                 Ok(Look::Nothing)
             }
         }
@@ -195,13 +198,13 @@ impl Tracker {
         &self,
         resource: &Resource,
         token: &OperationToken,
-        id: &str,
+        job: &JobRef,
     ) -> Result<CancelResult, ProviderError> {
         match self {
             #[cfg(feature = "aap")]
-            Self::Jobs(jobs) => jobs.cancel_copy(resource, token, id).await,
+            Self::Jobs(jobs) => jobs.cancel_copy(resource, token, job).await,
             Self::Audit(_) => {
-                let _ = (resource, token, id);
+                let _ = (resource, token, job);
                 Ok(CancelResult::Gone)
             }
         }
@@ -228,12 +231,21 @@ impl Tracker {
     }
 }
 
-/// Of several jobs of one event, oldest first, the one that tells where the event stands: one that
-/// is alive, else the last. A rulebook that repeats a failed job makes a new one.
+/// Of several jobs of one event, oldest first, each with its template, the one that tells where the event
+/// stands: one that is alive, else one whose end is in doubt, else the worst. A rulebook that repeats a failed
+/// job makes a new one from the same template; one of another template is a further step, whose success does
+/// not undo the failure of the first.
 #[cfg(feature = "aap")]
-fn telling(jobs: Vec<JobStatus>) -> Option<JobStatus> {
-    let alive = jobs.iter().rposition(|job| !job.state.is_terminal());
-    let unsettled = jobs.iter().rposition(|job| !job.settled);
-    let at = alive.or(unsettled).or(jobs.len().checked_sub(1))?;
-    jobs.into_iter().nth(at)
+fn telling(jobs: Vec<(Option<u64>, JobStatus)>) -> Option<JobStatus> {
+    let alive = jobs.iter().rposition(|(_, job)| !job.state.is_terminal());
+    let unsettled = jobs.iter().rposition(|(_, job)| !job.settled);
+    let mut repeated = BTreeSet::new();
+    let newest_of_each = jobs.iter().enumerate().rev();
+    let worst = newest_of_each
+        .filter(|(_, (template, _))| repeated.insert(*template))
+        // Of equals the last, which comes first here.
+        .min_by_key(|(_, (_, job))| std::cmp::Reverse(rows::rank(job)))
+        .map(|(at, _)| at);
+    let at = alive.or(unsettled).or(worst)?;
+    jobs.into_iter().nth(at).map(|(_, job)| job)
 }

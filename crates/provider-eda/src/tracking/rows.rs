@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{JobRef, JobState, JobStatus, OperationToken, clock, text};
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 /// How long the events of a rule may be written after it.
 const COMMIT: Duration = Duration::from_secs(60);
@@ -17,6 +19,7 @@ pub(super) struct Rule {
 #[derive(Deserialize)]
 pub(super) struct Detail {
     /// When the row was written, which is when the first action had ended.
+    #[serde(default, deserialize_with = "lenient")]
     pub created_at: Option<Timestamp>,
 }
 
@@ -31,14 +34,22 @@ pub(super) struct Action {
     #[serde(default)]
     pub id: String,
     pub name: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub status: String,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub status_message: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub url: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient")]
     pub fired_at: Option<Timestamp>,
+}
+
+/// A member that cannot be read is one that is not there: it is no reason to lose the list around it.
+fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    let value = Value::deserialize(from)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 /// A rule of the audit, as far as it is known.
@@ -52,14 +63,14 @@ pub(super) struct Fired {
 }
 
 impl Fired {
-    /// Whether its events are to be read (again). Those of a rule that had none are asked for at doubling
-    /// distances: they may not have been written yet, and nothing that was not there is remembered.
+    /// Whether its events are to be read (again). They are written one by one after the rule, so they are asked
+    /// for at doubling distances until all that it has must be there; those of a rule without any, for ever.
     pub(super) fn is_due(&self, interval: Duration, now: Timestamp) -> bool {
         let Some(read) = self.read else {
             return true;
         };
         let age = clock::since(read, self.first_seen);
-        let known = !self.tokens.is_empty() || (self.has_events && age >= COMMIT);
+        let known = self.has_events && age >= COMMIT;
         !known && clock::since(now, read) >= interval.max(age)
     }
 
@@ -170,5 +181,51 @@ mod tests {
         assert!(reads.len() < 15, "{reads:?}");
         rule.has_events = true;
         assert!(!rule.is_due(Duration::from_secs(15), at(100_000)));
+    }
+
+    /// Each event is written by itself.
+    #[test]
+    fn a_rule_is_read_again_until_all_its_events_must_be_there() {
+        let at = |seconds: i64| Timestamp::from_second(1_000_000 + seconds).unwrap();
+        let mut rule = Fired {
+            first_seen: at(0),
+            read: Some(at(0)),
+            has_events: true,
+            tokens: vec!["first".to_owned()],
+        };
+        let interval = Duration::from_secs(15);
+        assert!(!rule.is_due(interval, at(14)));
+        assert!(rule.is_due(interval, at(15)));
+        rule.read = Some(at(59));
+        assert!(rule.is_due(interval, at(118)));
+        rule.read = Some(at(60));
+        assert!(!rule.is_due(interval, at(100_000)));
+    }
+
+    #[test]
+    fn an_odd_member_costs_no_list() {
+        for odd in [
+            "\"yesterday\"",
+            "\"2026-11-23T04:00:00\"",
+            "7",
+            "{}",
+            "null",
+        ] {
+            let text = format!(
+                r#"[{{"id": "a", "name": "run_job_template", "status": "failed", "fired_at": {odd}}},
+                    {{"id": "b", "name": "debug", "fired_at": "2026-11-23T04:00:00Z"}}]"#
+            );
+            let actions: Vec<Action> = serde_json::from_str(&text).unwrap();
+            assert_eq!(actions[0].fired_at, None, "{odd}");
+            assert_eq!(actions[0].status, "failed");
+            assert!(actions[1].fired_at.is_some());
+            let detail: Detail =
+                serde_json::from_str(&format!(r#"{{"created_at": {odd}}}"#)).unwrap();
+            assert_eq!(detail.created_at, None, "{odd}");
+        }
+        for member in ["status", "status_message", "url"] {
+            let text = format!(r#"{{"id": "a", "name": "run_job_template", "{member}": {{}}}}"#);
+            assert!(serde_json::from_str::<Action>(&text).is_ok(), "{member}");
+        }
     }
 }

@@ -55,10 +55,11 @@ pub(in crate::lifecycle) fn apply(
     }
 }
 
-/// Notes on a deprovision of unknown state that its work is known not to be done, as long as that is so.
+/// Notes on a deprovision that failed, or of which nobody can tell, that its work is known not to be done, as
+/// long as that is so.
 fn unfinished(record: &mut JobRecord, status: &JobStatus) {
     let is_so = status.unfinished
-        && record.state == JobState::Unknown
+        && matches!(record.state, JobState::Unknown | JobState::Failed)
         && record.job_type == crate::JobType::Deprovision;
     let noted = record.reason == Some(Reason::Unfinished);
     if noted && !is_so {
