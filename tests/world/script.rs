@@ -120,6 +120,7 @@ impl Script {
             trouble: Trouble {
                 refused: 30,
                 lost: 20,
+                astray: [0, 0, 10][dice.pick(3)],
                 watches_closed: 10,
                 watches_gone: 5,
                 late_ms: [50, 5_000, 60_000][dice.pick(3)],
