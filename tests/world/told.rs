@@ -195,7 +195,9 @@ fn of_record(book: &Book, uid: &str, record: &Value, at: Timestamp) -> Result<()
         {
             Err(format!("job {id} has not ended"))
         }
-        "Failed" | "Canceled" if run.succeeded && text(record, "/reason").is_empty() => {
+        "Failed" | "Canceled"
+            if !doubtful && run.succeeded && text(record, "/reason").is_empty() =>
+        {
             Err(format!("job {id} has succeeded"))
         }
         _ => Ok(()),
