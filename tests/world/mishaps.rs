@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::dice::Dice;
 use crate::run::Scene;
-use crate::script::{Mischief, STORM};
+use crate::script::Mischief;
 
 pub(crate) const TEMPLATES: [&str; 2] = ["osac-create-machine", "osac-delete-machine"];
 
@@ -44,10 +44,10 @@ pub(crate) fn make(workflow: bool, template: usize) -> Template {
 }
 
 /// Those of a world; most have none of a sort.
-pub(crate) fn draw(seed: u64) -> Vec<(Duration, Mischief)> {
+pub(crate) fn draw(seed: u64, storm: Duration) -> Vec<(Duration, Mischief)> {
     let dice = Dice::of(seed, "the controller");
     let mut all = Vec::new();
-    let at = |dice: &Dice| Duration::from_secs(dice.below(STORM.as_secs()));
+    let at = |dice: &Dice| Duration::from_secs(dice.below(storm.as_secs()));
     let lasting = |dice: &Dice| Duration::from_secs(5 + dice.below(900));
     for _ in 0..3 {
         if dice.percent(15) {
@@ -77,7 +77,7 @@ pub(crate) fn draw(seed: u64) -> Vec<(Duration, Mischief)> {
         all.push((from, Mishap::RemoveTemplate(template)));
         all.push((from + lasting(&dice), Mishap::BringTemplate(template)));
     }
-    all.retain(|(at, _)| *at < STORM);
+    all.retain(|(at, _)| *at < storm);
     let all = all.into_iter();
     all.map(|(at, mishap)| (at, Mischief::Controller(mishap)))
         .collect()
