@@ -42,8 +42,24 @@ where
     where
         F: Fn(&K) -> Desired + Send + Sync,
     {
+        self.reconcile_targets_guarded(object, |object| vec![desired(object)])
+            .await
+    }
+
+    /// The same for an object with [several backends](Self::reconcile_targets).
+    ///
+    /// # Errors
+    /// As [`reconcile_targets`](Self::reconcile_targets).
+    pub async fn reconcile_targets_guarded<F>(
+        &self,
+        object: &DeserializeGuard<K>,
+        desired: F,
+    ) -> Result<Action, Error>
+    where
+        F: Fn(&K) -> Vec<Desired> + Send + Sync,
+    {
         match &object.0 {
-            Ok(object) => self.reconcile(object, desired).await,
+            Ok(object) => self.reconcile_targets(object, desired).await,
             Err(invalid) => self.unreadable(invalid).await,
         }
     }

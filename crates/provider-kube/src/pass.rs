@@ -111,8 +111,9 @@ impl<K> Provisioner<K> {
         let mut wake: Option<Duration> = None;
         for (desired, note) in &steered {
             let reads = handle.refreshes();
+            let (jobs, said) = (&self.jobs, &self.said);
             let mut store =
-                ObjectStore::new(handle, &basis, desired, wanted, &self.jobs, &*self.clock);
+                ObjectStore::new(handle, &basis, desired, wanted, jobs, said, &*self.clock);
             store.note = note.as_deref();
             store.may_leave_last = may_leave_last;
             let step = self.step(&store, alone).await?;

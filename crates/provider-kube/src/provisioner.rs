@@ -26,6 +26,7 @@ use crate::handle::{Handle, Requests};
 use crate::kept::Kept;
 use crate::pass::Passed;
 use crate::retries::{FIRST, Retries};
+use crate::said::Said;
 use crate::seen::{Seen, View};
 use crate::store::ObjectStore;
 use crate::wake::{self, Jobs};
@@ -87,6 +88,7 @@ pub struct Provisioner<K> {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) seen: Seen,
     pub(crate) jobs: Jobs,
+    pub(crate) said: Said,
     pub(crate) requests: Requests,
     pub(crate) retries: Retries,
     kept: Kept,
@@ -135,6 +137,7 @@ where
             entropy: Arc::new(SystemEntropy),
             seen: Seen::default(),
             jobs: Jobs::default(),
+            said: Said::default(),
             requests: Requests::default(),
             retries: Retries::default(),
             kept: Kept::default(),
@@ -249,6 +252,7 @@ where
         }
         for key in &objects {
             self.seen.forget(&key.uid);
+            self.said.forget(&key.uid);
             self.retries.forget(key);
             self.engine.forget(key);
         }
@@ -260,8 +264,15 @@ where
     /// with objects that are gone: those that nobody has asked for within two hours are forgotten.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        let ours = self.seen.len() + self.jobs.len() + self.retries.len() + self.kept.len();
-        ours + self.engine.remembered()
+        let ours = [
+            self.seen.len(),
+            self.said.len(),
+            self.jobs.len(),
+            self.retries.len(),
+            self.kept.len(),
+            self.engine.remembered(),
+        ];
+        ours.into_iter().sum()
     }
 
     /// Long waits are spread, so that objects which came together do not come back together. Short
@@ -365,7 +376,15 @@ where
         let (desired, _) = self.annotations.applied_to(&desired, &*fresh);
         let resource = object::resource(&fresh)?;
         let all = std::slice::from_ref(&desired);
-        let store = ObjectStore::new(&handle, &resource, &desired, all, &self.jobs, &*self.clock);
+        let store = ObjectStore::new(
+            &handle,
+            &resource,
+            &desired,
+            all,
+            &self.jobs,
+            &self.said,
+            &*self.clock,
+        );
         self.engine
             .explain(&self.registry, &store, &resource, &desired, &*self.clock)
             .await

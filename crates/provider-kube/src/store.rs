@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::conditions::{self, DEPROVISIONED, Findings, OVERDUE};
 use crate::handle::Handle;
+use crate::said::Said;
 use crate::wake::Jobs;
 use crate::{object, targets};
 
@@ -30,6 +31,7 @@ pub(crate) struct ObjectStore<'a> {
     pub(crate) all: &'a [Desired],
     pub(crate) note: Option<&'a str>,
     pub(crate) jobs: &'a Jobs,
+    pub(crate) said: &'a Said,
     pub(crate) clock: &'a dyn Clock,
     /// The object goes with the removal of our finalizer, so that its last record need not be written.
     pub(crate) may_leave_last: bool,
@@ -44,6 +46,7 @@ impl<'a> ObjectStore<'a> {
         desired: &'a Desired,
         all: &'a [Desired],
         jobs: &'a Jobs,
+        said: &'a Said,
         clock: &'a dyn Clock,
     ) -> Self {
         Self {
@@ -53,6 +56,7 @@ impl<'a> ObjectStore<'a> {
             all,
             note: None,
             jobs,
+            said,
             clock,
             may_leave_last: false,
             left_last: AtomicBool::new(false),
@@ -96,7 +100,7 @@ impl<'a> ObjectStore<'a> {
             .filter(|one| object::reason(&object, &one.type_) != Some(one.reason.as_str()))
             .cloned()
             .collect();
-        let body = self.status(&object, &resource, &records, ours);
+        let body = self.status(&object, &resource, &records, ours.clone());
         let same = |(name, value): (&String, &Value)| object::member(&object, name) == *value;
         if body
             .as_object()
@@ -104,10 +108,20 @@ impl<'a> ObjectStore<'a> {
         {
             return Ok(Vec::new());
         }
+        let (uid, target) = (self.basis.uid(), self.desired.target.as_deref());
+        let now = self.clock.now();
+        if let Some(ours) = &ours
+            && !self.said.may_say(uid, target, ours, now)
+        {
+            return Ok(Vec::new());
+        }
         let version = object.resource_version().unwrap_or_default();
         self.handle
             .patch(json!({ "status": body }), &version, true)
             .await?;
+        if let Some(ours) = &ours {
+            self.said.say(uid, target, ours, now);
+        }
         Ok(news)
     }
 
@@ -196,6 +210,7 @@ impl StatusStore for ObjectStore<'_> {
         // The object has been changed since `desired` was made: then only the records are brought up to
         // date, and the next pass says where the object stands.
         let mut status = json!({});
+        let mut said = None;
         if resource.asks_the_same(self.basis) {
             let standing = conditions::implied(records, &resource, self.desired);
             let released = matches!(standing, Some(Standing::Released(_)));
@@ -215,6 +230,7 @@ impl StatusStore for ObjectStore<'_> {
                 };
                 conditions::of(&findings, records, &resource, self.desired, self.note)
             });
+            said.clone_from(&ours);
             status = self.status(&object, &resource, records, ours);
         }
         if let Some(members) = status.as_object_mut()
@@ -227,6 +243,10 @@ impl StatusStore for ObjectStore<'_> {
         let body = json!({ "status": status });
         let written = self.handle.patch(body, version.as_str(), true).await;
         let written = self.noted(written)?;
+        if let Some(said) = &said {
+            let (uid, target) = (self.basis.uid(), self.desired.target.as_deref());
+            self.said.say(uid, target, said, self.clock.now());
+        }
         let version = StoreVersion::new(written.resource_version().unwrap_or_default());
         let contents = self.handle.contents(&written);
         let contents = contents.map_err(|error| StoreError::refused(&error.to_string()))?;
@@ -254,6 +274,7 @@ mod tests {
         seen: Seen,
         requests: Requests,
         jobs: Jobs,
+        said: Said,
     }
 
     impl Whole {
@@ -269,7 +290,15 @@ mod tests {
             let basis = object::resource(&view).unwrap();
             let wanted = desired(&object::typed(&view).unwrap());
             let all = std::slice::from_ref(&wanted);
-            let store = ObjectStore::new(&handle, &basis, &wanted, all, &self.jobs, &SystemClock);
+            let store = ObjectStore::new(
+                &handle,
+                &basis,
+                &wanted,
+                all,
+                &self.jobs,
+                &self.said,
+                &SystemClock,
+            );
             let result = work(&store).await;
             *self.view.lock().unwrap() = handle.view();
             result
@@ -315,6 +344,7 @@ mod tests {
                 seen: Seen::default(),
                 requests: Requests::default(),
                 jobs: Jobs::default(),
+                said: Said::default(),
             })
         }
 

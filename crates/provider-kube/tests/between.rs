@@ -9,11 +9,15 @@
 
 mod common;
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
 use common::{Machine, Trouble, desired, process, seconds, setup, setup_with};
 use kube::runtime::controller::Action;
-use provider_core::{JobState, JobType};
+use provider_core::{Clock, JobState, JobType, ManualClock};
 use provider_kube::{DEPROVISIONED, PROGRESSING, PROVISIONED, TARGETS_KNOWN};
-use provider_testkit::Function;
+use provider_testkit::{FakeProvider, Function};
 use serde_json::{Value, json};
 
 fn edited(object: &mut Value) {
@@ -494,4 +498,46 @@ async fn older_records_are_numbered_before_the_finalizer_is_added() {
             .iter()
             .all(|job| job.job_type != JobType::Deprovision)
     );
+}
+
+/// Two processes that see an object differently, because their clocks differ or one has asked and the other has
+/// not, overwrite each other's conditions: each write wakes the other one.
+#[tokio::test]
+async fn two_processes_that_differ_do_not_answer_each_other_for_ever() {
+    let s = setup_with(FakeProvider::new("fake").ending_after(u32::MAX));
+    s.reconcile().await;
+    s.fake.end(1, JobState::Unknown);
+    s.pass(30);
+    s.reconcile().await;
+    // What is unknown for a moment has been so for too long by the clock of the other one.
+    let ahead = Arc::new(ManualClock::new(s.clock.now()));
+    ahead.advance(Duration::from_secs(16 * 60));
+    let other = process(&s.server, &s.fake, &ahead);
+    s.server.requests();
+    let (mut writes, mut said) = (0, BTreeSet::new());
+    for _ in 0..120 {
+        // Woken by each other as long as there is anything new.
+        for _ in 0..50 {
+            let before = s.server.value("m")["metadata"]["resourceVersion"].clone();
+            s.reconcile().await;
+            let machine = s.server.cached("m");
+            other.reconcile(&machine, desired).await.unwrap();
+            said.insert(s.server.condition("m", PROGRESSING).1);
+            if s.server.value("m")["metadata"]["resourceVersion"] == before {
+                break;
+            }
+        }
+        let patches = |request: &&String| request.starts_with("PATCH");
+        writes += s.server.requests().iter().filter(patches).count();
+        s.pass(30);
+        ahead.advance(Duration::from_secs(30));
+    }
+    assert!(
+        said.contains("UnknownTooLong"),
+        "they do not differ: {said:?}"
+    );
+    assert!(writes < 60, "{writes} writes in an hour");
+    // Each of them still says what is new.
+    s.fake.end(1, JobState::Succeeded);
+    s.until(PROVISIONED, "Applied").await;
 }

@@ -9,11 +9,12 @@
 
 mod common;
 
-use common::{Machine, Trouble, desired, process, seconds, setup, setup_with};
+use common::{Machine, Trouble, desired, process, seconds, setup, setup_with, setup_with_policy};
 use kube::runtime::controller::Action;
+use provider_core::lifecycle::PolicyConfig;
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
 use provider_kube::{DEPROVISIONED, PROGRESSING, PROVISIONED, READABLE, STATUS_WRITABLE};
-use provider_testkit::{Function, Trouble as Failing};
+use provider_testkit::{FakeProvider, Function, Trouble as Failing};
 use serde_json::{Value, json};
 
 fn count(events: &[String], reason: &str) -> usize {
@@ -232,6 +233,97 @@ async fn a_404_to_a_write_of_an_object_that_is_there_is_told_and_tried_again() {
     s.until(PROVISIONED, "Applied").await;
     assert_eq!(s.server.condition("m", STATUS_WRITABLE).0, "");
     assert_eq!(s.fake.jobs().len(), 1);
+}
+
+#[tokio::test]
+async fn without_a_status_subresource_the_object_itself_says_so_until_there_is_one() {
+    let s = setup();
+    s.server.without_subresource(true);
+    let error = s.with(&s.server.cached("m")).await.unwrap_err();
+    let (is, reason, message) = s.server.condition("m", STATUS_WRITABLE);
+    assert_eq!((&*is, &*reason), ("False", "Refused"));
+    assert!(message.contains("no status subresource"), "{message}");
+    assert!(error.to_string().contains(&message), "{error}");
+    assert!(s.fake.jobs().is_empty(), "nothing is launched unrecorded");
+    s.server.without_subresource(false);
+    s.pass(600);
+    s.until(PROVISIONED, "Applied").await;
+    assert_eq!(s.server.condition("m", STATUS_WRITABLE).0, "");
+}
+
+/// The object can be listed, and nothing of it can be written.
+#[tokio::test]
+async fn a_namespace_that_was_removed_by_force_is_named_and_its_objects_are_tried_seldom() {
+    let s = setup();
+    s.until(PROVISIONED, "Applied").await;
+    s.delete();
+    s.server.trouble_writing(Trouble::NoNamespace, 10_000);
+    // Not even this says that the object is gone.
+    s.server.trouble_reading(Trouble::NoNamespace, 3);
+    for _ in 0..20 {
+        let machine = s.server.cached("m");
+        let error = s.with(&machine).await.unwrap_err();
+        assert!(
+            error.to_string().contains("namespaces \"n\" not found"),
+            "{error}"
+        );
+        let wait = seconds(&s.provisioner.error_policy(&machine, &error));
+        assert!((5.0..100.0).contains(&wait), "{wait}");
+        s.clock.advance(std::time::Duration::from_secs_f64(wait));
+    }
+    assert_eq!(s.fake.jobs().len(), 1, "no deprovision without a record");
+    s.server.end_of_trouble();
+    s.until_gone().await;
+    assert_eq!(s.fake.jobs().len(), 2);
+}
+
+/// What was expected, and where, is what a person needs at three in the morning: the condition has it.
+#[tokio::test]
+async fn what_the_provider_says_of_a_job_that_nobody_can_tell_of_is_in_the_condition() {
+    let s = setup_with(FakeProvider::new("fake").ending_after(u32::MAX));
+    s.reconcile().await;
+    s.fake.end(1, JobState::Unknown);
+    s.fake.say(
+        1,
+        "annotation done is to be v1-00; activation 7 has stopped",
+    );
+    for _ in 0..120 {
+        s.pass(30);
+        s.reconcile().await;
+    }
+    for name in [PROVISIONED, PROGRESSING] {
+        let (_, reason, message) = s.server.condition("m", name);
+        assert!(
+            message.contains("annotation done is to be v1-00; activation 7 has stopped"),
+            "{name}, {reason}: {message}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_a_deprovision_has_left_is_in_the_condition_when_no_more_are_tried() {
+    let config = PolicyConfig::default().with(|config| config.max_failures = Some(1));
+    let s = setup_with_policy(FakeProvider::new("fake").ending_after(u32::MAX), config);
+    s.reconcile().await;
+    s.fake.end(1, JobState::Succeeded);
+    s.pass(60);
+    s.reconcile().await;
+    s.delete();
+    s.reconcile().await;
+    s.fake.end(2, JobState::Unknown);
+    s.fake.unfinished(2, true);
+    s.fake
+        .say(2, "the finalizer is still there; activation 7 has stopped");
+    for _ in 0..120 {
+        s.pass(30);
+        s.reconcile().await;
+    }
+    assert!(s.server.exists("m"), "it was let go");
+    let (_, reason, message) = s.server.condition("m", DEPROVISIONED);
+    assert!(
+        message.contains("the finalizer is still there; activation 7 has stopped"),
+        "{reason}: {message}"
+    );
 }
 
 #[tokio::test]
@@ -573,6 +665,15 @@ async fn an_object_that_does_not_fit_its_type_is_told_so_and_the_others_go_on() 
         .await
         .unwrap();
     assert!(!s.server.value("m")["status"].to_string().contains("s3cret"));
+    // With several targets as well.
+    let of_two = |machine: &Machine| {
+        ["a", "b"]
+            .map(|name| desired(machine).for_target(name, name == "a"))
+            .to_vec()
+    };
+    let action = s.provisioner.reconcile_targets_guarded(&object, of_two);
+    assert!(seconds(&action.await.unwrap()) > 60.0);
+    assert!(s.fake.jobs().is_empty());
     // Mended, it is like any other.
     s.server
         .change("m", |object| object["spec"] = json!({"cores": 2}));

@@ -37,6 +37,8 @@ pub struct MachineSpec {
 pub enum Trouble {
     /// It is answered with this status and not carried out.
     Refused(u16),
+    /// It is answered as where the namespace was removed by force.
+    NoNamespace,
     /// It is carried out, and answered with 500.
     Lost,
     /// The object goes for good right before it.
@@ -55,6 +57,8 @@ struct State {
     /// What somebody else does to the object right before a write of ours; none: nothing.
     meanwhile: VecDeque<Option<Change>>,
     reads: VecDeque<Trouble>,
+    /// Whether the definition has no status subresource: the status is a part like any other.
+    without_subresource: bool,
 }
 
 #[derive(Clone, Default)]
@@ -134,6 +138,12 @@ impl Server {
         if let Some(Trouble::Refused(code)) = trouble {
             return status(code, "as the script says");
         }
+        if trouble == Some(Trouble::NoNamespace) {
+            let (code, mut answer) = status(404, "NotFound");
+            answer["message"] = json!("namespaces \"n\" not found");
+            answer["details"] = json!({"name": "n", "kind": "namespaces"});
+            return (code, answer);
+        }
         if trouble == Some(Trouble::Gone) {
             state.objects.remove(name);
         }
@@ -198,6 +208,11 @@ impl Server {
     pub fn pass_writing(&self, times: usize) {
         let mut state = self.0.lock().unwrap();
         state.writes.extend(std::iter::repeat_n(None, times));
+    }
+
+    /// The definition has no status subresource any more, or has it again.
+    pub fn without_subresource(&self, is_so: bool) {
+        self.0.lock().unwrap().without_subresource = is_so;
     }
 
     pub fn end_of_trouble(&self) {
@@ -270,6 +285,9 @@ impl State {
             return (200, object.clone());
         }
         assert_eq!(*method, Method::PATCH);
+        if self.without_subresource && subresource == "status" {
+            return status(404, "NotFound");
+        }
         let mut patch: Value = serde_json::from_slice(body).unwrap();
         let metadata = &object["metadata"];
         for member in ["resourceVersion", "uid"] {
@@ -281,7 +299,7 @@ impl State {
         // Each endpoint writes its own part.
         if subresource == "status" {
             patch = json!({"status": patch["status"]});
-        } else {
+        } else if !self.without_subresource {
             patch.as_object_mut().unwrap().remove("status");
         }
         let mut object = object.clone();
@@ -322,7 +340,17 @@ pub fn process(
     fake: &Arc<FakeProvider>,
     clock: &Arc<ManualClock>,
 ) -> Arc<Provisioner<Machine>> {
-    let config = PolicyConfig::default().with(|config| config.jitter = 0.0);
+    process_with(server, fake, clock, PolicyConfig::default())
+}
+
+/// The same with choices of a test.
+pub fn process_with(
+    server: &Server,
+    fake: &Arc<FakeProvider>,
+    clock: &Arc<ManualClock>,
+    config: PolicyConfig,
+) -> Arc<Provisioner<Machine>> {
+    let config = config.with(|config| config.jitter = 0.0);
     let policy = Policy::new(config).unwrap();
     let engine = Lifecycle::with_entropy(policy, Arc::new(SeededEntropy::new(1)));
     let registry = ProviderRegistry::single(fake.clone());
@@ -333,6 +361,10 @@ pub fn process(
 }
 
 pub fn setup_with(fake: FakeProvider) -> Setup {
+    setup_with_policy(fake, PolicyConfig::default())
+}
+
+pub fn setup_with_policy(fake: FakeProvider, config: PolicyConfig) -> Setup {
     let server = Server::default();
     server.put(
         "m",
@@ -345,7 +377,7 @@ pub fn setup_with(fake: FakeProvider) -> Setup {
     let clock = Arc::new(ManualClock::new("2026-11-23T04:00:00Z".parse().unwrap()));
     let fake = Arc::new(fake);
     Setup {
-        provisioner: process(&server, &fake, &clock),
+        provisioner: process_with(&server, &fake, &clock, config),
         server,
         clock,
         fake,
