@@ -16,6 +16,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use crate::AapProvider;
+use crate::answer::List;
 use crate::body::{JobBody, lenient, time};
 use crate::diagnose::{Inquiry, nodes, waiting};
 use crate::words::Kind;
@@ -169,13 +170,6 @@ impl Approvals {
     }
 }
 
-#[derive(Deserialize)]
-struct Page {
-    results: Vec<Box<RawValue>>,
-    #[serde(default, deserialize_with = "lenient")]
-    next: Option<String>,
-}
-
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Row {
@@ -237,9 +231,17 @@ impl AapProvider {
 
     async fn approvals_now(&self, now: Timestamp) -> Result<(), ProviderError> {
         let mut inquiry = self.inquiry();
-        let pending = pending(&mut inquiry).await?;
+        let (mut pending, are_cut) = pending(&mut inquiry).await?;
         {
             let mut known = self.approvals.lock();
+            if are_cut {
+                // Of what is behind the bound nobody knows more than before.
+                tracing::debug!("only the first {} approvals were looked at", pending.len());
+                let last = pending.iter().map(|approval| approval.id).max();
+                let behind = known.pending.iter();
+                let behind = behind.filter(|approval| Some(approval.id) > last);
+                pending.extend(behind.take(MOST).cloned());
+            }
             let names = |id: &u64| pending.iter().any(|approval| approval.id == *id);
             known.names.retain(|id, _| names(id));
             known.pending.clone_from(&pending);
@@ -280,7 +282,7 @@ impl AapProvider {
             };
             let Some(unnamed) = unnamed else { break };
             looked_at.push(unnamed);
-            let nodes = nodes(&mut inquiry, unnamed).await?;
+            let nodes = nodes(&mut inquiry, unnamed).await?.all;
             let mut known = self.approvals.lock();
             for approval in pending.iter().filter(|one| one.source == unnamed) {
                 let is_its = |job: u64| job == approval.id;
@@ -298,36 +300,43 @@ impl AapProvider {
     }
 }
 
-/// The approvals that wait for somebody, up to a bound; the oldest first.
-async fn pending(inquiry: &mut Inquiry<'_>) -> Result<Vec<Pending>, ProviderError> {
+/// The approvals that wait for somebody, the oldest first; and whether there may be more than the bound.
+/// The list ends with an empty page and with nothing else.
+async fn pending(inquiry: &mut Inquiry<'_>) -> Result<(Vec<Pending>, bool), ProviderError> {
     let (mut all, mut after) = (Vec::<Pending>::new(), 0_u64);
     for _ in 0..PAGES {
         let last = after.to_string();
-        let mut query = vec![
+        let query = [
             ("status", "pending"),
             ("order_by", "id"),
             ("page_size", "200"),
+            ("id__gt", last.as_str()),
         ];
-        query.extend((after > 0).then_some(("id__gt", last.as_str())));
         let what = "the approvals that wait";
         let answer = inquiry.get("workflow_approvals/", &query, what).await?;
-        let page: Page = answer.json()?;
-        let rows = page.results.iter();
+        let page = answer.json::<List<Box<RawValue>>>()?.results;
+        if page.is_empty() {
+            return Ok((all, false));
+        }
+        let rows = page.iter();
         let rows = rows.filter_map(|row| serde_json::from_str::<Row>(row.get()).ok());
-        let read = rows.filter_map(|row| {
-            Some(Pending {
+        let mut newest = after;
+        for row in rows {
+            newest = newest.max(row.id);
+            let Some(source) = source(&row.summary_fields) else {
+                continue;
+            };
+            all.push(Pending {
                 id: row.id,
-                source: source(&row.summary_fields)?,
+                source,
                 name: text::bounded(&inquiry.redact(&row.name), 200),
                 expires: time(&row.approval_expiration),
-            })
-        });
-        all.extend(read);
-        let newest = all.iter().map(|approval| approval.id).max().unwrap_or(0);
-        if page.next.is_none() || newest <= after {
+            });
+        }
+        if newest <= after {
             break;
         }
         after = newest;
     }
-    Ok(all)
+    Ok((all, true))
 }

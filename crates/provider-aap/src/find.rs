@@ -8,6 +8,7 @@ use provider_core::{
     ExtraVars, FindRequest, JobRef, JobStatus, JobType, ProviderError, RelaunchQuery, Relaunched,
     Resource, clock,
 };
+use serde_json::Value;
 
 use crate::AapProvider;
 use crate::scan::{self, NoObject};
@@ -201,14 +202,25 @@ impl AapProvider {
     }
 
     /// Whether a job was given what its launch carried: our object in its place, and the caller's
-    /// variables. A template that does not prompt for variables drops those that its survey does not know.
+    /// variables. A template that does not prompt for variables drops those that its survey does not know, or
+    /// has values of its own for them. The variables of our configuration are no part of it: whoever launched
+    /// may have had another one, and a template that dropped them would have dropped these as well.
     fn carries(&self, row: &Launched, resource: &Resource, extra_vars: &ExtraVars) -> bool {
         // Its token was read, or its row would not be here.
         let Some(variables) = &row.variables else {
             return true;
         };
-        let has = |name: &String| !matches!(scan::member(variables, name), Ok(None));
-        self.is_for(row, resource).unwrap_or(true) && extra_vars.expose().keys().all(has)
+        let path = self.config.envelope.path();
+        let has = |(name, sent): (&String, &Value)| match scan::member(variables, name) {
+            Ok(None) => false,
+            // The token, or our object, is put over it.
+            Ok(Some(_)) if *name == self.config.token_variable => true,
+            // What cannot be read cannot be compared.
+            Ok(Some(there)) => serde_json::from_str(there)
+                .map_or(true, |there| is_as_sent(sent, &there, below(&path, name))),
+            Err(NoObject) => true,
+        };
+        self.is_for(row, resource).unwrap_or(true) && extra_vars.expose().iter().all(has)
     }
 
     /// Whether the object in a job's variables is this one.
@@ -236,6 +248,39 @@ impl AapProvider {
             }
         }
         Ok(true)
+    }
+}
+
+/// What the controller shows instead of an answer to a question for a password.
+const HIDDEN: &str = "$encrypted$";
+
+/// What is left of the way to our object below this member, where it is on it.
+fn below<'a, 'b>(path: &'a [&'b str], name: &str) -> Option<&'a [&'b str]> {
+    let (first, rest) = path.split_first()?;
+    (*first == name).then_some(rest)
+}
+
+/// Whether a variable has the value that was sent, or one with more to it. `ours` is the way from it to our
+/// object, which is put over what a caller has sent there.
+fn is_as_sent(sent: &Value, there: &Value, ours: Option<&[&str]>) -> bool {
+    match (sent, there) {
+        _ if ours.is_some_and(<[&str]>::is_empty) => true,
+        (_, Value::String(text)) if text == HIDDEN => true,
+        (Value::Object(sent), Value::Object(there)) => sent.iter().all(|(name, sent)| {
+            let inner = ours.and_then(|path| below(path, name));
+            let there = there.get(name);
+            there.is_some_and(|there| is_as_sent(sent, there, inner))
+        }),
+        _ if ours.is_some() => true,
+        (Value::Array(sent), Value::Array(there)) => {
+            let mut pairs = sent.iter().zip(there);
+            sent.len() == there.len() && pairs.all(|(sent, there)| is_as_sent(sent, there, None))
+        }
+        // 4 and 4.0 are one number.
+        (Value::Number(sent), Value::Number(there)) => {
+            sent == there || sent.as_f64() == there.as_f64()
+        }
+        (sent, there) => sent == there,
     }
 }
 

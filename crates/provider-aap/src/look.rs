@@ -1,6 +1,7 @@
 //! How the status of a job is come by: what the rounds have seen of it, what only the job itself tells,
 //! and whether its end is one.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -238,6 +239,7 @@ impl AapProvider {
             let what = "the jobs of the workflow";
             let all = Range::default();
             let mut walk = Walk::new(&self.client, &self.page_pace, what, &filter, all);
+            let mut seen = HashSet::new();
             loop {
                 let rows = match walk.next().await? {
                     Step::Rows(rows) => rows,
@@ -248,6 +250,7 @@ impl AapProvider {
                 looked_at = looked_at.saturating_add(rows.len());
                 for row in rows {
                     let row = Child::read(&row.text);
+                    seen.extend(row.body.id);
                     if !crate::map_status(&row.body.status).is_terminal() {
                         return Ok(false);
                     }
@@ -261,6 +264,10 @@ impl AapProvider {
                     // More than was looked at: not certain before the limit.
                     return Ok(false);
                 }
+            }
+            // What our user may not see is not absent: nodes are shown with their workflow.
+            if !self.unseen_nodes_settled(&workflow, &seen, confirm).await? {
+                return Ok(false);
             }
             // At most a hundred workflows within it.
             looked_at = looked_at.saturating_add(MAX_CHILDREN / 100);

@@ -1,11 +1,14 @@
 //! The jobs of a workflow's nodes: of any kind, also of those that we never launch.
 
-use provider_core::{ErrorKind, ProviderError, clock};
+use std::collections::HashSet;
+
+use provider_core::{ErrorKind, JobState, ProviderError, clock};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::AapProvider;
 use crate::body::{JobBody, lenient};
+use crate::diagnose::{Node, NodeJob, page_of_nodes, read_nodes};
 use crate::status::{Certainty, Confirmation};
 
 /// A job of a node, as a list shows it.
@@ -88,6 +91,71 @@ impl AapProvider {
             Certainty::Doubtful if row.kind.is_none() && !whole.counts_events => Ok(without_events),
             certainty => Ok(certainty),
         }
+    }
+}
+
+/// How many pages of nodes are read of one workflow.
+const MOST_PAGES: usize = 200;
+
+impl AapProvider {
+    /// Whether none of the jobs of a workflow that no list has shown may be running on: those of templates
+    /// that our user may not read. A node tells the status of its job to whoever sees the workflow, and not
+    /// whether that is a claimed end.
+    pub(crate) async fn unseen_nodes_settled(
+        &self,
+        workflow: &str,
+        seen: &HashSet<u64>,
+        confirm: Confirmation,
+    ) -> Result<bool, ProviderError> {
+        // It was read as a number.
+        let Ok(workflow) = workflow.parse() else {
+            return Ok(false);
+        };
+        let mut after = 0;
+        for _ in 0..MOST_PAGES {
+            let (path, query) = page_of_nodes(workflow, after);
+            let query: Vec<(&str, &str)> = query.iter().map(|(name, of)| (*name, &**of)).collect();
+            let answer = self.client.get(&path, &query, "the nodes of the workflow");
+            let nodes = match answer.await {
+                Ok(answer) => read_nodes(&answer)?,
+                // For the limit: nobody has to let us see them.
+                Err(error)
+                    if matches!(error.kind(), ErrorKind::Forbidden | ErrorKind::NotFound) =>
+                {
+                    return Ok(false);
+                }
+                Err(error) => return Err(error),
+            };
+            if nodes.is_empty() {
+                return Ok(true);
+            }
+            let is_settled = |node: &Node| {
+                let is_seen = node.job_id().is_none_or(|job| seen.contains(&job));
+                is_seen || is_over(node.job(), confirm)
+            };
+            // A node without a number ends no page, and may be any.
+            if !nodes.iter().all(|node| node.id > after && is_settled(node)) {
+                return Ok(false);
+            }
+            after = nodes.iter().map(|node| node.id).max().unwrap_or(after);
+        }
+        Ok(false)
+    }
+}
+
+/// Whether what a node tells of its job is enough to call it over.
+fn is_over(job: Option<&NodeJob>, confirm: Confirmation) -> bool {
+    let Some(job) = job else { return false };
+    match &*job.kind {
+        // It runs nothing.
+        "workflow_approval" => true,
+        // No playbook of ours, and nothing that counts events which could be waited for.
+        "project_update" | "inventory_update" | "system_job" => {
+            let is_past_window = clock::since(confirm.now, confirm.ended) >= confirm.window;
+            crate::map_status(&job.status).is_terminal() && is_past_window
+        }
+        // Any other end may be a claimed one, until the limit.
+        _ => crate::map_status(&job.status) == JobState::Succeeded,
     }
 }
 

@@ -434,6 +434,60 @@ async fn a_job_that_lacks_what_the_caller_added_or_is_for_another_object_is_a_st
     assert!(s.find(3).await.unwrap()[0].stray);
 }
 
+#[tokio::test]
+async fn a_job_that_was_given_another_value_is_a_stray_and_one_that_shows_it_otherwise_is_not() {
+    let s = setup(Template::job(CREATE).hiding(&["secret"])).await;
+    let sent = || {
+        ExtraVars::new()
+            .with("region", json!("north"))
+            .with("size", json!({"cpus": 4, "tags": ["a", "b"], "share": 0.5}))
+            .with("secret", json!("s3cret"))
+            .with("none", json!(null))
+            .with(TOKEN_VARIABLE, json!("theirs"))
+            // Beside our object, and where that is put over it.
+            .with(
+                "ansible_eda",
+                json!({"event": {"meta": 1, "payload": {"spec": "x", "kind": "other"}}}),
+            )
+    };
+    s.lose(&s.request(1).with_extra_vars(sent())).await;
+    let query = |n| s.query(n).with_extra_vars(sent());
+    let found = s.aap.find_launched(&query(1)).await.unwrap();
+    assert!(found.len() == 1 && !found[0].stray, "{found:?}");
+    let given = s.sim.journal()[0].extra_vars.clone();
+    for (n, pointer, value, stray) in [
+        (2, "/region", json!("south"), true),
+        (3, "/size/cpus", json!(2), true),
+        (4, "/size/tags", json!(["a"]), true),
+        (5, "/size/tags", json!(["a", "c"]), true),
+        (6, "/size", json!("large"), true),
+        (7, "/none", json!(0), true),
+        (8, "/ansible_eda/event/meta", json!(2), true),
+        // The same in other words, or with more to it.
+        (9, "/size/cpus", json!(4.0), false),
+        (10, "/size/more", json!("of the template"), false),
+        (11, "/region", json!("$encrypted$"), false),
+        (12, "/more", json!("of the survey"), false),
+    ] {
+        let mut given = given.clone();
+        given[TOKEN_VARIABLE] = json!(token(n).as_str());
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        given.pointer_mut(parent).unwrap()[name] = value;
+        let given = given.as_object().unwrap();
+        s.sim.launch(CREATE, given, &[]).unwrap();
+        let found = s.aap.find_launched(&query(n)).await.unwrap();
+        assert_eq!((found.len(), found[0].stray), (1, stray), "{pointer}");
+    }
+    let own = Template::job(CREATE).with_own_variable("region", "NaN");
+    s.sim.edit_template(7, own);
+    let mut given = given.as_object().unwrap().clone();
+    given.insert(TOKEN_VARIABLE.to_owned(), json!(token(13).as_str()));
+    given.remove("region");
+    s.sim.launch(CREATE, &given, &[]).unwrap();
+    let found = s.aap.find_launched(&query(13)).await.unwrap();
+    assert_eq!((found.len(), found[0].stray), (1, false), "nobody can tell");
+}
+
 // ---- copies ----
 
 #[tokio::test]

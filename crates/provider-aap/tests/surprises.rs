@@ -16,7 +16,10 @@ use provider_core::{
     ErrorKind, ExtraVars, FindRequest, JobRef, JobState, JobStatus, JobType, LaunchRequest,
     ManualClock, OperationToken, Provider, Resource, TrackedJob, TriggerError, clock,
 };
-use provider_testkit::aap::{ADMIN_TOKEN, AapSim, Ending, Fault, Route, RunPlan, Template, World};
+use provider_testkit::aap::{
+    ADMIN_TOKEN, AapSim, Ending, Fault, Node, OPERATOR_TOKEN, Other, Route, RunPlan, Template,
+    World,
+};
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param};
 use wiremock::{Mock, MockServer, ResponseTemplate};
@@ -212,13 +215,20 @@ async fn answering(at: &str, query: &[(&str, &str)], body: Value) -> Mock {
     for (name, value) in query {
         mock = mock.and(query_param(*name, *value));
     }
-    mock.respond_with(ResponseTemplate::new(200).set_body_json(body))
+    // Without a clock of its own, so that ours counts.
+    let answer = ResponseTemplate::new(200).set_body_json(body);
+    mock.respond_with(answer.insert_header("date", "none"))
 }
 
 /// Where, with which query, and what is answered.
 type Answer<'a> = (&'a str, &'a [(&'a str, &'a str)], Value);
 
 async fn controller(mocks: &[Answer<'_>]) -> (MockServer, AapProvider) {
+    let (server, aap, _) = controller_and_clock(mocks).await;
+    (server, aap)
+}
+
+async fn controller_and_clock(mocks: &[Answer<'_>]) -> (MockServer, AapProvider, Arc<ManualClock>) {
     let server = MockServer::start().await;
     let ping = answering("ping/", &[], json!({"version": "24.6.1"})).await;
     ping.mount(&server).await;
@@ -229,8 +239,8 @@ async fn controller(mocks: &[Answer<'_>]) -> (MockServer, AapProvider) {
             .await;
     }
     let clock = Arc::new(ManualClock::new(start()));
-    let aap = AapProvider::with_clock(config(server.uri()), clock).unwrap();
-    (server, aap)
+    let aap = AapProvider::with_clock(config(server.uri()), clock.clone()).unwrap();
+    (server, aap, clock)
 }
 
 /// A job of the server's that ended long ago by anybody's clock, or is at work.
@@ -241,6 +251,17 @@ fn row(id: u64, kind: &str, status: &str, explanation: &str) -> Value {
 
 const REAPED: &str = "Task was marked as running but was not present in the job queue";
 const OF_WORKFLOW: &str = "unified_job_node__workflow_job";
+const NODES: &str = "workflow_jobs/5/workflow_nodes/";
+
+/// A node with its job, as the list of nodes shows it to whoever sees the workflow.
+fn node(id: u64, job: u64, kind: &str, status: &str) -> Value {
+    json!({"id": id, "type": "workflow_job_node", "job": job, "workflow_job": 5,
+           "summary_fields": {"job": {"id": job, "type": kind, "status": status}}})
+}
+
+fn none() -> Value {
+    json!({"count": 0, "next": null, "previous": null, "results": []})
+}
 
 #[tokio::test]
 async fn a_failed_workflow_is_settled_when_all_its_jobs_are() {
@@ -254,6 +275,16 @@ async fn a_failed_workflow_is_settled_when_all_its_jobs_are() {
         (vec![inner()], vec![fine()], true),
         (vec![inner()], vec![reaped()], false),
     ] {
+        let nodes = children.iter().zip(1..).map(|(child, n)| {
+            let word = |name: &str| child[name].as_str().unwrap();
+            node(
+                n,
+                child["id"].as_u64().unwrap(),
+                word("type"),
+                word("status"),
+            )
+        });
+        let nodes: Vec<Value> = nodes.collect();
         let (_server, aap) = controller(&[
             ("workflow_jobs/5/", &[], failed()),
             ("jobs/7/", &[], reaped()),
@@ -268,6 +299,9 @@ async fn a_failed_workflow_is_settled_when_all_its_jobs_are() {
                 json!({"results": grandchildren}),
             ),
             ("unified_jobs/", &[], json!({"results": []})),
+            (NODES, &[("id__gt", "0")], json!({ "results": nodes })),
+            (NODES, &[], none()),
+            ("workflow_jobs/8/workflow_nodes/", &[], none()),
         ])
         .await;
         let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
@@ -277,6 +311,177 @@ async fn a_failed_workflow_is_settled_when_all_its_jobs_are() {
             "{children:?} {grandchildren:?}"
         );
     }
+}
+
+/// Of a template that our user may not read: no list shows it, and only its node tells that it is there.
+#[tokio::test]
+async fn a_node_whose_job_is_hidden_from_us_keeps_a_workflow_unsettled() {
+    let flow = || row(5, "workflow_job", "failed", "");
+    for (kind, status_of_it, settled) in [
+        ("job", "running", [false, false, true]),
+        // Perhaps the reaper said so: the node does not tell.
+        ("job", "failed", [false, false, true]),
+        ("something_new", "error", [false, false, true]),
+        ("workflow_job", "canceled", [false, false, true]),
+        ("job", "successful", [true, true, true]),
+        // What is no playbook has no events to wait for.
+        ("project_update", "failed", [false, true, true]),
+        ("project_update", "running", [false, false, true]),
+        ("workflow_approval", "canceled", [true, true, true]),
+    ] {
+        let hidden = json!({"results": [node(9, 7, kind, status_of_it)]});
+        let seen = json!({"results": [node(3, 6, "job", "failed"), {"id": 4, "job": null}]});
+        let (_server, aap, clock) = controller_and_clock(&[
+            ("workflow_jobs/5/", &[], flow()),
+            (
+                "unified_jobs/",
+                &[(OF_WORKFLOW, "5"), ("id__gt", "0")],
+                json!({"results": [row(6, "job", "failed", "")]}),
+            ),
+            ("unified_jobs/", &[], none()),
+            // A page that is shorter than was asked for is not the last.
+            (NODES, &[("id__gt", "0")], seen),
+            (NODES, &[("id__gt", "4")], hidden),
+            (NODES, &[("id__gt", "9")], none()),
+        ])
+        .await;
+        for (after, settled) in [0, 61, 840].into_iter().zip(settled) {
+            clock.advance(Duration::from_secs(after));
+            let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
+            assert_eq!(
+                (status.state, status.settled),
+                (JobState::Failed, settled),
+                "{kind} {status_of_it} after {after} s more"
+            );
+        }
+    }
+}
+
+#[tokio::test]
+async fn nodes_that_cannot_be_seen_leave_a_workflow_unsettled_until_the_limit() {
+    for (text, code) in [
+        ("You do not have permission to perform this action.", 403),
+        ("No WorkflowJob matches the given query.", 404),
+    ] {
+        let flow = row(5, "workflow_job", "failed", "");
+        let (server, aap, clock) = controller_and_clock(&[
+            ("workflow_jobs/5/", &[], flow),
+            ("unified_jobs/", &[], none()),
+        ])
+        .await;
+        let answer = ResponseTemplate::new(code).set_body_json(json!({ "detail": text }));
+        Mock::given(path(format!("/api/v2/{NODES}")))
+            .respond_with(answer.insert_header("date", "none"))
+            .mount(&server)
+            .await;
+        for (after, settled) in [(0, false), (600, false), (301, true)] {
+            clock.advance(Duration::from_secs(after));
+            let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
+            assert_eq!(status.settled, settled, "{code} after {after}");
+        }
+    }
+}
+
+/// The real thing: a user without a role on what a node runs, and the reaper.
+#[tokio::test]
+async fn a_reaped_playbook_that_is_hidden_from_us_runs_to_its_end_before_the_workflow_is_settled() {
+    let long = RunPlan::lasting(Duration::from_secs(500));
+    let world = World::with([
+        Template::workflow(CREATE).with_node(Node::new("install", Other::Job, long)),
+        Template::job("install"),
+    ]);
+    let clock = Arc::new(ManualClock::new(start()));
+    let sim = AapSim::start(world, clock.clone()).await.unwrap();
+    let mut config = config(sim.url());
+    config.auth = Auth::token(OPERATOR_TOKEN);
+    let aap = AapProvider::with_clock(config, clock.clone()).unwrap();
+    sim.estrange(OPERATOR_TOKEN, "install", true);
+    let launched = aap.trigger_provision(&request(1)).await.unwrap().job;
+    clock.advance(Duration::from_secs(10));
+    let runs = || {
+        sim.journal()
+            .into_iter()
+            .filter(|run| run.stopped.is_none())
+            .count()
+    };
+    assert_eq!(
+        status(&aap, launched.clone()).await.state,
+        JobState::Running
+    );
+    let hidden = sim
+        .journal()
+        .into_iter()
+        .find(|run| run.template == "install");
+    assert!(sim.reap(hidden.unwrap().id));
+    for n in 0..40 {
+        clock.advance(Duration::from_secs(30));
+        let status = status(&aap, launched.clone()).await;
+        if status.settled {
+            assert_eq!((status.state, runs()), (JobState::Failed, 0), "{n}");
+            return;
+        }
+    }
+    panic!("it is never settled");
+}
+
+/// A list without an end is no list that has ended.
+struct Endless {
+    launch_type: &'static str,
+}
+
+impl wiremock::Respond for Endless {
+    fn respond(&self, request: &wiremock::Request) -> ResponseTemplate {
+        let after = request.url.query_pairs().find(|(name, _)| name == "id__gt");
+        let after: u64 = after.map_or(0, |(_, id)| id.parse().unwrap());
+        let rows: Vec<Value> = (after + 1..=after + 200)
+            .map(|id| {
+                let mut row = row(id, "job", "successful", "");
+                row["launch_type"] = json!(self.launch_type);
+                row["created"] = json!(start().to_string());
+                row["extra_vars"] = json!("{}");
+                row
+            })
+            .collect();
+        let answer = ResponseTemplate::new(200).set_body_json(json!({ "results": rows }));
+        answer.insert_header("date", "none")
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_does_not_end_is_no_answer() {
+    let flow = row(5, "workflow_job", "failed", "");
+    for launch_type in ["manual", "workflow"] {
+        let (server, aap) = controller(&[
+            ("workflow_jobs/5/", &[], flow.clone()),
+            (NODES, &[], none()),
+        ])
+        .await;
+        Mock::given(path("/api/v2/unified_jobs/"))
+            .respond_with(Endless { launch_type })
+            .mount(&server)
+            .await;
+        if launch_type == "manual" {
+            let error = aap.find_launched(&search(1)).await.unwrap_err();
+            assert_eq!(error.effect(), provider_core::Effect::Unreadable, "{error}");
+            assert!(error.to_string().contains("without an end"), "{error}");
+        } else {
+            let job = TrackedJob::from(JobRef::new("aap", "workflow_job", "5"));
+            let status = aap.provision_status(&vm(), &job).await.unwrap();
+            assert!(!status.settled, "{status:?}");
+        }
+    }
+    // Nor is a list of nodes.
+    let (server, aap) = controller(&[
+        ("workflow_jobs/5/", &[], flow),
+        ("unified_jobs/", &[], none()),
+    ])
+    .await;
+    Mock::given(path(format!("/api/v2/{NODES}")))
+        .respond_with(Endless { launch_type: "" })
+        .mount(&server)
+        .await;
+    let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
+    assert!(!status.settled, "{status:?}");
 }
 
 #[tokio::test]
@@ -332,4 +537,95 @@ async fn a_row_with_our_token_that_cannot_be_read_is_not_absence() {
     let (_server, aap) = controller(&[("unified_jobs/", &[], json!({"results": rows}))]).await;
     let error = aap.find_launched(&search(1)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Protocol);
+}
+
+/// One node a page, and none of them says that there is another one.
+#[tokio::test]
+async fn nodes_behind_short_pages_are_looked_at_and_what_is_behind_the_bound_is_said() {
+    for (last, told) in [
+        (2, "node \"n\" (job 12): quota exceeded"),
+        (4, "only its first 3 nodes were looked at"),
+    ] {
+        let jobs = (11..=10 + last).map(|id| match id - 10 == last {
+            true => row(id, "job", "failed", "quota exceeded"),
+            false => row(id, "job", "successful", ""),
+        });
+        let jobs: Vec<Value> = jobs.collect();
+        let afters: Vec<String> = (0..last).map(|after| after.to_string()).collect();
+        let queries: Vec<[(&str, &str); 1]> =
+            afters.iter().map(|after| [("id__gt", &**after)]).collect();
+        let one = format!("jobs/{}/", 10 + last);
+        let events = format!("{one}job_events/");
+        let mut mocks: Vec<Answer<'_>> = vec![
+            (
+                "workflow_jobs/5/",
+                &[],
+                row(5, "workflow_job", "failed", ""),
+            ),
+            (&events, &[], none()),
+            (&one, &[], row(10 + last, "job", "failed", "quota exceeded")),
+            (
+                "unified_jobs/",
+                &[("id__gt", "0")],
+                json!({ "results": jobs }),
+            ),
+            ("unified_jobs/", &[], none()),
+        ];
+        for (query, job) in queries.iter().zip(&jobs) {
+            let id = job["id"].as_u64().unwrap();
+            let mut node = node(id - 10, id, "job", job["status"].as_str().unwrap());
+            node["identifier"] = json!("n");
+            mocks.push((NODES, query, json!({ "results": [node] })));
+        }
+        mocks.push((NODES, &[], none()));
+        let (_server, aap) = controller(&mocks).await;
+        let status = status(&aap, JobRef::new("aap", "workflow_job", "5")).await;
+        assert!(status.settled, "{status:?}");
+        assert!(status.message.contains(told), "{}", status.message);
+    }
+}
+
+fn approval(id: u64, of: u64) -> Value {
+    json!({"id": id, "name": format!("approval {id}"), "status": "pending",
+           "summary_fields": {"source_workflow_job": {"id": of}}})
+}
+
+#[tokio::test]
+async fn approvals_behind_short_pages_are_told_and_those_behind_the_bound_stay_told() {
+    const LIST: &str = "workflow_approvals/";
+    let page = |rows: &[Value]| json!({ "results": rows });
+    let (server, aap, clock) = controller_and_clock(&[
+        (
+            "workflow_jobs/5/",
+            &[],
+            row(5, "workflow_job", "running", ""),
+        ),
+        (NODES, &[], none()),
+    ])
+    .await;
+    let mounted = async |query: &[(&str, &str)], body: Value, once: bool| {
+        let mock = answering(LIST, query, body).await;
+        let mock = if once { mock.up_to_n_times(1) } else { mock };
+        mock.mount(&server).await;
+    };
+    // One of somebody else's, then ours; later so many of others that ours are not reached.
+    mounted(&[("id__gt", "0")], page(&[approval(10, 99)]), true).await;
+    mounted(&[("id__gt", "10")], page(&[approval(50, 5)]), true).await;
+    mounted(&[("id__gt", "50")], page(&[]), true).await;
+    mounted(&[("id__gt", "0")], page(&[approval(20, 99)]), true).await;
+    mounted(&[("id__gt", "20")], page(&[approval(30, 99)]), true).await;
+    mounted(&[("id__gt", "30")], page(&[approval(40, 99)]), true).await;
+    // And when all of it is seen again, ours is not there any more.
+    mounted(&[], none(), false).await;
+    let said = async || {
+        status(&aap, JobRef::new("aap", "workflow_job", "5"))
+            .await
+            .message
+    };
+    let ours = "it waits for approval \"approval 50\", which does not expire";
+    assert_eq!(said().await, ours);
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(said().await, ours);
+    clock.advance(Duration::from_secs(120));
+    assert_eq!(said().await, "it is running");
 }

@@ -314,7 +314,8 @@ pub struct FindRequest {
     /// A moment by which the launch was carried out, or never was; by our clock, as above. None
     /// searches up to the present.
     pub not_after: Option<Timestamp>,
-    /// What the caller added to the launch. A job that lacks it is [stray](JobStatus::stray).
+    /// What the caller added to the launch. A job that lacks it, or was given something else, is
+    /// [stray](JobStatus::stray).
     pub extra_vars: ExtraVars,
 }
 

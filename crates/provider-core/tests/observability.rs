@@ -53,7 +53,8 @@ async fn an_explanation_names_the_decision_its_evidence_and_the_wake_up() {
         text.contains("advice:"),
         "a hold says how it is ended: {text}"
     );
-    assert_eq!(data["wakeAt"], Value::Null);
+    // Somebody may relaunch it at the backend.
+    assert!(data["wakeAt"].is_string(), "{data}");
     life.desired.mode = Mode::Unmanaged;
     let (text, _) = explained(&life).await;
     assert!(text.contains("the mode of the object says so"), "{text}");

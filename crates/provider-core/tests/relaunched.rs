@@ -136,6 +136,112 @@ async fn a_relaunch_that_fails_as_well_is_the_next_failure_in_a_row() {
     assert_eq!(life.jobs(), 2);
 }
 
+/// A life whose first job has failed, and whose back-off is a long one.
+async fn backing_off_for_long() -> (Life, Outcome) {
+    let life = Life::with(
+        endless(),
+        policy(|p| p.backoff.base = jiff::SignedDuration::from_mins(30)),
+    );
+    life.step().await;
+    life.fake.end(1, JobState::Failed);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::BackingOff { failures: 1, .. }))
+        .await;
+    (life, outcome)
+}
+
+fn ends_at(outcome: &Outcome) -> jiff::Timestamp {
+    match outcome.standing {
+        Standing::BackingOff { until, .. } => until,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_relaunch_is_seen_long_before_a_back_off_ends() {
+    for ended in [false, true] {
+        let (life, outcome) = backing_off_for_long().await;
+        let until = ends_at(&outcome);
+        let copy = life.fake.copy(1).unwrap();
+        if ended {
+            life.fake.end(copy, JobState::Succeeded);
+        }
+        life.until(|o| in_progress(o, 2) || matches!(o.standing, Standing::Applied { .. }))
+            .await;
+        assert!(clock::since(until, life.now()) > Duration::from_secs(600));
+        life.fake.end(copy, JobState::Succeeded);
+        life.applied().await;
+        assert_eq!((life.jobs(), life.records().len()), (2, 2));
+    }
+}
+
+#[tokio::test]
+async fn a_relaunch_is_seen_where_a_person_is_waited_for() {
+    for end in [JobState::Failed, JobState::Canceled] {
+        for deleting in [false, true] {
+            let mut life = Life::with(endless(), policy(|p| p.max_failures = Some(1)));
+            if deleting {
+                life.step().await;
+                life.fake.end(1, JobState::Succeeded);
+                life.applied().await;
+                life.delete();
+            }
+            let n = if deleting { 2 } else { 1 };
+            life.until(|o| in_progress(o, n)).await;
+            life.fake.end(n, end);
+            let outcome = life
+                .until(|o| matches!(o.standing, Standing::Held(_)))
+                .await;
+            let expected = match end {
+                JobState::Failed => Hold::FailuresExhausted { failures: 1 },
+                _ => Hold::CanceledByOthers { attempt: n },
+            };
+            assert_eq!(outcome.standing, Standing::Held(expected));
+            life.for_a_while(HOUR).await;
+            let copy = life.fake.copy(n).unwrap();
+            life.fake.end(copy, JobState::Succeeded);
+            let outcome = life.for_a_while(HOUR).await;
+            match &outcome.standing {
+                Standing::Applied { .. } => assert!(!deleting),
+                Standing::Released(release) => {
+                    assert!(deleting && release.ground == Ground::Deprovisioned);
+                }
+                other => panic!("{other:?}"),
+            }
+            assert_eq!(life.jobs(), usize::try_from(n).unwrap() + 1);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_rest_in_which_nobody_can_tell_of_relaunches_stays_what_it_is() {
+    let (life, outcome) = backing_off_for_long().await;
+    let until = ends_at(&outcome);
+    for n in 1..=6 {
+        life.fake.trouble(Function::FindRelaunched, away());
+        let before = life.fake.count(Function::FindRelaunched);
+        life.pass(60);
+        let outcome = life.step().await;
+        assert_eq!(ends_at(&outcome), until, "{n}");
+        assert_eq!(life.fake.count(Function::FindRelaunched), before + 1);
+        let wait = clock::since(outcome.wake_at.unwrap(), life.now());
+        assert!(wait >= Duration::from_secs(60), "{wait:?}");
+        assert_eq!(outcome.trouble.unwrap().message(), "it is away");
+    }
+    // Who cannot tell at all is not asked, and a hold is a rest until somebody acts.
+    let deaf = endless().with_capabilities(|c| c.find_relaunched = false);
+    let life = Life::with(deaf, policy(|p| p.max_failures = Some(1)));
+    life.step().await;
+    life.fake.end(1, JobState::Failed);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::Held(_)))
+        .await;
+    assert_eq!(
+        (outcome.wake_at, life.fake.count(Function::FindRelaunched)),
+        (None, 0)
+    );
+}
+
 #[tokio::test]
 async fn a_relaunch_of_an_older_version_is_waited_for_and_applies_nothing_else() {
     let mut life = applied(endless()).await;

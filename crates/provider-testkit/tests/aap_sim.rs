@@ -14,8 +14,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_core::ManualClock;
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Ending, Fault, Layout, OPERATOR_TOKEN, OnCancel, READER_TOKEN, Route,
-    RunPlan, Script, ScriptedFault, Template, World,
+    ADMIN_TOKEN, AapSim, Ending, Fault, Layout, Node, OPERATOR_TOKEN, OnCancel, Other,
+    READER_TOKEN, Route, RunPlan, Script, ScriptedFault, Template, World,
 };
 use serde_json::{Value, json};
 
@@ -391,6 +391,24 @@ async fn lists_filter_order_and_page_as_measured() {
         .get("/api/v2/unified_jobs/?page_size=500&count_disabled=1")
         .await;
     assert_eq!(fields(&page), ["results"]);
+    // Such a list has one page, whatever is in it.
+    let (status, page) = bench
+        .call(
+            "GET",
+            "/api/v2/unified_jobs/?page=2&page_size=25&count_disabled=1",
+            ADMIN_TOKEN,
+            None,
+        )
+        .await;
+    assert_eq!((status, page), (404, json!({"detail": "Invalid page."})));
+    let page = bench.get("/api/v2/unified_jobs/?page_size=25&page=2").await;
+    assert_eq!(
+        (&page["previous"], &page["next"]),
+        (
+            &json!("/api/v2/unified_jobs/?page=1&page_size=25"),
+            &Value::Null
+        )
+    );
     // A reserved word filters nothing, whatever it is set to.
     assert_eq!(
         bench.get("/api/v2/unified_jobs/?limit=nobody").await["count"],
@@ -449,6 +467,122 @@ async fn lists_filter_order_and_page_as_measured() {
     );
     assert_eq!(refused("/api/v2/jobs/?id__in=").await.0, 400);
     assert_eq!(refused("/api/v2/unified_jobs/9/").await.0, 404);
+}
+
+#[tokio::test]
+async fn a_page_that_is_cut_short_says_so_in_its_links_only() {
+    let mut world = World::with([Template::job("a")]);
+    world.max_page_size = 10;
+    let bench = Bench::new(world).await;
+    for _ in 0..21 {
+        bench
+            .launch("/api/v2/job_templates/7/launch/", json!({}))
+            .await;
+    }
+    let page = bench
+        .get("/api/v2/unified_jobs/?page_size=500&page=2")
+        .await;
+    assert_eq!(page["results"].as_array().unwrap().len(), 10);
+    assert_eq!(page["next"], "/api/v2/unified_jobs/?page=3&page_size=10");
+    assert_eq!(
+        page["previous"],
+        "/api/v2/unified_jobs/?page=1&page_size=10"
+    );
+    // What need not be cut is repeated as it was asked for.
+    let page = bench.get("/api/v2/unified_jobs/?page_size=5").await;
+    assert_eq!(page["next"], "/api/v2/unified_jobs/?page=2&page_size=5");
+}
+
+#[tokio::test]
+async fn a_relaunch_copies_what_was_given_and_says_nothing_of_its_original() {
+    let fails = RunPlan::default().ending(Ending::Failed {
+        task: "t".to_owned(),
+        message: "m".to_owned(),
+    });
+    let world = World::with([
+        Template::job("good"),
+        Template::job("bad").with_plan(fails),
+        Template::workflow("flow"),
+    ]);
+    let bench = Bench::new(world).await;
+    for (collection, template, kind) in [
+        ("job_templates", 7, "job"),
+        ("job_templates", 8, "job"),
+        ("workflow_job_templates", 9, "workflow_job"),
+    ] {
+        let body = json!({"extra_vars": {"ts": "p"}});
+        let path = format!("/api/v2/{collection}/{template}/launch/");
+        let first = bench.launch(&path, body).await;
+        bench.pass(60);
+        let path = format!("/api/v2/{kind}s/{}/relaunch/", first["id"]);
+        let copy = bench.launch(&path, json!({})).await;
+        assert!(copy["id"].as_u64() > first["id"].as_u64());
+        assert_eq!(copy["launch_type"], "relaunch");
+        let given = copy["extra_vars"].as_str().unwrap();
+        assert_eq!(
+            serde_json::from_str::<Value>(given).unwrap(),
+            json!({"ts": "p"})
+        );
+        assert_eq!(copy["name"], first["name"]);
+        assert_eq!(copy.get("job").is_some(), kind == "job", "{copy}");
+        assert_eq!(copy.get("workflow_job"), None);
+        let text = copy["related"].to_string();
+        assert!(!text.contains(&format!("/{}/", first["id"])), "{text}");
+        bench.pass(60);
+    }
+    // Only the hosts that failed, where some have.
+    let failed = json!({"hosts": "failed"});
+    let relaunch = async |id: u64| {
+        let path = format!("/api/v2/jobs/{id}/relaunch/");
+        let body = Some(failed.clone());
+        bench.call("POST", &path, ADMIN_TOKEN, body).await
+    };
+    let good = bench.get("/api/v2/jobs/?name=good").await["results"][0]["id"].clone();
+    let bad = bench.get("/api/v2/jobs/?name=bad").await["results"][0]["id"].clone();
+    assert_eq!(
+        relaunch(good.as_u64().unwrap()).await,
+        (
+            400,
+            json!({"hosts": "Cannot relaunch because previous job had 0 failed hosts."})
+        )
+    );
+    assert_eq!(relaunch(bad.as_u64().unwrap()).await.0, 201);
+    // Whoever may not start the template may not copy its jobs.
+    let path = format!("/api/v2/jobs/{good}/relaunch/");
+    let body = Some(json!({}));
+    assert_eq!(bench.call("POST", &path, READER_TOKEN, body).await.0, 403);
+}
+
+#[tokio::test]
+async fn nodes_are_shown_with_their_workflow_whoever_may_see_their_jobs() {
+    let node = Node::new("inner", Other::Job, RunPlan::endless());
+    let world = World::with([
+        Template::workflow("flow").with_node(node),
+        Template::job("inner"),
+    ]);
+    let bench = Bench::new(world).await;
+    let flow = bench
+        .launch("/api/v2/workflow_job_templates/7/launch/", json!({}))
+        .await["id"]
+        .clone();
+    bench.pass(5);
+    bench.sim.estrange(OPERATOR_TOKEN, "inner", true);
+    let get = async |path: String| bench.call("GET", &path, OPERATOR_TOKEN, None).await;
+    let of_flow = format!("/api/v2/unified_jobs/?unified_job_node__workflow_job={flow}");
+    // One of the workflow's own, and that of the node.
+    assert_eq!(bench.get(&of_flow).await["count"], 2);
+    assert_eq!(get(of_flow).await.1["count"], 1);
+    let (_, nodes) = get(format!("/api/v2/workflow_jobs/{flow}/workflow_nodes/")).await;
+    assert_eq!(nodes["count"], 2);
+    let row = &nodes["results"][1];
+    let job = row["job"].clone();
+    assert_eq!(row["summary_fields"]["job"]["status"], "running");
+    assert_eq!(row["summary_fields"]["job"]["name"], "inner");
+    assert_eq!(get(format!("/api/v2/jobs/{job}/")).await.0, 403);
+    // Who does not see the workflow sees no nodes of it either.
+    bench.sim.estrange(OPERATOR_TOKEN, "flow", true);
+    let (status, _) = get(format!("/api/v2/workflow_jobs/{flow}/workflow_nodes/")).await;
+    assert_eq!(status, 403);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::{Diagnosis, Inquiry};
+use crate::answer::{Answer, List};
 use crate::body::lenient;
 
 /// How deep workflows are looked into.
@@ -22,9 +23,9 @@ pub(crate) struct NodeJob {
     #[serde(deserialize_with = "lenient")]
     pub name: String,
     #[serde(deserialize_with = "lenient")]
-    status: String,
+    pub status: String,
     #[serde(rename = "type", deserialize_with = "lenient")]
-    kind: String,
+    pub kind: String,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -39,7 +40,7 @@ struct Summary {
 #[serde(default)]
 pub(crate) struct Node {
     #[serde(deserialize_with = "lenient")]
-    id: u64,
+    pub id: u64,
     #[serde(deserialize_with = "lenient")]
     identifier: String,
     #[serde(deserialize_with = "lenient")]
@@ -75,6 +76,11 @@ impl Node {
         self.summary_fields.job.as_ref()
     }
 
+    /// The number of its job, where it has one.
+    pub(crate) fn job_id(&self) -> Option<u64> {
+        self.job.or_else(|| Some(self.job()?.id))
+    }
+
     /// A failure that has a path of its own is none of the workflow (AWX 24.6.1, `dag_workflow.py`).
     fn is_handled(&self) -> bool {
         !self.failure_nodes.is_empty() || !self.always_nodes.is_empty()
@@ -92,35 +98,55 @@ impl Node {
     }
 }
 
-#[derive(Deserialize)]
-struct Page {
-    results: Vec<Box<RawValue>>,
-    #[serde(default, deserialize_with = "lenient")]
-    next: Option<String>,
+/// Nodes of a workflow job, in the order of their ids.
+#[derive(Debug, Default)]
+pub(crate) struct Nodes {
+    pub all: Vec<Node>,
+    /// Whether there may be more.
+    pub are_cut: bool,
 }
 
 /// The nodes of a workflow job, up to a bound.
-pub(crate) async fn nodes(inquiry: &mut Inquiry<'_>, id: u64) -> Result<Vec<Node>, ProviderError> {
-    let path = format!("workflow_jobs/{id}/workflow_nodes/");
-    let (mut all, mut after) = (Vec::new(), 0_u64);
+pub(crate) async fn nodes(inquiry: &mut Inquiry<'_>, id: u64) -> Result<Nodes, ProviderError> {
+    let mut nodes = Nodes::default();
     for _ in 0..PAGES {
-        let last = after.to_string();
-        let mut query = vec![("order_by", "id"), ("page_size", "200")];
-        query.extend((after > 0).then_some(("id__gt", last.as_str())));
+        let after = nodes.all.last().map_or(0, |node| node.id);
+        let (path, query) = page_of_nodes(id, after);
+        let query: Vec<(&str, &str)> = query.iter().map(|(name, of)| (*name, &**of)).collect();
         let answer = inquiry
             .get(&path, &query, "the nodes of the workflow")
             .await?;
-        let page: Page = answer.json()?;
-        let rows = page.results.iter();
-        let read = rows.filter_map(|row| serde_json::from_str::<Node>(row.get()).ok());
-        all.extend(read);
-        let newest = all.iter().map(|node| node.id).max().unwrap_or(0);
-        if page.next.is_none() || newest <= after {
+        let page = read_nodes(&answer)?;
+        if page.is_empty() {
+            return Ok(nodes);
+        }
+        let is_further = page.iter().all(|node| node.id > after);
+        nodes.all.extend(page);
+        nodes.all.sort_by_key(|node| node.id);
+        if !is_further {
             break;
         }
-        after = newest;
     }
-    Ok(all)
+    nodes.are_cut = true;
+    Ok(nodes)
+}
+
+/// Where the nodes after this one are listed. The list ends with an empty page and with nothing else: a
+/// controller's `MAX_PAGE_SIZE`, or a proxy, may make any page shorter.
+pub(crate) fn page_of_nodes(workflow: u64, after: u64) -> (String, [(&'static str, String); 3]) {
+    let path = format!("workflow_jobs/{workflow}/workflow_nodes/");
+    let query = [
+        ("order_by", "id".to_owned()),
+        ("page_size", "200".to_owned()),
+        ("id__gt", after.to_string()),
+    ];
+    (path, query)
+}
+
+pub(crate) fn read_nodes(answer: &Answer) -> Result<Vec<Node>, ProviderError> {
+    let rows = answer.json::<List<Box<RawValue>>>()?.results;
+    let read = |row: &RawValue| serde_json::from_str(row.get()).unwrap_or_default();
+    Ok(rows.iter().map(|row| read(row)).collect())
 }
 
 impl Inquiry<'_> {
@@ -135,7 +161,15 @@ impl Inquiry<'_> {
         id: u64,
         depth: u8,
     ) -> Result<Diagnosis, ProviderError> {
-        let nodes = nodes(self, id).await?;
+        let Nodes {
+            all: nodes,
+            are_cut,
+        } = nodes(self, id).await?;
+        let rest = if are_cut {
+            format!("; only its first {} nodes were looked at", nodes.len())
+        } else {
+            String::new()
+        };
         let with = |statuses: &[&str]| {
             let bad = nodes.iter().filter(|node| !node.is_handled());
             let bad = bad.filter(|node| node.has_become(statuses));
@@ -151,14 +185,18 @@ impl Inquiry<'_> {
         let Some((node, job)) = failed.and_then(|node| Some((node, node.job()?))) else {
             let lost = lost().map(|node| {
                 let name = self.name(node).unwrap_or_else(|| node.id.to_string());
-                Diagnosis::saying(format!("node \"{name}\" has no template any more"))
+                Diagnosis::saying(format!("node \"{name}\" has no template any more{rest}"))
             });
-            return Ok(lost.unwrap_or_default());
+            let unknown = || match are_cut {
+                true => Diagnosis::saying(format!("none of its nodes says why{rest}")),
+                false => Diagnosis::default(),
+            };
+            return Ok(lost.unwrap_or_else(unknown));
         };
         let own = self.name(node);
         if job.kind == "workflow_approval" {
             let why = self.of_approval(job, own.as_deref()).await;
-            return Ok(Diagnosis::saying(why));
+            return Ok(Diagnosis::saying(format!("{why}{rest}")));
         }
         let name = own.unwrap_or_else(|| self.bounded(&job.name, 100));
         let mut found = if job.kind == "workflow_job" {
@@ -176,7 +214,10 @@ impl Inquiry<'_> {
         let inner =
             inner.unwrap_or_else(|| format!("it ended as {}", self.bounded(&job.status, 40)));
         let kind = self.bounded(&job.kind.replace('_', " "), 40);
-        found.message = Some(format!("node \"{name}\" ({kind} {}): {inner}", job.id));
+        found.message = Some(format!(
+            "node \"{name}\" ({kind} {}): {inner}{rest}",
+            job.id
+        ));
         Ok(found)
     }
 
@@ -207,9 +248,15 @@ impl Inquiry<'_> {
     /// What a workflow was waiting for when it was cancelled: approvals that were cancelled with it.
     pub(super) async fn of_cancelled(&mut self, id: u64) -> Result<Diagnosis, ProviderError> {
         let mut workflows = vec![(id, 0_u8)];
+        let mut cut = None;
         while let Some((id, depth)) = workflows.pop() {
             let nodes = nodes(self, id).await?;
-            for node in nodes.iter().filter(|node| node.has_become(&["canceled"])) {
+            cut = cut.or_else(|| nodes.are_cut.then_some(nodes.all.len()));
+            for node in nodes
+                .all
+                .iter()
+                .filter(|node| node.has_become(&["canceled"]))
+            {
                 let Some(job) = node.job() else { continue };
                 match job.kind.as_str() {
                     "workflow_approval" => {
@@ -224,6 +271,10 @@ impl Inquiry<'_> {
                 }
             }
         }
-        Ok(Diagnosis::default())
+        let cut = cut.map(|seen| {
+            let text = format!("only the first {seen} nodes of a workflow were looked at");
+            Diagnosis::saying(text)
+        });
+        Ok(cut.unwrap_or_default())
     }
 }

@@ -22,7 +22,7 @@ use provider_core::{JobState, JobStatus, ProviderError, text};
 use crate::AapProvider;
 use crate::body::JobBody;
 use crate::words::Kind;
-pub(crate) use flow::{nodes, waiting};
+pub(crate) use flow::{Node, NodeJob, nodes, page_of_nodes, read_nodes, waiting};
 pub(crate) use inquiry::Inquiry;
 
 /// How long somebody waits for a diagnosis at most: the end itself is known by then.

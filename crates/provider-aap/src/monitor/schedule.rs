@@ -22,6 +22,8 @@ use super::{MonitorConfig, Seen};
 pub(super) const PAGE: usize = 200;
 /// The smallest page that is worth its name, whatever the server gives.
 const MIN_PAGE: usize = 20;
+/// A server that gives fewer rows than this at once is not believed in: a page with fewer was not cut short.
+const FEWEST: usize = 5;
 /// The longest time between two pages of the round, however few there are: somebody may be waiting.
 const MAX_GAP: Duration = Duration::from_millis(700);
 /// Who asks within so long of each other asks together.
@@ -52,8 +54,9 @@ pub(super) struct Schedule {
     batch_from: usize,
     /// Rows that are asked for at once.
     page_size: usize,
-    /// The most that the server has been seen to give.
+    /// The most that the server has lately been seen to give, and when.
     most_rows: usize,
+    most_rows_at: Option<Instant>,
     pace: Pace,
     jobs: Jobs,
     line: Line,
@@ -128,6 +131,7 @@ impl Schedule {
             batch_from: usize::try_from(config.batch_from).unwrap_or(usize::MAX),
             page_size: PAGE,
             most_rows: 0,
+            most_rows_at: None,
             pace: Pace::new(interval, seed),
             jobs: Jobs::default(),
             line: Line::default(),

@@ -38,6 +38,12 @@ pub fn decide(situation: &Situation<'_>, pass: &Pass) -> Decision {
     relaunch::first(&rules, rules.decide())
 }
 
+/// The same, for a person: see [`relaunch::told`].
+pub(super) fn told(situation: &Situation<'_>, pass: &Pass) -> Decision {
+    let rules = Rules { s: situation, pass };
+    relaunch::told(&rules, rules.decide())
+}
+
 pub(super) struct Rules<'a> {
     pub(super) s: &'a Situation<'a>,
     pub(super) pass: &'a Pass,

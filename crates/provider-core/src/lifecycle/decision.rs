@@ -187,7 +187,8 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Whether nothing but a change of the object can change anything.
+    /// Whether nothing but a change of the object can change anything; or, for a hold, what a person does at
+    /// the backend: a hold that is looked at again for that has a wake-up.
     #[must_use]
     pub const fn is_final(&self) -> bool {
         matches!(

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::decide::{Pass, Situation, decide};
+use super::decide::{Pass, Situation, told};
 use super::decision::{Action, Block, Call, Ground, Hold, Right, Standing};
 use crate::history::{self, Note};
 use crate::{JobRecord, JobState, JobType, ObjectKey};
@@ -62,7 +62,7 @@ pub struct Evidence {
 /// Explains the next decision. Does nothing else.
 #[must_use]
 pub fn explain(key: &ObjectKey, situation: &Situation<'_>, pass: &Pass) -> Explanation {
-    let decision = decide(situation, pass);
+    let decision = told(situation, pass);
     let mut mine: Vec<&JobRecord> = situation
         .records
         .iter()

@@ -30,8 +30,8 @@
 //!
 //! # Caveats
 //! A person who copies a job at the backend (a "relaunch") starts a job that the engine learns of before it
-//! launches the next one or lets the object go, where the provider
-//! [can find it](crate::Capabilities::find_relaunched). Copies of jobs whose records have left the
+//! launches the next one or lets the object go, and every few minutes of a back-off or half hours of a hold
+//! after a failure, where the provider [can find it](crate::Capabilities::find_relaunched). Copies of jobs whose records have left the
 //! history are not looked for, and two people may run two at once. An assumed outcome (see [`Policy`])
 //! is marked on the record as [`Reason::Assumed`](crate::Reason::Assumed).
 

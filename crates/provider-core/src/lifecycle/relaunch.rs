@@ -1,16 +1,22 @@
 //! Jobs that people start at a backend as copies of ours: looked for before anything is launched or let
-//! go, and put on record as attempts of their own.
+//! go, and while something that has failed rests; put on record as attempts of their own.
+
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::absorb::{Context, apply, is_known};
 use super::decide::{Rules, decision};
-use super::decision::{Action, Call, Decision, Ground, Release, Right, Standing, Why};
+use super::decision::{Action, Call, Decision, Ground, Hold, Release, Right, Standing, Why};
+use crate::clock::add;
 use crate::{JobRecord, JobType, Reason, Relaunched, history};
 
 /// Of so many copies of one job the ends go on record. Further ones are only taken in while they are alive, so
 /// that a job which something copies again and again does not fill the object's status.
 const MAX_ENDED: usize = 20;
+
+/// How long a back-off lasts at most without a look whether a person has relaunched what failed.
+const LOOK_IN_BACKOFF: Duration = Duration::from_secs(300);
 
 /// A search for copies in this pass.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -21,38 +27,32 @@ pub struct RelaunchLook {
     pub again: Option<Timestamp>,
 }
 
+/// What a look is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// Nothing may be launched or let go without it.
+    Must,
+    /// A copy would end the rest; the rest is right without it.
+    May,
+}
+
 /// What comes before a launch or a release: a look, by every provider that can, whether a person has
-/// started a copy of a job of the object.
+/// started a copy of a job of the object. Before a rest after failures as well: the copy continues them.
 pub(super) fn first(rules: &Rules<'_>, next: Decision) -> Decision {
-    if !needs_a_look(&next.action) {
+    let Some(need) = need(&next.action) else {
         return next;
-    }
-    let mut copied: Vec<&JobRecord> = rules
-        .mine()
-        .filter(|record| can_be_copied(record))
-        .collect();
-    copied.sort_by_key(|record| std::cmp::Reverse(record.attempt));
-    let mut seen: Vec<&str> = Vec::new();
-    for record in copied {
-        let Some((owner, capabilities)) = rules.s.backends.owner(record) else {
-            continue; // nobody is left to ask
-        };
-        if !capabilities.find_relaunched || seen.contains(&owner) {
-            continue;
-        }
-        seen.push(owner);
-        let n = record.attempt;
-        match rules
-            .pass
-            .relaunch_looks
-            .iter()
-            .find(|look| look.provider == owner)
-        {
-            None => return decision(Action::Call(Call::FindRelaunched(n)), next.why),
-            Some(RelaunchLook { again: None, .. }) => {}
-            Some(RelaunchLook {
-                again: Some(at), ..
-            }) => {
+    };
+    let owners = owners(rules);
+    for (owner, n) in &owners {
+        let mut looks = rules.pass.relaunch_looks.iter();
+        match (looks.find(|look| look.provider == *owner), need) {
+            (None, _) => return decision(Action::Call(Call::FindRelaunched(*n)), next.why),
+            (
+                Some(RelaunchLook {
+                    again: Some(at), ..
+                }),
+                Need::Must,
+            ) => {
                 let reason = format!(
                     "{owner} cannot tell whether a person has relaunched a job of this object; it is \
                      asked again"
@@ -60,30 +60,82 @@ pub(super) fn first(rules: &Rules<'_>, next: Decision) -> Decision {
                 return rules.rest(
                     Standing::Waiting { reason },
                     Some(*at),
-                    Why::RelaunchesUnknown(n),
+                    Why::RelaunchesUnknown(*n),
                 );
             }
+            // A look that fails is no reason for another standing, where none was needed.
+            (Some(_), _) => {}
         }
     }
-    next
+    match need {
+        Need::May if !owners.is_empty() => with_next_look(rules, next),
+        _ => next,
+    }
 }
 
-fn needs_a_look(action: &Action) -> bool {
+/// The same for a person who asks what comes next: a look that was not needed is no answer to that.
+pub(super) fn told(rules: &Rules<'_>, next: Decision) -> Decision {
+    match need(&next.action) {
+        Some(Need::May) if !owners(rules).is_empty() => with_next_look(rules, next),
+        _ => first(rules, next),
+    }
+}
+
+fn need(action: &Action) -> Option<Need> {
     match action {
-        Action::Write { then, .. } => matches!(then, Some(Right::Launch(_))),
-        // The other grounds ask nobody: what is left behind is in the receipt.
-        Action::Rest(rest) => matches!(
-            &rest.standing,
+        Action::Write { then, .. } => matches!(then, Some(Right::Launch(_))).then_some(Need::Must),
+        Action::Rest(rest) => match &rest.standing {
+            // The other grounds ask nobody: what is left behind is in the receipt.
             Standing::Released(Release {
-                ground: Ground::Deprovisioned
+                ground:
+                    Ground::Deprovisioned
                     | Ground::ProviderSkipped
                     | Ground::NeverProvisioned
                     | Ground::FailureDoesNotBlock,
                 ..
-            })
-        ),
-        Action::Call(_) => false,
+            }) => Some(Need::Must),
+            Standing::BackingOff { failures, .. } if *failures > 0 => Some(Need::May),
+            Standing::Held(Hold::FailuresExhausted { .. } | Hold::CanceledByOthers { .. }) => {
+                Some(Need::May)
+            }
+            _ => None,
+        },
+        Action::Call(_) => None,
     }
+}
+
+/// Who can look for copies, and the newest attempt of each that there may be a copy of.
+fn owners<'a>(rules: &Rules<'a>) -> Vec<(&'a str, u64)> {
+    let mut copied: Vec<&JobRecord> = rules
+        .mine()
+        .filter(|record| can_be_copied(record))
+        .collect();
+    copied.sort_by_key(|record| std::cmp::Reverse(record.attempt));
+    let mut owners: Vec<(&str, u64)> = Vec::new();
+    for record in copied {
+        // Nobody may be left to ask.
+        if let Some((owner, capabilities)) = rules.s.backends.owner(record)
+            && capabilities.find_relaunched
+            && owners.iter().all(|(known, _)| *known != owner)
+        {
+            owners.push((owner, record.attempt));
+        }
+    }
+    owners
+}
+
+/// A rest that ends in time for the next look. A hold may last for weeks, with many others beside it.
+fn with_next_look(rules: &Rules<'_>, mut next: Decision) -> Decision {
+    let Action::Rest(rest) = &mut next.action else {
+        return next;
+    };
+    let slow = rules.slow_wake();
+    let look = match rest.standing {
+        Standing::BackingOff { .. } => slow.min(add(rules.s.now, LOOK_IN_BACKOFF)),
+        _ => slow,
+    };
+    rest.wake_at = Some(rest.wake_at.map_or(look, |at| at.min(look)));
+    next
 }
 
 /// Whether there may be a job of this attempt that a person could copy, and that would be found.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::approvals;
 use super::jobs::{Event, Job, Jobs, NewJob};
 use super::plan::RunPlan;
-use super::world::{Kind, User};
+use super::world::{Kind, Template, User};
 
 /// What a node runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,8 +165,15 @@ impl Jobs {
             return;
         };
         for node in nodes {
+            // Where there is a template of that name, the job is one of that, and shown to whoever may read it.
+            let named = |template: &Template| {
+                template.name == node.name && template.kind.job_type() == node.runs.job_type()
+            };
+            let mut templates = self.templates.iter();
+            let template = templates.find(|(_, template)| named(template));
+            let template = template.map(|(id, _)| *id).or(parent.template);
             let new = NewJob {
-                template: parent.template.unwrap_or_default(),
+                template: template.unwrap_or_default(),
                 extra_vars: Map::new(),
                 limit: String::new(),
                 labels: Vec::new(),

@@ -374,16 +374,22 @@ impl<R> Page<R> {
         let total = rows.len();
         let pages = total.div_ceil(size).max(1);
         let bare = get("count_disabled").is_some_and(|v| !v.is_empty());
-        // Without the count, the controller does not know that a page is past the end.
-        if page == 0 || (page > pages && !bare) {
+        // Without the count there is one page, whatever is in it.
+        let known = if bare { 1 } else { pages };
+        if page == 0 || page > known {
             return Err(Refusal::detail(404, "Invalid page."));
         }
         let link = |page: usize| {
             let mut sorted: Vec<(&str, String)> = query
                 .iter()
                 .filter(|(name, _)| name != "page")
-                .map(|(name, value)| (name.as_str(), value.clone()))
-                .chain((page > 1).then(|| ("page", page.to_string())))
+                .map(
+                    |(name, value)| match (name.as_str(), value.parse::<usize>()) {
+                        ("page_size", Ok(asked)) if asked > most => ("page_size", most.to_string()),
+                        (name, _) => (name, value.clone()),
+                    },
+                )
+                .chain([("page", page.to_string())])
                 .collect();
             sorted.sort();
             let mut text = url_encoded(&sorted);

@@ -364,6 +364,10 @@ fn get(
         }
         ["workflow_jobs", id, "workflow_nodes"] => {
             let parent = job(state, "workflow_jobs", id)?;
+            // Nodes are shown with their workflow, and name their jobs whoever may see those.
+            if !state.sees_job(parent, user) {
+                return Err(Answer::detail(403, FORBIDDEN));
+            }
             let nodes = parent
                 .children
                 .iter()

@@ -11,9 +11,16 @@ use crate::monitor::parts::SUSPICIOUS;
 use crate::monitor::{Rows, Seen};
 use crate::words::Lasting;
 
-use super::{Change, LONG_LINE, MIN_PAGE, Schedule};
+use super::{Change, FEWEST, LONG_LINE, MIN_PAGE, Schedule};
 
 impl Schedule {
+    /// The most rows that a page is known to have: none for longer than a round, because that may change.
+    fn most_rows(&self, now: Instant) -> usize {
+        let lately = |at: Instant| now.saturating_duration_since(at) <= self.interval;
+        let is_lately = self.most_rows_at.is_some_and(lately);
+        if is_lately { self.most_rows } else { 0 }
+    }
+
     /// What was seen of a job, on a page or by itself. Whether that is news.
     fn see(&mut self, id: u64, seen: Seen, chance: Chance, now: Instant) -> Option<Change> {
         let few = self.are_few();
@@ -23,7 +30,7 @@ impl Schedule {
             && let Some(rows) = job.take(|more| &mut more.missed)
         {
             // The page was full before it: the server gives less at once than it was asked for.
-            self.page_size = self.page_size.min(rows);
+            self.page_size = self.page_size.min(rows.max(FEWEST));
             self.most_rows = self.most_rows.min(rows);
         }
         let shown = self.pace.until_shown(&seen, chance);
@@ -120,9 +127,9 @@ impl Schedule {
         // With rows that cannot be read, nobody knows who was left out.
         if but.is_some() && rows.unreadable == 0 {
             // A server that gives less at once than it was asked for does not say so, but rows come in
-            // the order of their ids: what is behind the last of many may have been cut off, unless
-            // there have been more before.
-            let may_be_cut = count >= MIN_PAGE.max(self.most_rows);
+            // the order of their ids: what is behind the last one may have been cut off, unless there
+            // have been more lately.
+            let may_be_cut = count >= FEWEST.max(self.most_rows(now));
             let end = last.filter(|_| may_be_cut).unwrap_or(u64::MAX);
             let ids = ids.iter().copied();
             let behind: Vec<u64> = ids.clone().filter(|id| *id > end).collect();
@@ -131,13 +138,18 @@ impl Schedule {
         } else {
             left.extend_from_slice(ids);
         }
-        self.most_rows = self.most_rows.max(count);
+        if count > 0 && count >= self.most_rows(now) {
+            (self.most_rows, self.most_rows_at) = (count, Some(now));
+        }
+        let behind = ids.iter().filter(|id| Some(**id) > last).count();
+        let may_be_cap =
+            but.is_none() && count > 0 && (count >= MIN_PAGE || behind >= count.max(FEWEST));
         for id in &left {
             let job = self.jobs.get_mut(id);
             if let Some(job) = job.filter(|job| job.place == Place::Asked) {
                 // A job that is not on the page is gone only when it says so itself.
                 job.take(|more| &mut more.missed);
-                if but.is_none() && count >= MIN_PAGE {
+                if may_be_cap && Some(*id) > last {
                     job.more().missed = Some(count);
                 }
                 self.line.put(*id, job, Place::Alone);

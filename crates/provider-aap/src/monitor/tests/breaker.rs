@@ -379,3 +379,27 @@ fn the_breaker_and_the_number_of_jobs_can_be_seen_from_outside() {
     };
     metrics::with_local_recorder(&gauges, || runtime.block_on(life));
 }
+
+/// Who asks for others beside the rounds may be the one who tries, and may give up.
+#[tokio::test(start_paused = true)]
+async fn a_guest_that_was_to_try_and_goes_away_lets_the_next_one_try() {
+    let controller = Controller::with(1);
+    let monitor = monitor(&controller, &in_rounds());
+    let quiet = unavailable().with_retry_after(PAUSE);
+    monitor.admit().unwrap().tell(Some(&quiet));
+    assert!(monitor.admit().is_err(), "it is shut");
+    advance(PAUSE).await;
+    let probe = monitor.admit().unwrap();
+    assert!(monitor.admit().is_err(), "one at a time");
+    drop(probe);
+    let next = monitor.admit().unwrap();
+    assert!(monitor.admit().is_err(), "one at a time");
+    next.tell(None);
+    let both = (monitor.admit(), monitor.admit());
+    assert!(both.0.is_ok() && both.1.is_ok(), "it is open");
+    // One that is told of in vain shuts it again.
+    monitor.admit().unwrap().tell(Some(&quiet));
+    advance(PAUSE).await;
+    monitor.admit().unwrap().tell(Some(&unavailable()));
+    assert!(monitor.admit().is_err());
+}

@@ -335,18 +335,40 @@ async fn jobs_that_have_become_few_are_not_asked_about_all_at_once() {
 /// A server may give fewer rows than it is asked for, and does not say so when it does not count.
 #[tokio::test(start_paused = true)]
 async fn short_pages_hide_no_end() {
-    let controller = Controller::with(600);
-    controller.most_rows.store(50, Ordering::Relaxed);
-    let monitor = monitor(&controller, &in_rounds());
-    let seen = Arc::default();
-    poll_for_ever(&monitor, 600, &seen);
-    sleep(INTERVAL * 3).await;
-    for id in 1..=600 {
-        controller.set(id, "successful");
+    for most in [50, 10] {
+        let controller = Controller::with(600);
+        controller.most_rows.store(most, Ordering::Relaxed);
+        let monitor = monitor(&controller, &in_rounds());
+        let seen = Arc::default();
+        poll_for_ever(&monitor, 600, &seen);
+        sleep(INTERVAL * 3).await;
+        for id in 1..=600 {
+            controller.set(id, "successful");
+        }
+        // An interval until it is seen, and one until somebody asks.
+        sleep(INTERVAL.mul_f64(2.2)).await;
+        assert_eq!(seen.lock().unwrap().len(), 600, "{most}");
     }
-    // An interval until it is seen, and one until somebody asks.
-    sleep(INTERVAL.mul_f64(2.2)).await;
-    assert_eq!(seen.lock().unwrap().len(), 600);
+}
+
+/// What a page once had says nothing about what pages have now.
+#[tokio::test(start_paused = true)]
+async fn pages_that_have_become_shorter_hide_no_end() {
+    for (count, most) in [(600, 50), (600, 10), (60, 5)] {
+        let controller = Controller::with(count);
+        let monitor = monitor(&controller, &in_rounds());
+        let seen = Arc::default();
+        poll_for_ever(&monitor, count, &seen);
+        sleep(INTERVAL * 3).await;
+        controller.most_rows.store(most, Ordering::Relaxed);
+        let last = count / 4;
+        for id in count - last + 1..=count {
+            controller.set(id, "successful");
+        }
+        sleep(INTERVAL.mul_f64(2.5)).await;
+        let seen = seen.lock().unwrap().len() as u64;
+        assert_eq!(seen, last, "{count} jobs, {most} a page");
+    }
 }
 
 #[tokio::test(start_paused = true)]

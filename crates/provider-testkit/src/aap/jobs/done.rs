@@ -100,7 +100,12 @@ impl Jobs {
         job.explanation = "Task was marked as running but was not present in the job queue, so \
                            it has been marked as failed."
             .to_owned();
+        let parent = job.parent;
         self.notify(id, now);
+        // Its workflow goes by what the status says.
+        if let Some(parent) = parent {
+            self.child_ended(parent, now);
+        }
         true
     }
 

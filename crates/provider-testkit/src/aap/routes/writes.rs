@@ -5,11 +5,11 @@ use serde_json::{Map, Value, json};
 
 use super::{Asked, FORBIDDEN, job, kind_of, label, template_id};
 use crate::aap::answer::Answer;
-use crate::aap::jobs::NewJob;
+use crate::aap::jobs::{Job, NewJob};
 use crate::aap::rows::{self, View};
 use crate::aap::state::State;
 use crate::aap::world::Kind;
-use crate::aap::{approvals, launch};
+use crate::aap::{approvals, events, launch};
 
 pub(super) fn post(
     state: &mut State,
@@ -67,14 +67,19 @@ pub(super) fn post(
             if !startable.is_some_and(|(id, template)| state.may_launch(id, template, user)) {
                 return Err(Answer::detail(403, FORBIDDEN));
             }
+            if first_has_no_such_hosts(first, &parse(asked.body)?, now) {
+                let text = "Cannot relaunch because previous job had 0 failed hosts.";
+                return Err(Answer::json(400, &json!({ "hosts": text })));
+            }
             let plan = state.plan_of_copy(id);
             let new = state.jobs.relaunch(id, user, plan, now);
             let Some(job) = new.and_then(|id| state.jobs.jobs.get(&id)) else {
                 return Err(Answer::detail(404, "Not found."));
             };
             let mut row = rows::job(&state.jobs, &state.users, job, View::Launch, now);
-            if let Value::Object(row) = &mut row {
-                row.insert(job.kind.job_type().to_owned(), json!(job.id));
+            // Of a workflow's copy the number is in `id` only.
+            if let (Value::Object(row), Kind::Job) = (&mut row, job.kind) {
+                row.insert("job".to_owned(), json!(job.id));
             }
             Ok(Answer::json(201, &row))
         }
@@ -121,6 +126,17 @@ pub(super) fn delete(state: &mut State, segments: &[&str]) -> Result<Answer, Ans
     } else {
         Err(Answer::detail(403, "Cannot delete running job resource."))
     }
+}
+
+/// Whether only the hosts that failed are asked for, of a job of which none has.
+fn first_has_no_such_hosts(first: &Job, body: &Value, now: Timestamp) -> bool {
+    let only_failed = body.get("hosts").and_then(Value::as_str) == Some("failed");
+    let has_failed = |event: &Value| {
+        let kind = event.get("event").and_then(Value::as_str);
+        let is_ignored = event.pointer("/event_data/ignore_errors") == Some(&json!(true));
+        matches!(kind, Some("runner_on_failed" | "runner_on_unreachable")) && !is_ignored
+    };
+    first.kind == Kind::Job && only_failed && !events::of(first, now).iter().any(has_failed)
 }
 
 fn parse(body: &[u8]) -> Result<Value, Answer> {
