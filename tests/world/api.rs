@@ -32,6 +32,8 @@ pub(crate) struct Trouble {
     pub(crate) refused: u64,
     /// Carried out, and answered with 500 or 504.
     pub(crate) lost: u64,
+    /// Writes of what is there that are answered with 404, as by a proxy that has lost its way.
+    pub(crate) astray: u64,
     /// Watches that are closed by the next change, and those that are told `410 Gone`.
     pub(crate) watches_closed: u64,
     pub(crate) watches_gone: u64,
@@ -299,6 +301,11 @@ impl Server {
         if let (Some((namespace, None, _)), Some("true")) = (&about, query.text("watch").as_deref())
         {
             return self.watch(namespace.clone(), &query, dice);
+        }
+        if writes && dice.per_mille(trouble.astray) {
+            self.chronicle.fault("a write went astray:", &line);
+            let (code, answer) = status(404, "NotFound", "there is no such resource");
+            return answered(code, Body::from(answer.to_string()));
         }
         let lag = dice.pick(trouble.lag + 1);
         let (mut code, mut answer) = match &about {

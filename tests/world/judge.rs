@@ -6,6 +6,7 @@ use std::time::Duration;
 use provider_testkit::aap::{Run, overlapping};
 use serde_json::json;
 
+use crate::api::Written;
 use crate::replica::Replica;
 use crate::report::report;
 use crate::run::Scene;
@@ -48,6 +49,21 @@ pub(crate) async fn memory(scene: &mut Scene, replicas: &[Replica]) -> Result<()
     Ok(())
 }
 
+/// Whether it was started without our variables.
+pub(crate) fn is_stray(run: &Run) -> bool {
+    run.extra_vars.get("provider_operation_token").is_none()
+}
+
+/// Whether the name of a job was ever on record.
+fn was_named(written: &[Written], uid: &str, id: u64) -> bool {
+    let id = id.to_string();
+    written.iter().any(|Written { object, .. }| {
+        let records = object["status"]["jobs"].as_array();
+        let mut records = records.into_iter().flatten();
+        object["metadata"]["uid"] == uid && records.any(|record| record["jobID"] == id.as_str())
+    })
+}
+
 pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
     if let Some(wrong) = scene.server.wrong().first() {
         return Err(report(scene, wrong));
@@ -70,14 +86,19 @@ pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
         .filter_map(|run| run.extra_vars.get("provider_operation_token")?.as_str())
         .collect();
     let different: BTreeSet<&str> = tokens.iter().copied().collect();
-    if different.len() != tokens.len() || tokens.len() != known.len() {
+    // A template that drops variables drops our token with them.
+    let strays = known.iter().filter(|run| is_stray(run)).count();
+    if different.len() != tokens.len() || tokens.len() + strays != known.len() {
         return Err(report(scene, "a token was launched twice"));
     }
+    let written = scene.server.said().0;
     for plan in scene.plans.iter().filter(|plan| !plan.is_let_alone()) {
         let uid = plan.uid();
         let runs: Vec<&Run> = ours
             .iter()
             .filter(|run| run.object().as_deref() == Some(&uid))
+            // A launch whose answer was lost, and that the controller has lost too, nobody can know of.
+            .filter(|run| !scene.is_forgotten(run) || was_named(&written, &uid, run.id))
             .collect();
         if let Some(run) = runs.iter().find(|run| run.stopped.is_none()) {
             let what = format!("{uid} is gone while job {} is alive", run.id);

@@ -100,7 +100,12 @@ fn again(seed: u64) {
             say(&format!("seed {seed}: {counts:?}"));
             say(&format!("digest {:016x}", chronicle.digest()));
         }
-        (Err(violation), _) => panic!("{}", smaller(&script, &violation)),
+        (Err(violation), chronicle) => {
+            if traces {
+                say(&chronicle.everything().join("\n"));
+            }
+            panic!("{}", smaller(&script, &violation));
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::dice::Dice;
 use crate::run::Scene;
-use crate::script::{Mischief, STORM};
+use crate::script::Mischief;
 
 pub(crate) const TEMPLATES: [&str; 2] = ["osac-create-machine", "osac-delete-machine"];
 
@@ -29,6 +29,8 @@ pub(crate) enum Mishap {
     RemoveTemplate(usize),
     /// There is one of this name again.
     BringTemplate(usize),
+    /// This template drops the variables of launches from now on; or takes them again.
+    Drop(usize, bool),
 }
 
 pub(crate) fn make(workflow: bool, template: usize) -> Template {
@@ -42,10 +44,10 @@ pub(crate) fn make(workflow: bool, template: usize) -> Template {
 }
 
 /// Those of a world; most have none of a sort.
-pub(crate) fn draw(seed: u64) -> Vec<(Duration, Mischief)> {
+pub(crate) fn draw(seed: u64, storm: Duration) -> Vec<(Duration, Mischief)> {
     let dice = Dice::of(seed, "the controller");
     let mut all = Vec::new();
-    let at = |dice: &Dice| Duration::from_secs(dice.below(STORM.as_secs()));
+    let at = |dice: &Dice| Duration::from_secs(dice.below(storm.as_secs()));
     let lasting = |dice: &Dice| Duration::from_secs(5 + dice.below(900));
     for _ in 0..3 {
         if dice.percent(15) {
@@ -55,6 +57,11 @@ pub(crate) fn draw(seed: u64) -> Vec<(Duration, Mischief)> {
             let (from, template) = (at(&dice), dice.pick(2));
             all.push((from, Mishap::Estrange(template, true)));
             all.push((from + lasting(&dice), Mishap::Estrange(template, false)));
+        }
+        if dice.percent(6) {
+            let (from, template) = (at(&dice), dice.pick(2));
+            all.push((from, Mishap::Drop(template, true)));
+            all.push((from + lasting(&dice), Mishap::Drop(template, false)));
         }
         if dice.percent(12) {
             let from = at(&dice);
@@ -70,7 +77,7 @@ pub(crate) fn draw(seed: u64) -> Vec<(Duration, Mischief)> {
         all.push((from, Mishap::RemoveTemplate(template)));
         all.push((from + lasting(&dice), Mishap::BringTemplate(template)));
     }
-    all.retain(|(at, _)| *at < STORM);
+    all.retain(|(at, _)| *at < storm);
     let all = all.into_iter();
     all.map(|(at, mishap)| (at, Mischief::Controller(mishap)))
         .collect()
@@ -160,6 +167,19 @@ impl Scene {
                     self.fault("a template is there again", TEMPLATES[template]);
                 }
             }
+            Mishap::Drop(template, drops) => {
+                let Some(id) = self.templates[template] else {
+                    return;
+                };
+                let usual = make(self.workflow, template);
+                let (edited, what) = if drops {
+                    (usual.not_promptable(), "a template drops variables")
+                } else {
+                    (usual, "a template takes variables again")
+                };
+                self.sim.edit_template(id, edited);
+                self.fault(what, TEMPLATES[template]);
+            }
         }
     }
 
@@ -192,6 +212,7 @@ impl Scene {
         for (template, name) in TEMPLATES.iter().enumerate() {
             self.sim.estrange(OPERATOR_TOKEN, name, false);
             self.meet(Mishap::BringTemplate(template));
+            self.meet(Mishap::Drop(template, false));
         }
         self.meet(Mishap::MendRows);
     }

@@ -21,7 +21,7 @@ use crate::judge;
 use crate::people::{Deed, Plan};
 use crate::replica::{Machine, Replica};
 use crate::report::report;
-use crate::script::{Mischief, STORM, Script};
+use crate::script::{Mischief, Script};
 use crate::told;
 
 /// So long after the last fault everything has come to rest.
@@ -275,7 +275,7 @@ pub(crate) async fn world(
             Step::Mischief(mischief) => machines.suffer(&scene, mischief),
         }
     }
-    sleep_until(began + STORM).await;
+    sleep_until(began + script.storm).await;
     scene.sim.weather(None);
     scene.mend();
     scene.let_go_on();

@@ -12,8 +12,8 @@ use crate::mishaps::{self, Mishap};
 use crate::people::Plan;
 
 pub(crate) const OBJECTS: u64 = 10;
-/// So long things go wrong.
-pub(crate) const STORM: Duration = Duration::from_secs(1_500);
+/// So long things go wrong, in seconds: mostly what happens is dense, and sometimes long enough for deadlines.
+const STORMS: [u64; 5] = [300, 300, 600, 600, 1_500];
 
 /// What is done to the machines and to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +34,8 @@ pub(crate) enum Mischief {
 pub(crate) struct Script {
     /// What goes on being drawn while the world runs comes from it, too.
     pub(crate) seed: u64,
+    /// How long things go wrong.
+    pub(crate) storm: Duration,
     pub(crate) replicas: usize,
     pub(crate) policy: PolicyConfig,
     /// From so many jobs on they are asked about in pages.
@@ -74,10 +76,10 @@ fn policy(dice: &Dice) -> PolicyConfig {
     config
 }
 
-fn mischief(seed: u64, replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
-    let mut all = mishaps::draw(seed);
+fn mischief(seed: u64, storm: Duration, replicas: usize, dice: &Dice) -> Vec<(Duration, Mischief)> {
+    let mut all = mishaps::draw(seed, storm);
     let mut at = Duration::from_secs(dice.below(75));
-    while at < STORM {
+    while at < storm {
         match dice.below(10) {
             0..3 => {
                 let one = dice.pick(replicas);
@@ -101,8 +103,10 @@ impl Script {
     pub(crate) fn new(seed: u64) -> Self {
         let dice = Dice::of(seed, "the script");
         let replicas = if dice.percent(20) { 3 } else { 2 };
+        let storm = Duration::from_secs(STORMS[dice.pick(STORMS.len())]);
         Self {
             seed,
+            storm,
             replicas,
             policy: policy(&dice),
             batch_from: [1, 4, 1_000][dice.pick(3)],
@@ -120,6 +124,7 @@ impl Script {
             trouble: Trouble {
                 refused: 30,
                 lost: 20,
+                astray: [0, 0, 10][dice.pick(3)],
                 watches_closed: 10,
                 watches_gone: 5,
                 late_ms: [50, 5_000, 60_000][dice.pick(3)],
@@ -127,8 +132,8 @@ impl Script {
             },
             // It takes hours, of a world where nothing else happens any more.
             waits_for_oblivion: dice.percent(20),
-            plans: (0..OBJECTS).map(|n| Plan::new(n, STORM, &dice)).collect(),
-            mischief: mischief(seed, replicas, &dice),
+            plans: (0..OBJECTS).map(|n| Plan::new(n, storm, &dice)).collect(),
+            mischief: mischief(seed, storm, replicas, &dice),
         }
     }
 }

@@ -23,7 +23,7 @@ fn kind(violation: &str) -> String {
 }
 
 /// What a script can do without. Whatever a person reads of the rest has nothing to do with it.
-const SIMPLER: [fn(&mut Script); 18] = [
+const SIMPLER: [fn(&mut Script); 19] = [
     |script| fewer_replicas(script, 1),
     |script| fewer_replicas(script, 2),
     |script| script.weather.lost_answers = 0,
@@ -35,6 +35,7 @@ const SIMPLER: [fn(&mut Script); 18] = [
     |script| script.weather.slow_cancels = 0,
     |script| script.trouble.refused = 0,
     |script| script.trouble.lost = 0,
+    |script| script.trouble.astray = 0,
     |script| script.trouble.watches_closed = 0,
     |script| script.trouble.watches_gone = 0,
     |script| script.has_push = false,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::api::{Told, Written};
 use crate::counters::Counters;
+use crate::judge::is_stray;
 use crate::report::report;
 use crate::run::Scene;
 
@@ -42,6 +43,8 @@ impl Book {
             // It was given twice: which one is meant?
             (Some(_), Some(_)) => Ok(None),
             (Some(run), _) if run.object().as_deref() == Some(uid) => Ok(Some(run)),
+            // It was started without our variables, so that nothing in it says whose it is.
+            (Some(run), _) if is_stray(run) => Ok(None),
             _ if self.restored => Ok(None),
             (Some(run), _) => Err(format!(
                 "job {id} is of {}",
@@ -192,7 +195,9 @@ fn of_record(book: &Book, uid: &str, record: &Value, at: Timestamp) -> Result<()
         {
             Err(format!("job {id} has not ended"))
         }
-        "Failed" | "Canceled" if run.succeeded && text(record, "/reason").is_empty() => {
+        "Failed" | "Canceled"
+            if !doubtful && run.succeeded && text(record, "/reason").is_empty() =>
+        {
             Err(format!("job {id} has succeeded"))
         }
         _ => Ok(()),
