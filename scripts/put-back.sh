@@ -38,7 +38,7 @@ for patch in "$root"/tests/world/put-back/*.patch; do
     else
         grep -q '[1-9][0-9]* violations$' "$log" || { tail -30 "$log" >&2; die "$name: the worlds broke off"; }
         found=$((found + 1))
-        echo "found: $name: $(grep -m 1 -E 'seed [0-9]+' "$log" | cut -c 1-200)"
+        echo "found: $name: $(grep -m 1 -A 5 'goes wrong; ' "$log" | tail -n 1 | cut -c 1-200)"
     fi
     git -C "$tree/tree" checkout --quiet .
 done
