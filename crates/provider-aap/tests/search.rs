@@ -222,6 +222,35 @@ async fn a_row_that_nobody_can_show_may_be_ours_and_is_named() {
     assert_eq!(s.ids(2).await, [other]);
 }
 
+/// What is searched for every few minutes is remembered for hours; a row that broke in the morning is not the
+/// launch of the afternoon.
+#[tokio::test]
+async fn a_row_that_nobody_can_show_is_in_doubt_only_as_long_as_it_could_be_ours() {
+    let s = setup(Template::job(CREATE)).await;
+    let old = s.launch(2).await;
+    s.sim.break_row(old, Some(Broken::Everywhere));
+    let mut doubts = 0;
+    for n in 10..40 {
+        s.pass(60);
+        let now = provider_core::Clock::now(&*s.clock);
+        let query = FindRequest::new(vm(), JobType::Provision, token(n))
+            .not_before(now)
+            .not_after(clock::add(now, Duration::from_secs(210)));
+        match s.aap.find_launched(&query).await {
+            Ok(found) => assert_eq!(found, vec![]),
+            Err(error) => {
+                assert!(
+                    error.to_string().contains(&format!("job {old} ")),
+                    "{error}"
+                );
+                doubts += 1;
+            }
+        }
+    }
+    // As long as clocks may differ.
+    assert!((5..12).contains(&doubts), "{doubts} of 30");
+}
+
 #[tokio::test]
 async fn pages_that_are_too_large_are_halved_and_grow_again() {
     let s = setup(Template::job(CREATE)).await;

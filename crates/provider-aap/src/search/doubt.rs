@@ -2,7 +2,7 @@
 
 use provider_core::{Effect, ErrorKind, ProviderError};
 
-use super::index::{Index, WHAT};
+use super::index::{Index, WHAT, Window, moment};
 use super::row::{Doubt, Why};
 use super::{Memory, Search, Want};
 use crate::walk::{ByItself, Range, Walk};
@@ -35,8 +35,7 @@ impl Search {
                 continue;
             }
             if matches!(doubt.why, Why::Unshown)
-                && !templates.is_empty()
-                && !self.may_be_of(*id, &templates).await
+                && !self.may_be_of(*id, &templates, want.window).await
             {
                 continue;
             }
@@ -45,16 +44,27 @@ impl Search {
         None
     }
 
-    /// Whether a row that cannot be shown is one of these templates, or of one that was deleted: filters
-    /// come before what fails, so that the list is empty, and can be shown, when it is of another.
-    async fn may_be_of(&self, id: u64, templates: &[u64]) -> bool {
+    /// Whether a row that cannot be shown is of this time, and one of these templates, or of one that was
+    /// deleted: filters come before what fails, so that the list is empty, and can be shown, when it is of
+    /// another. Without templates it may be of any.
+    async fn may_be_of(&self, id: u64, templates: &[u64], window: Window) -> bool {
         let ids: Vec<String> = templates.iter().map(u64::to_string).collect();
         let ids = ids.join(",");
-        for filter in [
-            ("unified_job_template__in", ids.as_str()),
-            ("unified_job_template__isnull", "true"),
-        ] {
-            let filter = [filter];
+        let (from, to) = (window.from.map(moment), window.to.map(moment));
+        let mut time = Vec::new();
+        time.extend(from.as_deref().map(|from| ("created__gte", from)));
+        time.extend(to.as_deref().map(|to| ("created__lte", to)));
+        let of: &[_] = if templates.is_empty() {
+            &[None]
+        } else {
+            &[
+                Some(("unified_job_template__in", ids.as_str())),
+                Some(("unified_job_template__isnull", "true")),
+            ]
+        };
+        for filter in of {
+            let mut filter: Vec<(&str, &str)> = filter.iter().copied().collect();
+            filter.extend(&time);
             let mut walk = Walk::new(&self.client, &self.pace, WHAT, &filter, Range::only(id));
             if !matches!(walk.row().await, Ok(ByItself::Gone)) {
                 return true;

@@ -27,6 +27,11 @@ const MAX_UNSHOWN: usize = 50;
 /// How long one walk may take; the next one goes on where it was.
 const MAX_WALK: Duration = Duration::from_secs(120);
 
+/// A moment as filters of the controller read it.
+pub(super) fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string()
+}
+
 pub(super) const WHAT: &str = "the list of jobs";
 
 /// From when to when jobs were created, by the server's clock; without an end, up to the present.
@@ -266,9 +271,8 @@ impl Index {
         until: Instant,
         begun: &mut Option<Timestamp>,
     ) -> Result<(), ProviderError> {
-        let text = |at: Timestamp| at.strftime("%Y-%m-%dT%H:%M:%S.%6fZ").to_string();
-        let from = created_from.max(self.window.from).map(text);
-        let to = self.window.to.map(text);
+        let from = created_from.max(self.window.from).map(moment);
+        let to = self.window.to.map(moment);
         let mut filter = vec![
             ("type", "job,workflow_job"),
             ("launch_type", means.launch_type),
