@@ -23,7 +23,7 @@
 //! An event with a member without a name stops the rulebook's queue, one whose text is a multiple of a
 //! stream's pieces is lost with 200, and a report of 1 MiB or more never reaches the audit.
 //!
-//! What they do not simulate: conditions beyond the action of an event, compressed bodies, SHA-1, and the credential types
+//! What they do not simulate: conditions beyond the action of an event, compressed bodies, and the credential types
 //! OAuth2, ECDSA, ServiceNow and Dynatrace.
 
 mod api;
