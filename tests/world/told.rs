@@ -302,8 +302,8 @@ fn counts(scene: &Scene, counters: &Counters) -> Result<(), String> {
     let event = |event: &str| total("provider_attempt_events_total", &[("event", event)]);
     let known = event("Started") + event("Adopted");
     // Where the database was restored, a job may be taken for gone, and be found and told once more.
-    let again = scene.forgotten.len() as u64;
-    if known > launched + again {
+    let found_again = scene.forgotten.len() as u64;
+    if known > launched + found_again {
         return Err(format!(
             "{known} jobs are counted as started or adopted of {launched}"
         ));

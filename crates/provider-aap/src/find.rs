@@ -14,6 +14,7 @@ use crate::AapProvider;
 use crate::scan::{self, NoObject};
 use crate::search::{Answer, Launched, SLACK, Search, Want, Window};
 use crate::walk::{Range, Step, Walk, no_row};
+use crate::words::HIDDEN;
 
 /// How long after its intent a launch may leave, as the engine has it.
 const LEASE: Duration = Duration::from_secs(30);
@@ -279,9 +280,6 @@ impl AapProvider {
         Ok(true)
     }
 }
-
-/// What the controller shows instead of an answer to a question for a password.
-const HIDDEN: &str = "$encrypted$";
 
 /// What is left of the way to our object below this member, where it is on it.
 fn below<'a, 'b>(path: &'a [&'b str], name: &str) -> Option<&'a [&'b str]> {

@@ -18,14 +18,11 @@ use serde_json::value::RawValue;
 use crate::AapProvider;
 use crate::body::{JobBody, lenient};
 use crate::client::std_duration;
-use crate::words::Kind;
+use crate::words::{HIDDEN, Kind};
 
 /// How far the controller's clock may be from that of whoever launched: launches are refused when they
 /// are further apart than a minute less.
 const SLACK: Duration = Duration::from_secs(600);
-
-/// What AWX shows in the place of the answer to a password question.
-const HIDDEN: &str = "$encrypted$";
 
 /// Whose launch a job is, as its variables tell. Ten thousand are kept, so of a token only a digest.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -7,6 +7,9 @@ use std::ops::Deref;
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer};
 
+/// What AWX shows in the place of the answer to a password question.
+pub(crate) const HIDDEN: &str = "$encrypted$";
+
 /// The kinds of jobs that are ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
 pub(crate) enum Kind {

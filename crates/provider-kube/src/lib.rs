@@ -43,8 +43,9 @@
 //!   refuse writes that would erase it.
 //! - [`Provisioner::wake_ups`] is a stream for `Controller::reconcile_on` (kube's feature
 //!   `unstable-runtime`): objects whose jobs have ended, as soon as a backend can tell.
-//! - [`Provisioner::reconcile_guarded`] (for several targets, [`Provisioner::reconcile_targets_guarded`]) is for a watch of `DeserializeGuard<K>`: without the guard, one stored
-//!   object that does not fit the Rust type hides all others, and kube's client logs the whole list, specs
+//! - [`Provisioner::reconcile_guarded`] (for several targets,
+//!   [`Provisioner::reconcile_targets_guarded`]) is for a watch of `DeserializeGuard<K>`: without the guard, one
+//!   stored object that does not fit the Rust type hides all others, and kube's client logs the whole list, specs
 //!   and all, at `WARN` (silence `kube_client::client`). Before the first list a `Controller` does not end
 //!   when it is told to: see the example operator for what ends it.
 //! - [`Annotations`] are how people pause an object, take it in hand, or ask for a retry.

@@ -40,7 +40,8 @@ impl Word {
     }
 }
 
-fn digest(conditions: &[Condition]) -> u64 {
+/// What tells one word from another.
+pub(crate) fn digest(conditions: &[Condition]) -> u64 {
     let mut hasher = DefaultHasher::new();
     for one in conditions {
         (&one.type_, &one.status, &one.reason, &one.message).hash(&mut hasher);
@@ -49,28 +50,23 @@ fn digest(conditions: &[Condition]) -> u64 {
 }
 
 impl Said {
-    /// Whether these conditions may be written. The object says something else at present.
+    /// Whether conditions of this [`digest`] may be written. The object says something else at present.
     pub(crate) fn may_say(
         &self,
         uid: &str,
         target: Option<&str>,
-        conditions: &[Condition],
+        digest: u64,
         now: Timestamp,
     ) -> bool {
         let all = self.lock();
-        let word = all.get(uid).and_then(|words| word_on(words, target));
-        !word.is_some_and(|word| word.digest == digest(conditions) && word.rests(now))
+        let mut words = all.get(uid).into_iter().flatten();
+        !words.any(|word| {
+            word.target.as_deref() == target && word.digest == digest && word.rests(now)
+        })
     }
 
     /// They were written.
-    pub(crate) fn say(
-        &self,
-        uid: &str,
-        target: Option<&str>,
-        conditions: &[Condition],
-        now: Timestamp,
-    ) {
-        let digest = digest(conditions);
+    pub(crate) fn say(&self, uid: &str, target: Option<&str>, digest: u64, now: Timestamp) {
         let mut all = self.lock();
         let words = all.entry(uid.to_owned()).or_default();
         match words
@@ -108,8 +104,4 @@ impl Said {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Vec<Word>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn word_on<'w>(words: &'w [Word], target: Option<&str>) -> Option<&'w Word> {
-    words.iter().find(|word| word.target.as_deref() == target)
 }

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::conditions::{self, DEPROVISIONED, Findings, OVERDUE};
 use crate::handle::Handle;
-use crate::said::Said;
+use crate::said::{self, Said};
 use crate::wake::Jobs;
 use crate::{object, targets};
 
@@ -100,7 +100,8 @@ impl<'a> ObjectStore<'a> {
             .filter(|one| object::reason(&object, &one.type_) != Some(one.reason.as_str()))
             .cloned()
             .collect();
-        let body = self.status(&object, &resource, &records, ours.clone());
+        let word = ours.as_ref().map(|ours| said::digest(ours));
+        let body = self.status(&object, &resource, &records, ours);
         let same = |(name, value): (&String, &Value)| object::member(&object, name) == *value;
         if body
             .as_object()
@@ -110,17 +111,15 @@ impl<'a> ObjectStore<'a> {
         }
         let (uid, target) = (self.basis.uid(), self.desired.target.as_deref());
         let now = self.clock.now();
-        if let Some(ours) = &ours
-            && !self.said.may_say(uid, target, ours, now)
-        {
+        if word.is_some_and(|word| !self.said.may_say(uid, target, word, now)) {
             return Ok(Vec::new());
         }
         let version = object.resource_version().unwrap_or_default();
         self.handle
             .patch(json!({ "status": body }), &version, true)
             .await?;
-        if let Some(ours) = &ours {
-            self.said.say(uid, target, ours, now);
+        if let Some(word) = word {
+            self.said.say(uid, target, word, now);
         }
         Ok(news)
     }
@@ -210,7 +209,7 @@ impl StatusStore for ObjectStore<'_> {
         // The object has been changed since `desired` was made: then only the records are brought up to
         // date, and the next pass says where the object stands.
         let mut status = json!({});
-        let mut said = None;
+        let mut word = None;
         if resource.asks_the_same(self.basis) {
             let standing = conditions::implied(records, &resource, self.desired);
             let released = matches!(standing, Some(Standing::Released(_)));
@@ -230,7 +229,7 @@ impl StatusStore for ObjectStore<'_> {
                 };
                 conditions::of(&findings, records, &resource, self.desired, self.note)
             });
-            said.clone_from(&ours);
+            word = ours.as_ref().map(|ours| said::digest(ours));
             status = self.status(&object, &resource, records, ours);
         }
         if let Some(members) = status.as_object_mut()
@@ -243,9 +242,9 @@ impl StatusStore for ObjectStore<'_> {
         let body = json!({ "status": status });
         let written = self.handle.patch(body, version.as_str(), true).await;
         let written = self.noted(written)?;
-        if let Some(said) = &said {
+        if let Some(word) = word {
             let (uid, target) = (self.basis.uid(), self.desired.target.as_deref());
-            self.said.say(uid, target, said, self.clock.now());
+            self.said.say(uid, target, word, self.clock.now());
         }
         let version = StoreVersion::new(written.resource_version().unwrap_or_default());
         let contents = self.handle.contents(&written);

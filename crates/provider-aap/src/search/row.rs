@@ -7,9 +7,8 @@ use serde_json::value::RawValue;
 use crate::body::{JobBody, lenient};
 use crate::scan;
 use crate::walk::Row;
+use crate::words::HIDDEN;
 
-/// What the controller shows instead of the value of a password question.
-const HIDDEN: &str = "$encrypted$";
 /// Variables that cannot be read are kept up to this size, to be looked through for other tokens.
 const MAX_KEPT_TEXT: usize = 64 << 10;
 
