@@ -593,7 +593,7 @@ fn explain_gives_machines_the_evidence_too() {
     let json: Value = serde_json::from_slice(&output.stdout).unwrap();
     for (pointer, expected) in [
         ("/escalated", Value::from(true)),
-        ("/wakeAt", "2026-11-23T09:12:00Z".into()),
+        ("/wakeAt", "2026-11-23T09:05:00Z".into()),
         ("/attempts/0/attempt", 2.into()),
         ("/attempts/0/type", "deprovision".into()),
         ("/attempts/0/state", "Failed".into()),

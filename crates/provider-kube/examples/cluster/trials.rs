@@ -203,10 +203,11 @@ pub(crate) async fn kills(world: &World) -> String {
     let enough = |(launched, adopted)| launched >= OBJECTS / 4 && adopted >= 1;
     let mut kills = 0;
     // On a busy machine an operator gets less far in the same time: there are more of them then, and they
-    // live longer.
+    // live longer and longer, up to half a minute.
     while kills < KILLS || (!enough(so_far()) && kills < KILLS * 4) {
         let operator = world.operate(&aap).await;
-        let longest = 400 * (1 + u64::try_from(kills / KILLS).unwrap_or(0));
+        let doublings = kills.saturating_sub(KILLS) / (KILLS / 10);
+        let longest = 400 << doublings.min(6);
         tokio::time::sleep(Duration::from_millis(60 + dice.next() % longest)).await;
         operator.kill().await;
         if dice.next().is_multiple_of(2) && kills < KILLS {
