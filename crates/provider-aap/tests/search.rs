@@ -251,6 +251,36 @@ async fn a_row_that_nobody_can_show_is_in_doubt_only_as_long_as_it_could_be_ours
     assert!((5..12).contains(&doubts), "{doubts} of 30");
 }
 
+/// Of a template that nobody knows any more, every row may be, and yet none of hours ago.
+#[tokio::test]
+async fn without_its_template_a_row_that_nobody_can_show_is_in_doubt_no_longer() {
+    let world = World::with([Template::job(CREATE), Template::job(DELETE)]);
+    let s = setup_as(ADMIN_TOKEN, world).await;
+    let old = s.launch(2).await;
+    s.sim.break_row(old, Some(Broken::Everywhere));
+    s.sim.remove_template(7);
+    let mut doubts = Vec::new();
+    for n in 10..40 {
+        s.pass(60);
+        let now = provider_core::Clock::now(&*s.clock);
+        let query = FindRequest::new(vm(), JobType::Provision, token(n))
+            .not_before(now)
+            .not_after(clock::add(now, Duration::from_secs(210)));
+        let found = s.aap.find_launched(&query).await;
+        doubts.push(found.is_err());
+        match found {
+            Ok(found) => assert_eq!(found, vec![]),
+            Err(error) => assert!(
+                error.to_string().contains(&format!("job {old} ")),
+                "{error}"
+            ),
+        }
+    }
+    // As long as clocks may differ, and never again.
+    let (first, last) = doubts.split_at(12);
+    assert!(first.contains(&true) && !last.contains(&true), "{doubts:?}");
+}
+
 #[tokio::test]
 async fn pages_that_are_too_large_are_halved_and_grow_again() {
     let s = setup(Template::job(CREATE)).await;

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use common::{config, http, not_launched, request, stream, vm, webhook};
+use common::{config, http, not_launched, request, stream, tracked, vm, webhook};
 use provider_core::{Effect, ErrorKind, Provider, SystemClock, TriggerError};
 use provider_eda::{ClientIdentity, EdaProvider, HttpConfig, StreamAuth};
 use provider_testkit::eda::{EdaSim, Stream, StreamCredential, Webhook, World};
@@ -332,4 +332,62 @@ async fn secrets_that_are_rotated_in_their_files_need_no_restart() {
     });
     eda.trigger_provision(&request(vm("two"), 2)).await.unwrap();
     assert_eq!(sim.journal().len(), 2);
+}
+
+/// Replaces what is in a file by a text of the same length, so that the file looks as before.
+fn replace_unseen(file: &std::path::Path, text: &str) {
+    let before = std::fs::metadata(file).unwrap();
+    assert_eq!(before.len(), text.len() as u64, "{text}");
+    std::fs::write(file, text).unwrap();
+    let opened = std::fs::File::options().write(true).open(file).unwrap();
+    opened.set_modified(before.modified().unwrap()).unwrap();
+}
+
+#[tokio::test]
+async fn a_refused_token_of_events_is_read_again_however_unchanged_its_file_looks() {
+    use provider_core::Secret;
+    let files = Files {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    for is_stream in [false, true] {
+        let file = files.write("token", "wrong-token");
+        let token = Secret::of_file(&file);
+        let clock = Arc::new(SystemClock);
+        let (_sim, config) = if is_stream {
+            let world = Stream::token("right-token");
+            let sim = EdaSim::start(world, clock).await.unwrap();
+            let config = config(stream(&sim, StreamAuth::token(token)));
+            (sim, config)
+        } else {
+            let world = Webhook::new().with_token("right-token");
+            let sim = EdaSim::start(world, clock).await.unwrap();
+            let config = config(webhook(&sim).with_token(token));
+            (sim, config)
+        };
+        let eda = EdaProvider::new(config).unwrap();
+        let refused = eda.trigger_provision(&request(vm("one"), 1)).await;
+        let refused = refused.unwrap_err();
+        assert_eq!(not_launched(&refused).kind(), ErrorKind::Unauthorized);
+        replace_unseen(&file, "right-token");
+        eda.trigger_provision(&request(vm("one"), 2)).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_refused_token_of_the_api_is_read_again_however_unchanged_its_file_looks() {
+    use provider_core::Secret;
+    use provider_eda::AuditTracking;
+    let files = Files {
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let file = files.write("token", "wrong-token");
+    let sim = EdaSim::start(Webhook::new(), Arc::new(SystemClock));
+    let sim = sim.await.unwrap();
+    sim.serve_api("right-token");
+    let audit = AuditTracking::new(sim.url(), Secret::of_file(&file));
+    let eda = EdaProvider::new(config(webhook(&sim)).with_tracking(audit)).unwrap();
+    let look = || async { eda.provision_status(&vm("one"), &tracked(1)).await };
+    assert_eq!(look().await.unwrap_err().kind(), ErrorKind::Unauthorized);
+    replace_unseen(&file, "right-token");
+    look().await.unwrap();
 }

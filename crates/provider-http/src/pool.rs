@@ -9,6 +9,7 @@ use provider_core::settings::Print;
 use reqwest::header::{ACCEPT_ENCODING, HeaderMap, HeaderValue, USER_AGENT};
 use reqwest::{Client, ClientBuilder, RequestBuilder, Response};
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use crate::certificate::{Sort, sort};
 use crate::{Carrier, Cause, ClientIdentity, HttpConfig, SendError, SendFailure, std_duration};
@@ -16,6 +17,11 @@ use crate::{Carrier, Cause, ClientIdentity, HttpConfig, SendError, SendFailure, 
 /// After so many requests in a row that nobody answered, the connections are given up. A connection that
 /// was swallowed on the way looks like a slow server, and a new pool costs one handshake.
 const MOST_SILENT: u32 = 3;
+
+/// Whoever gives a request up after so long has waited in vain, as if the request had timed out. Less than
+/// any timer of ours around requests, and more than an answer usually takes: a program that ends gives up
+/// requests that were sent just now, which say nothing of their connections.
+const GIVEN_UP: Duration = Duration::from_secs(4);
 
 /// A connection that has not been used for so long is closed: web servers close theirs after 65 s and
 /// more, and whatever is sent at that moment is in doubt.
@@ -43,6 +49,7 @@ pub struct Manner {
 pub struct Pool {
     config: HttpConfig,
     manner: Manner,
+    given_up: Duration,
     state: Mutex<State>,
 }
 
@@ -56,6 +63,23 @@ struct State {
     prints: Vec<Option<Print>>,
 }
 
+/// A request on its way. Who sent it may have a timer of their own, shorter than ours, and drop it.
+struct Awaited<'a> {
+    pool: &'a Pool,
+    age: u64,
+    since: Instant,
+    is_over: bool,
+}
+
+impl Drop for Awaited<'_> {
+    fn drop(&mut self) {
+        if !self.is_over && self.since.elapsed() >= self.pool.given_up {
+            let mut state = self.pool.lock();
+            self.pool.unanswered(&mut state, self.age);
+        }
+    }
+}
+
 impl Pool {
     /// Connections by these settings; none is made yet.
     ///
@@ -67,6 +91,7 @@ impl Pool {
         Ok(Self {
             config: config.clone(),
             manner,
+            given_up: GIVEN_UP,
             state: Mutex::new(State {
                 client,
                 trusted,
@@ -77,7 +102,17 @@ impl Pool {
         })
     }
 
+    /// With another time after which a request that is dropped without an answer counts as one that timed
+    /// out; 4 s by default.
+    #[must_use]
+    pub fn with_given_up_after(mut self, time: Duration) -> Self {
+        self.given_up = time;
+        self
+    }
+
     /// Sends one request, made with the client that is in force; once, whatever comes back.
+    ///
+    /// Whoever drops this before an answer came has given the request up, which may have arrived.
     ///
     /// # Errors
     /// When no answer came.
@@ -89,31 +124,43 @@ impl Pool {
         if let Some(carrier) = &self.config.carrier {
             return self.carried(&**carrier, make(&client).build()?).await;
         }
+        let mut awaited = Awaited {
+            pool: self,
+            age,
+            since: Instant::now(),
+            is_over: false,
+        };
         let result = make(&client).send().await;
+        awaited.is_over = true;
         let mut state = self.lock();
         let result = result.map_err(|error| {
             let cause = self.cause(&error, &state.trusted);
             SendError::with_cause(&error, cause)
         });
-        if state.age != age {
-            return result;
-        }
         match &result {
-            Ok(_) => state.silent = 0,
+            Ok(_) if state.age == age => state.silent = 0,
             // Who cannot be connected to is no connection that was lost.
             Err(error) if error.failure == SendFailure::Timeout => {
-                state.silent = state.silent.saturating_add(1);
-                if state.silent >= MOST_SILENT {
-                    tracing::warn!(
-                        requests = state.silent,
-                        "nobody answered several requests in a row: connections are made anew"
-                    );
-                    self.renew(&mut state);
-                }
+                self.unanswered(&mut state, age);
             }
-            Err(_) => {}
+            Ok(_) | Err(_) => {}
         }
         result
+    }
+
+    /// Nobody answered a request of this client in time.
+    fn unanswered(&self, state: &mut State, age: u64) {
+        if state.age != age {
+            return;
+        }
+        state.silent = state.silent.saturating_add(1);
+        if state.silent >= MOST_SILENT {
+            tracing::warn!(
+                requests = state.silent,
+                "nobody answered several requests in a row: connections are made anew"
+            );
+            self.renew(state);
+        }
     }
 
     /// The client adds its headers and its time-out only to what it sends itself.

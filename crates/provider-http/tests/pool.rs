@@ -12,9 +12,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use jiff::SignedDuration;
 use provider_core::{ConfigError, SystemClock};
-use provider_http::{Cause, ClientIdentity, HttpConfig, Manner, Pool, SendError, SendFailure};
+use provider_http::{
+    Carrier, Cause, ClientIdentity, HttpConfig, Manner, Pool, SendError, SendFailure,
+};
 use provider_testkit::aap::{AapSim, World};
 use provider_testkit::{Forwarder, Front};
 use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
@@ -166,6 +169,112 @@ async fn connections_are_made_anew_when_nobody_answers_however_pings_fare() {
     }
     assert!(failed > 0, "it was swallowed");
     assert!(forwarder.connections() >= 2);
+}
+
+/// Sends requests with a timer around each of them, which is shorter than that of the pool.
+async fn given_up_by_a_timer(pool: &Pool, url: &str, requests: u32) -> Option<u32> {
+    for n in 0..requests {
+        // Time enough for a new connection, on a busy machine too.
+        let timer = Duration::from_millis(1_500);
+        if let Ok(answer) = tokio::time::timeout(timer, ping(pool, url)).await {
+            answer.unwrap();
+            return Some(n);
+        }
+    }
+    None
+}
+
+/// A stuck proxy answers pings, so that only the requests tell.
+#[tokio::test]
+async fn requests_that_are_given_up_by_a_timer_around_them_are_unanswered_too() {
+    let (pool, url, forwarder, _kept) = over_http2(|http| {
+        http.keep_alive = SignedDuration::from_hours(1);
+        http.request_timeout = SignedDuration::from_hours(1);
+    })
+    .await;
+    let pool = pool.with_given_up_after(Duration::from_millis(500));
+    ping(&pool, &url).await.unwrap();
+    forwarder.swallow();
+    let given_up = given_up_by_a_timer(&pool, &url, 10).await;
+    let given_up = given_up.expect("the dead connection is used for ever");
+    assert!(given_up > 0, "it was swallowed");
+    assert!(forwarder.connections() >= 2);
+}
+
+/// As a program does that ends, or a pass that is cancelled.
+#[tokio::test]
+async fn requests_that_are_given_up_at_once_say_nothing_of_their_connection() {
+    let (pool, url, forwarder, _kept) = over_http2(|http| {
+        http.keep_alive = SignedDuration::from_hours(1);
+        http.request_timeout = SignedDuration::from_hours(1);
+    })
+    .await;
+    ping(&pool, &url).await.unwrap();
+    forwarder.swallow();
+    assert_eq!(given_up_by_a_timer(&pool, &url, 4).await, None);
+    assert_eq!(forwarder.connections(), 1, "no connection was made anew");
+}
+
+/// Web servers close theirs after 65 s, and what is sent at that moment is in doubt.
+#[tokio::test]
+async fn a_connection_that_was_idle_for_half_a_minute_is_not_used_again() {
+    let (_sim, address) = controller().await;
+    let forwarder = Forwarder::start(address).await.unwrap();
+    let url = format!("http://{}", forwarder.address());
+    let pool = Pool::new(&http(), manner(true)).unwrap();
+    for (idle, connections) in [(0, 1), (25, 1), (31, 2)] {
+        // Time stands still only here: everything else waits for real sockets.
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(idle)).await;
+        tokio::time::resume();
+        ping(&pool, &url).await.unwrap();
+        assert_eq!(forwarder.connections(), connections, "after {idle} s");
+    }
+}
+
+// ---- what is sent ----
+
+#[test]
+fn a_connection_over_which_nothing_comes_is_tried_out_every_ten_seconds() {
+    let config = HttpConfig::default();
+    assert_eq!(config.keep_alive, SignedDuration::from_secs(10));
+}
+
+#[tokio::test]
+async fn answers_are_asked_for_unpacked() {
+    use wiremock::matchers::{header, path};
+    let server = wiremock::MockServer::start().await;
+    let unpacked = wiremock::Mock::given(path("/api/v2/ping/"));
+    let unpacked = unpacked.and(header("accept-encoding", "identity"));
+    let answer = wiremock::ResponseTemplate::new(200);
+    unpacked.respond_with(answer).mount(&server).await;
+    let pool = Pool::new(&http(), manner(true)).unwrap();
+    ping(&pool, &server.uri()).await.unwrap();
+}
+
+/// Answers, if packing was ruled out.
+#[derive(Debug)]
+struct Unpacked;
+
+#[async_trait]
+impl Carrier for Unpacked {
+    async fn carry(&self, request: reqwest::Request) -> Result<reqwest::Response, SendError> {
+        let encoding = request.headers().get("accept-encoding");
+        let is_unpacked = encoding.is_some_and(|encoding| encoding == "identity");
+        let status = if is_unpacked { 200 } else { 406 };
+        let answer = hyper::Response::builder().status(status).body("").unwrap();
+        Ok(answer.into())
+    }
+}
+
+#[tokio::test]
+async fn answers_are_asked_for_unpacked_from_a_carrier_too() {
+    let config = HttpConfig {
+        carrier: Some(Arc::new(Unpacked)),
+        ..http()
+    };
+    let pool = Pool::new(&config, manner(true)).unwrap();
+    ping(&pool, "http://nowhere.invalid").await.unwrap();
 }
 
 #[tokio::test]

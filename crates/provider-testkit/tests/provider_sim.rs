@@ -10,6 +10,7 @@
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -129,6 +130,45 @@ fn the_help_has_examples_of_both() {
             "{help}"
         );
     }
+}
+
+/// What the documentation has, the help names.
+#[test]
+fn the_help_names_every_control_of_a_controller() {
+    let help = text(&run(&["aap", "--help"]).stdout);
+    let named = help.split_once("Controls, below URL/_sim/: ").unwrap().1;
+    let named = named.split(';').next().unwrap();
+    let named: Vec<&str> = named.split(',').map(str::trim).collect();
+    let doc = include_str!("../docs/SIMULATORS.md");
+    let table = doc.split_once("below `/_sim/`").unwrap().1;
+    let is_row = |line: &&str| line.starts_with("| `");
+    let rows = table
+        .lines()
+        .skip_while(|line| !is_row(line))
+        .take_while(is_row);
+    let mut seen = 0;
+    for row in rows {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        // A control of the other one has nothing to say here.
+        if cells[2].is_empty() {
+            continue;
+        }
+        let mut before = "";
+        for shown in cells[1].split('`').skip(1).step_by(2) {
+            let control = match shown.split_once("/_sim/") {
+                Some((_, control)) => control.to_owned(),
+                // `/reap`, below the one before it.
+                None if shown.starts_with('/') => {
+                    format!("{}{shown}", before.rsplit_once('/').unwrap().0)
+                }
+                None => continue,
+            };
+            assert!(named.contains(&control.as_str()), "{control}: {named:?}");
+            before = shown.split_once("/_sim/").map_or(before, |(_, it)| it);
+            seen += 1;
+        }
+    }
+    assert!(seen >= 14, "{seen}");
 }
 
 #[test]
@@ -430,6 +470,78 @@ async fn a_controller_is_steered_from_outside() {
     );
     assert_eq!(sim.status("POST", "/_sim/jobs/8/promote", "").await, 409);
     assert_eq!(sim.status("GET", "/_sim/nothing", "").await, 404);
+    sim.end();
+}
+
+#[tokio::test]
+async fn a_row_is_broken_and_mended_from_outside() {
+    let sim = Sim::start(&["aap", "--template", "work", "--run-ms", "600000"]);
+    let launch = "/api/v2/job_templates/7/launch/";
+    let (status, job) = sim.call("POST", launch, "{}").await;
+    assert_eq!(status, 201, "{job}");
+    let job = job["id"].as_u64().unwrap();
+    let control = format!("/_sim/jobs/{job}/break");
+    let detail = format!("/api/v2/jobs/{job}/");
+    for (how, list, by_itself) in [
+        (r#""in_lists""#, 500, 200),
+        (r#""everywhere""#, 500, 500),
+        ("null", 200, 200),
+    ] {
+        assert_eq!(sim.status("POST", &control, how).await, 200, "{how}");
+        let of_list = sim.status("GET", "/api/v2/unified_jobs/", "").await;
+        let of_job = sim.status("GET", &detail, "").await;
+        assert_eq!((of_list, of_job), (list, by_itself), "{how}");
+    }
+    assert_eq!(sim.status("POST", &control, r#""somehow""#).await, 400);
+    let unknown = "/_sim/jobs/999/break";
+    assert_eq!(sim.status("POST", unknown, r#""in_lists""#).await, 409);
+    sim.end();
+}
+
+#[tokio::test]
+async fn a_network_in_between_swallows_connections_and_carries_new_ones() {
+    let sim = Sim::start(&["aap", "--template", "work"]);
+    let inside = sim.root().trim_start_matches("http://").to_owned();
+    let arguments = ["forward", "--to", &inside, "--swallow-every-ms", "300"];
+    let forward = Sim::start(&arguments);
+    let ping = format!("http://{}/api/v2/ping/", forward.url);
+    // One that is swallowed while it is on its way is sent again, over a connection of its own.
+    let mut tries = 0;
+    let answered = loop {
+        let request = client().get(&ping).timeout(Duration::from_secs(2));
+        match request.send().await {
+            Ok(answer) => break answer.status().as_u16(),
+            Err(error) => assert!(error.is_timeout(), "{error:?}"),
+        }
+        tries += 1;
+        assert!(tries < 20, "nothing comes through");
+    };
+    assert_eq!(answered, 200);
+    // A connection that says nothing itself; the service would close one after a bad request.
+    let kept = client();
+    let mut answers = 0;
+    let swallowed = loop {
+        let request = kept.get(&ping).timeout(Duration::from_secs(2));
+        match request.send().await {
+            Ok(answer) => assert_eq!(answer.status(), 200),
+            Err(error) => break error,
+        }
+        answers += 1;
+        assert!(answers < 20_000, "nothing is ever swallowed");
+    };
+    assert!(swallowed.is_timeout(), "it is silent: {swallowed:?}");
+    let mut tries = 0;
+    while client()
+        .get(&ping)
+        .timeout(Duration::from_secs(2))
+        .send()
+        .await
+        .is_err()
+    {
+        tries += 1;
+        assert!(tries < 20, "no new connection works");
+    }
+    forward.end();
     sim.end();
 }
 

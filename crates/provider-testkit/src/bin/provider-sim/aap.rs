@@ -28,8 +28,9 @@ A file of templates:
   - {name: picky, ask_variables: false, organization: Lab}
   - {name: chain, kind: workflow, required: [vlan]}   # a survey with a question
 
-Controls, below URL/_sim/: journal, counts, load, costs, faults, weather, templates, plans, jobs/ID/end,
-  jobs/ID/cancel, jobs/ID/reap, jobs/ID/purge; docs/SIMULATORS.md of provider-testkit explains them.";
+Controls, below URL/_sim/: journal, counts, load, costs, faults, weather, max_page_size, templates, plans,
+  jobs/ID/end, jobs/ID/cancel, jobs/ID/reap, jobs/ID/purge, jobs/ID/break; docs/SIMULATORS.md of
+  provider-testkit explains them.";
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
