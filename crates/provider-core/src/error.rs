@@ -194,22 +194,19 @@ impl ProviderError {
     }
 
     /// Whether a launch that ended so, and was certainly not made, has failed by something that is wrong
-    /// with it. What was never sent has not, nor what the backend could not serve at that moment or did
-    /// not let us in for: it waits, however often, until that is over.
+    /// with it. What was never sent has not, whatever the reason, nor what the backend could not serve at
+    /// that moment or did not let us in for: it waits and is told, however often, until that is over.
     #[must_use]
     pub fn is_failure(&self) -> bool {
-        match self.0.kind {
-            ErrorKind::RateLimited
-            | ErrorKind::Unavailable
-            | ErrorKind::Timeout
-            | ErrorKind::Unauthorized
-            | ErrorKind::Forbidden => false,
-            ErrorKind::Invalid | ErrorKind::Unsupported => true,
-            ErrorKind::NotFound
-            | ErrorKind::Replaced
-            | ErrorKind::Conflict
-            | ErrorKind::Protocol => self.0.effect != Effect::NotSent,
-        }
+        self.0.effect != Effect::NotSent
+            && !matches!(
+                self.0.kind,
+                ErrorKind::RateLimited
+                    | ErrorKind::Unavailable
+                    | ErrorKind::Timeout
+                    | ErrorKind::Unauthorized
+                    | ErrorKind::Forbidden
+            )
     }
 
     /// Whether the same call can end better later without anybody changing anything.

@@ -364,6 +364,8 @@ async fn what_was_never_sent_is_no_failure() {
         (Effect::NotSent, ErrorKind::Unavailable),
         (Effect::NotSent, ErrorKind::Timeout),
         (Effect::NotSent, ErrorKind::Protocol),
+        (Effect::NotSent, ErrorKind::Invalid),
+        (Effect::NotSent, ErrorKind::Unsupported),
         (Effect::Rejected, ErrorKind::RateLimited),
         (Effect::Rejected, ErrorKind::Unavailable),
         (Effect::Rejected, ErrorKind::Unauthorized),

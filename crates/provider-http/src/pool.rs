@@ -280,7 +280,9 @@ fn headers(config: &HttpConfig, manner: &Manner) -> Result<HeaderMap, ConfigErro
         .map_err(|_| ConfigError::new("http.userAgent", "expected printable ASCII"))?;
     let mut headers = manner.headers.clone();
     headers.insert(USER_AGENT, agent);
-    // A list of a hundred jobs is packed and unpacked in more time than a network of today needs for it.
+    // Asking for gzip does not pay. A page of 200 jobs (763 kB) is packed tenfold in 3 ms and unpacked in 2 ms,
+    // which is what 1 Gbit/s needs for it unpacked; AWX needs 2 s and more to make it, and its nginx has
+    // gzip off (nothing varies by Accept-Encoding).
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     Ok(headers)
 }

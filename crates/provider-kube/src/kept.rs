@@ -10,7 +10,7 @@ use provider_core::ObjectKey;
 /// which: of two replicas only one sees the finalizer off, and a controller is not called for what is not
 /// there. Longer than any wait between two looks at a job.
 const IDLE: SignedDuration = SignedDuration::from_hours(2);
-/// How often it is looked for such.
+/// How often it is looked for such, while objects come: where none comes, nothing grows.
 const EVERY: SignedDuration = SignedDuration::from_mins(10);
 
 /// When each object was worked on last.

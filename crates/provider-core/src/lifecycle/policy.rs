@@ -58,7 +58,7 @@ pub struct PolicyConfig {
     /// in any case.
     pub history_length: usize,
     /// After so many failures in a row for one configuration the engine holds for a person;
-    /// none retries for ever. What could not be launched
+    /// none retries for ever. What was never sent
     /// ([`ProviderError::is_failure`](crate::ProviderError::is_failure)) is none.
     pub max_failures: Option<u32>,
 }
