@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use provider_core::{Effect, ErrorKind, ProviderError, text};
-use provider_http::{SendError, SendFailure, date, retry_after};
+use provider_http::{SendError, SendFailure, date, is_said_beforehand, retry_after};
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
@@ -261,13 +261,6 @@ async fn read_body(
     Ok(is_json.then_some(body))
 }
 
-/// Said by the controller before it does anything, or by a proxy before it passes a request on. Whatever
-/// else a code between 400 and 499 means is known to whoever gave it: 460 is a load balancer whose client
-/// went away.
-const NOT_CARRIED_OUT: [u16; 15] = [
-    400, 401, 403, 404, 405, 407, 411, 413, 414, 415, 421, 425, 429, 431, 451,
-];
-
 fn refusal(
     status: StatusCode,
     headers: &HeaderMap,
@@ -285,7 +278,7 @@ fn refusal(
         format!(": {words}")
     };
     let code = status.as_u16();
-    let effect = if NOT_CARRIED_OUT.contains(&code) || (code < 500 && intent == Intent::Reads) {
+    let effect = if is_said_beforehand(code) || (code < 500 && intent == Intent::Reads) {
         Effect::Rejected
     } else {
         intent.doubt()

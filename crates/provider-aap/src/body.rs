@@ -4,14 +4,13 @@ use std::borrow::Cow;
 use std::fmt;
 
 use jiff::Timestamp;
-use jiff::civil::DateTime;
-use jiff::tz::TimeZone;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::identity::Carried;
+pub(crate) use crate::json::{lenient, time};
 use crate::words::{Kind, Status};
 
 /// A job. Ten thousand of them are kept, so what live ones seldom have is apart.
@@ -228,48 +227,9 @@ fn time_of(text: &RawValue) -> Option<Timestamp> {
     time(&value::<String>(text))
 }
 
-/// A moment, however it is written: a zone may be missing, and a fraction may have any length.
-pub(crate) fn time(text: &str) -> Option<Timestamp> {
-    let text = text.trim();
-    if text.len() > MAX_TIME {
-        return None;
-    }
-    let text = &*short_fraction(text);
-    // Without a zone it is UTC, as all the others are.
-    text.parse().ok().or_else(|| {
-        let local: DateTime = text.parse().ok()?;
-        Some(local.to_zoned(TimeZone::UTC).ok()?.timestamp())
-    })
-}
-
-/// Longer texts are no times.
-const MAX_TIME: usize = 100;
-
-/// With as many digits as a clock has.
-fn short_fraction(text: &str) -> Cow<'_, str> {
-    let Some((before, fraction)) = text.split_once('.') else {
-        return Cow::Borrowed(text);
-    };
-    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
-    match (fraction.get(..digits.min(9)), fraction.get(digits..)) {
-        (Some(""), Some(rest)) => Cow::Owned(format!("{before}{rest}")),
-        (Some(kept), Some(rest)) if digits > 9 => Cow::Owned(format!("{before}.{kept}{rest}")),
-        _ => Cow::Borrowed(text),
-    }
-}
-
 /// Longer than anything lasts, and still no trouble to reckon with: ten years.
 const LONGEST: f64 = 315_360_000.0;
 
 fn seconds(told: Option<f64>) -> Option<f64> {
     told.filter(|seconds| (0.0..=LONGEST).contains(seconds))
-}
-
-/// A value of another type counts as absent: one odd member must not hide the status.
-pub(crate) fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    // Two looks at the text are cheaper than a copy of the value in between.
-    let raw = <&RawValue>::deserialize(from)?;
-    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
 }

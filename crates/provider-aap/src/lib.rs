@@ -55,7 +55,6 @@ mod holds;
 mod hostile;
 mod identity;
 mod jobs;
-mod json;
 mod launch;
 mod look;
 mod monitor;
@@ -87,6 +86,8 @@ pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
 pub use provider_http::{ClientIdentity, HttpConfig};
 pub use status::map_status;
+
+use provider_http::json;
 
 /// The program in this crate's README compiles.
 #[cfg(doctest)]

@@ -7,13 +7,16 @@ mod cause;
 mod certificate;
 mod config;
 mod header;
+pub mod json;
 mod pool;
+mod status;
 
 pub use carrier::{Carrier, SendError, SendFailure};
 pub use cause::Cause;
 pub use config::{ClientIdentity, HttpConfig};
 pub use header::{date, retry_after};
 pub use pool::{Manner, Pool};
+pub use status::is_said_beforehand;
 
 use std::time::Duration;
 

@@ -1,7 +1,14 @@
 //! JSON as the world writes it.
 
+use std::borrow::Cow;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
@@ -10,7 +17,8 @@ fn without_bom(body: &[u8]) -> &[u8] {
 }
 
 /// Whether a body that begins so is JSON, whatever its header says; none while that is open.
-pub(crate) fn begins(body: &[u8]) -> Option<bool> {
+#[must_use]
+pub fn begins(body: &[u8]) -> Option<bool> {
     if body.len() < BOM.len() && BOM.starts_with(body) {
         return None;
     }
@@ -21,7 +29,8 @@ pub(crate) fn begins(body: &[u8]) -> Option<bool> {
 /// Reads an object, strictly first, and else what Python makes of JSON: with `NaN` and `Infinity` (read as
 /// null), with members that are there twice (the last one counts), with a byte order mark, with halves of
 /// characters. None where it is no object, or does not fit.
-pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
+#[must_use]
+pub fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
     let body = without_bom(body);
     // Every answer that we read is an object; a list would fill a struct by position.
     if body.trim_ascii_start().first() != Some(&b'{') {
@@ -37,7 +46,8 @@ pub(crate) fn read<T: DeserializeOwned>(body: &[u8]) -> Option<T> {
 }
 
 /// The same as a value that keeps the last of members that are there twice.
-pub(crate) fn leniently(body: &[u8]) -> Option<Value> {
+#[must_use]
+pub fn leniently(body: &[u8]) -> Option<Value> {
     let text = String::from_utf8_lossy(without_bom(body));
     serde_json::from_str(&mended(&text)).ok()
 }
@@ -114,6 +124,50 @@ fn push_text(out: &mut String, quoted: &str) {
     out.push_str(rest);
 }
 
+/// A value of another type counts as absent: one odd member must not hide the others. For
+/// `#[serde(deserialize_with = …)]`, of what is read from a text.
+///
+/// # Errors
+/// When the text itself is not JSON.
+pub fn lenient<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    // Two looks at the text are cheaper than a copy of the value in between.
+    let raw = <&RawValue>::deserialize(from)?;
+    Ok(serde_json::from_str(raw.get()).unwrap_or_default())
+}
+
+/// A moment, however it is written: a zone may be missing, and a fraction may have any length.
+#[must_use]
+pub fn time(text: &str) -> Option<Timestamp> {
+    let text = text.trim();
+    if text.len() > MAX_TIME {
+        return None;
+    }
+    let text = &*short_fraction(text);
+    // Without a zone it is UTC, as all the others are.
+    text.parse().ok().or_else(|| {
+        let local: DateTime = text.parse().ok()?;
+        Some(local.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    })
+}
+
+/// Longer texts are no times.
+const MAX_TIME: usize = 100;
+
+/// With as many digits as a clock has.
+fn short_fraction(text: &str) -> Cow<'_, str> {
+    let Some((before, fraction)) = text.split_once('.') else {
+        return Cow::Borrowed(text);
+    };
+    let digits = fraction.bytes().take_while(u8::is_ascii_digit).count();
+    match (fraction.get(..digits.min(9)), fraction.get(digits..)) {
+        (Some(""), Some(rest)) => Cow::Owned(format!("{before}{rest}")),
+        (Some(kept), Some(rest)) if digits > 9 => Cow::Owned(format!("{before}.{kept}{rest}")),
+        _ => Cow::Borrowed(text),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -147,6 +201,46 @@ mod tests {
         let mut bytes = br#"{"id": 1, "status": "ok", "x": ""#.to_vec();
         bytes.extend(b"\xff\xfe\"}");
         assert_eq!(row(&bytes), Some((1, "ok".to_owned())));
+    }
+
+    #[test]
+    fn a_member_of_another_type_is_one_that_is_not_there() {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Odd {
+            #[serde(deserialize_with = "lenient")]
+            id: u64,
+            #[serde(deserialize_with = "lenient")]
+            name: Option<String>,
+        }
+        for (body, id, name) in [
+            (r#"{"id": 7, "name": "a"}"#, 7, Some("a")),
+            (r#"{"id": -7, "name": "a"}"#, 0, Some("a")),
+            (r#"{"id": {"x": [1]}, "name": "a", "id": 8}"#, 8, Some("a")),
+            (r#"{"id": 7, "name": NaN}"#, 7, None),
+            (r#"{"id": 7, "name": {}}"#, 7, None),
+            ("{}", 0, None),
+        ] {
+            let odd: Odd = read(body.as_bytes()).unwrap();
+            assert_eq!((odd.id, odd.name.as_deref()), (id, name), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_moment_is_read_however_it_is_written() {
+        let at: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+        for text in [
+            "2026-11-23T04:00:00Z",
+            "2026-11-23T04:00:00",
+            " 2026-11-23 04:00:00Z\n",
+            "2026-11-23T05:00:00.000000000000+01:00",
+            "2026-11-23T04:00:00.Z",
+        ] {
+            assert_eq!(time(text), Some(at), "{text}");
+        }
+        for text in ["", "yesterday", "1e19", "2026-13-40T00:00:00Z"] {
+            assert_eq!(time(text), None, "{text}");
+        }
     }
 
     #[test]
