@@ -1,7 +1,8 @@
 //! One launch: what is sent, and what the answer means.
 
 use provider_core::{
-    Effect, ErrorKind, JobRef, JobState, JobType, LaunchRequest, ProviderError, TriggerError, text,
+    Effect, ErrorKind, JobRef, JobState, JobType, LaunchRequest, OperationToken, ProviderError,
+    TriggerError, text,
 };
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -105,7 +106,7 @@ impl AapProvider {
     /// Whether a launch could be found again by its token.
     pub(crate) fn shows_token(&self, template: &Template) -> Result<(), ProviderError> {
         let variable = &self.config.token_variable;
-        if !template.hidden.contains(variable) {
+        if !template.hides(variable) {
             return Ok(());
         }
         Err(ProviderError::new(
@@ -122,12 +123,22 @@ impl AapProvider {
     /// The variables of a launch: the object in its envelope, the token, and the caller's own.
     pub(crate) fn variables(&self, request: &LaunchRequest) -> Map<String, Value> {
         let object = request.resource.projection(&self.config.projection);
+        let caller = request.extra_vars.expose();
+        self.variables_of(caller, object, &request.token)
+    }
+
+    pub(crate) fn variables_of(
+        &self,
+        caller: Map<String, Value>,
+        object: Value,
+        token: &OperationToken,
+    ) -> Map<String, Value> {
         let mut vars = self.config.extra_vars.clone();
-        merge(&mut vars, request.extra_vars.expose());
+        merge(&mut vars, caller);
         merge(&mut vars, self.config.envelope.wrap(object));
         vars.insert(
             self.config.token_variable.clone(),
-            Value::from(request.token.as_str()),
+            Value::from(token.as_str()),
         );
         vars
     }

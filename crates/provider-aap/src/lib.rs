@@ -71,6 +71,7 @@ mod search;
 mod shared;
 mod skew;
 mod status;
+mod survey;
 mod templates;
 mod veil;
 mod walk;

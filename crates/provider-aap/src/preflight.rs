@@ -1,7 +1,8 @@
 //! The configuration, tried out without launching anything.
 
-use provider_core::{JobType, Preflight, ProviderError};
+use provider_core::{JobType, OperationToken, Preflight, ProviderError};
 use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::AapProvider;
 use crate::answer::List;
@@ -85,19 +86,9 @@ impl AapProvider {
             Ok(template) => template,
             Err(error) => return failed(report, &check, &error),
         };
-        // What a launch carries, as far as names go.
-        let mut vars = self.config.extra_vars.clone();
-        let token = self.config.token_variable.as_str();
-        for given in self
-            .config
-            .envelope
-            .path()
-            .first()
-            .into_iter()
-            .chain([&token])
-        {
-            vars.insert((*given).to_owned(), serde_json::Value::Null);
-        }
+        // What every launch carries: the caller's own variables, and the object's members, are not known.
+        let (caller, object) = (Map::new(), Value::Object(Map::new()));
+        let vars = self.variables_of(caller, object, &OperationToken::from_random(0));
         let refusals = refusals(&template, &vars);
         let veiled = |refusal| self.client.veiled(refusal);
         let mut refusals: Vec<ProviderError> = refusals.into_iter().map(veiled).collect();
@@ -113,7 +104,7 @@ impl AapProvider {
         for refusal in &refusals {
             failed(report, &check, refusal);
         }
-        let nodes = |ids: &[serde_json::Value]| {
+        let nodes = |ids: &[Value]| {
             let shown: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
             self.client.shown(&shown.join(", "), 200)
         };

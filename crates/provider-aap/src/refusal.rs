@@ -50,9 +50,25 @@ pub(crate) fn refusals(template: &Template, vars: &Map<String, Value>) -> Vec<Pr
         refuse(
             invalid,
             format!("{template} takes the variables of its survey only, which lacks {dropped}"),
-            "enable \"Prompt on launch\" for the variables of the template, or add these to its survey, as \
-             text",
+            "enable \"Prompt on launch\" for the variables of the template: no question of a survey takes an \
+             object",
         );
+    }
+    for question in &template.survey {
+        let Some(value) = vars.get(&question.variable) else {
+            continue;
+        };
+        if let Some(why) = question.refusal(value) {
+            let name = text::bounded(&question.variable, 60);
+            let cure = if value.is_object() {
+                "remove that question, and enable \"Prompt on launch\" for the variables of the template: no \
+                 question of a survey takes an object"
+            } else {
+                "change that question of the survey, or what is given for it"
+            };
+            let message = format!("the survey of {template} takes for {name} {why}");
+            refuse(invalid, message, cure);
+        }
     }
     if template.lacks_project {
         refuse(

@@ -14,10 +14,11 @@ use crate::answer::List;
 use crate::body::lenient;
 use crate::client::{Client, not_sent};
 use crate::shared::Shared;
+use crate::survey::{Question, Survey};
 use crate::{TemplateKind, TemplateName};
 
 /// A template that exists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Template {
     pub kind: TemplateKind,
     pub id: u64,
@@ -30,8 +31,8 @@ pub(crate) struct Template {
     pub lacks_project: bool,
     /// The variables that its survey asks for, where those are all that it takes and are known.
     pub takes_only: Option<Vec<String>>,
-    /// Variables whose values its survey hides, afterwards, from everybody.
-    pub hidden: Vec<String>,
+    /// What its survey asks, where that is known.
+    pub survey: Vec<Question>,
 }
 
 /// What the template asks for at launch. Lists may be null.
@@ -59,24 +60,13 @@ pub(crate) struct Prompts {
     pub node_prompts_rejected: Vec<Value>,
 }
 
-/// The questions of a survey.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-struct Survey {
-    #[serde(deserialize_with = "lenient")]
-    spec: Vec<Question>,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
-#[serde(default)]
-struct Question {
-    #[serde(deserialize_with = "lenient")]
-    variable: String,
-    #[serde(rename = "type", deserialize_with = "lenient")]
-    kind: String,
-}
-
 impl Template {
+    /// Whether its survey hides the value of this variable, afterwards, from everybody.
+    pub(crate) fn hides(&self, variable: &str) -> bool {
+        let hides = |asked: &Question| asked.kind == "password" && asked.variable == variable;
+        self.survey.iter().any(hides)
+    }
+
     /// `job_templates/7/launch/`, below the API's root.
     pub(crate) fn launch_path(&self) -> String {
         format!("{}/{}/launch/", self.kind.collection(), self.id)
@@ -281,7 +271,7 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
         name: row.name,
         prompts: Prompts::default(),
         takes_only: None,
-        hidden: Vec::new(),
+        survey: Vec::new(),
     };
     let what = format!("the launch options of {template}");
     template.prompts = client
@@ -291,10 +281,9 @@ async fn look_up(client: &Client, wanted: &TemplateName) -> Result<Template, Pro
     if template.prompts.survey_enabled
         && let Some(asked) = survey(client, &template).await?
     {
-        let hidden = asked.iter().filter(|asked| asked.kind == "password");
-        template.hidden = hidden.map(|asked| asked.variable.clone()).collect();
-        let all = asked.into_iter().map(|asked| asked.variable);
+        let all = asked.iter().map(|asked| asked.variable.clone());
         template.takes_only = (!template.prompts.ask_variables_on_launch).then(|| all.collect());
+        template.survey = asked;
     }
     Ok(template)
 }

@@ -13,12 +13,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig};
 use provider_core::{
-    CancelResult, DeprovisionResult, Effect, ErrorKind, JobRecord, JobRef, JobState, JobStatus,
-    JobType, LaunchRequest, ManualClock, OperationToken, Provider, ProviderError, ProvisionResult,
-    Resource, TrackedJob,
+    CancelResult, DeprovisionResult, Effect, ErrorKind, ExtraVars, JobRecord, JobRef, JobState,
+    JobStatus, JobType, LaunchRequest, ManualClock, OperationToken, Provider, ProviderError,
+    ProvisionResult, Resource, TrackedJob,
 };
 use provider_testkit::aap::{
-    ADMIN_TOKEN, AapSim, Ending, Node, OnCancel, Other, Route, RunPlan, Template, World,
+    ADMIN_TOKEN, AapSim, Answers, Ending, Node, OnCancel, Other, Question, Route, RunPlan,
+    Template, World,
 };
 use serde_json::{Map, Value, json};
 use wiremock::matchers::{method, path};
@@ -87,6 +88,24 @@ impl Setup {
 
     async fn status(&self, job: &TrackedJob) -> Result<JobStatus, ProviderError> {
         self.aap.provision_status(&vm(), job).await
+    }
+
+    /// What the controller answers to a launch with these variables, by whoever sends it.
+    async fn post_launch(&self, vars: &Value) -> (u16, Value) {
+        let (at, http) = (self.sim.url(), reqwest::Client::new());
+        for collection in ["job_templates", "workflow_job_templates"] {
+            let launch = http.post(format!("{at}/api/v2/{collection}/7/launch/"));
+            let launch = launch.bearer_auth(ADMIN_TOKEN);
+            let answer = launch
+                .json(&json!({"extra_vars": vars}))
+                .send()
+                .await
+                .unwrap();
+            if answer.status() != 404 {
+                return (answer.status().as_u16(), answer.json().await.unwrap());
+            }
+        }
+        panic!("there is no template 7");
     }
 
     /// The controller comes back from a backup of before the launch, and somebody's job has the id.
@@ -682,7 +701,8 @@ async fn what_a_launch_would_be_refused_for_is_an_error_of_the_preflight_and_nev
 async fn what_a_launch_is_not_refused_for_is_launched() {
     let none = json!({});
     let ours = json!({"spec": [
-        {"variable": "ansible_eda", "type": "textarea"}, {"variable": "provider_operation_token", "type": "text"},
+        {"variable": "provider_operation_token", "type": "text", "min": 0, "max": 1024},
+        {"variable": "size", "type": "integer", "required": false, "min": 1, "max": 4},
     ]});
     for (row, form, survey) in [
         (
@@ -693,7 +713,7 @@ async fn what_a_launch_is_not_refused_for_is_launched() {
         ),
         (
             none.clone(),
-            json!({"survey_enabled": true, "ask_variables_on_launch": false}),
+            json!({"survey_enabled": true, "ask_variables_on_launch": true}),
             ours,
         ),
         // Older controllers say less.
@@ -712,6 +732,82 @@ async fn what_a_launch_is_not_refused_for_is_launched() {
         let request = LaunchRequest::new(vm(), token(1));
         aap.trigger_provision(&request).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn an_answer_that_the_survey_refuses_is_an_error_of_the_preflight_and_never_sent() {
+    let both = || [Template::job(CREATE), Template::workflow(CREATE)];
+    let token_variable = "provider_operation_token";
+    for (question, part, refusal) in [
+        (
+            Question::new("ansible_eda", Answers::Textarea),
+            "takes for ansible_eda only text, and is given an object; remove that question, and enable",
+            "expected to be a string.",
+        ),
+        (
+            Question::new("ansible_eda", Answers::MultipleChoice).choosing(&["a", "b"]),
+            "takes for ansible_eda only one of its choices, and is given an object",
+            "for 'ansible_eda' expected to be one of ['a', 'b'].",
+        ),
+        (
+            Question::new(token_variable, Answers::Integer),
+            "only a whole number, and is given text; change that question",
+            "for 'provider_operation_token' expected to be an integer.",
+        ),
+        (
+            Question::new(token_variable, Answers::Text).within(0, 8),
+            "only up to 8 characters, and is given more",
+            "is too large (must be no more than 8).",
+        ),
+    ] {
+        // Answers are checked where any variable may be given, too.
+        for template in both()
+            .into_iter()
+            .chain(both().map(Template::not_promptable))
+        {
+            let s = setup(template.asking(question.clone()), 32).await;
+            let report = s.aap.preflight(&["ComputeInstance".to_owned()]).await;
+            let report = report.to_string();
+            let told = |line: &str| line.contains("ERROR   provision") && line.contains(part);
+            assert!(report.lines().any(told), "{part}: {report}");
+            let error = s
+                .aap
+                .trigger_provision(&LaunchRequest::new(vm(), token(1)))
+                .await;
+            let error = error.unwrap_err();
+            assert_eq!(error.error().effect(), Effect::NotSent, "{error}");
+            assert_eq!(s.sim.count(Route::Launch), 0);
+            // And the controller would indeed have refused it.
+            let vars = json!({"ansible_eda": {"event": {}}, token_variable: token(1).as_str()});
+            let (status, said) = s.post_launch(&vars).await;
+            assert_eq!(status, 400, "{said}");
+            let said = said["variables_needed_to_start"].to_string();
+            assert!(said.contains(refusal), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_the_caller_that_the_survey_refuses_is_not_sent_and_not_repeated() {
+    let size = Question::new("size", Answers::Integer).within(1, 4);
+    let s = setup(Template::job(CREATE).asking(size), 32).await;
+    for (given, part) in [
+        (
+            json!("s3cret"),
+            "takes for size only a whole number, and is given text",
+        ),
+        (json!(5), "takes for size only up to 4, and is given more"),
+    ] {
+        let vars = ExtraVars::new().with("size", given);
+        let request = LaunchRequest::new(vm(), token(1)).with_extra_vars(vars);
+        let error = s.aap.trigger_provision(&request).await.unwrap_err();
+        assert!(error.to_string().contains(part), "{error}");
+        assert!(!error.to_string().contains("s3cret"), "{error}");
+        assert_eq!(s.sim.count(Route::Launch), 0);
+    }
+    let vars = ExtraVars::new().with("size", 4);
+    let request = LaunchRequest::new(vm(), token(1)).with_extra_vars(vars);
+    s.aap.trigger_provision(&request).await.unwrap();
 }
 
 #[tokio::test]

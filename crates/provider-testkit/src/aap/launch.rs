@@ -35,8 +35,15 @@ pub(super) fn read(template: &Template, body: &Value) -> Result<Accepted, Value>
     let mut refused = Map::new();
     let mut accepted = Map::new();
     let mut dropped = Map::new();
+    let survey = template.survey();
+    // Answers are checked whatever else may be given.
+    let complaints: Vec<String> = survey
+        .iter()
+        .flat_map(|question| question.complaints(&given))
+        .collect();
     for (name, value) in given {
-        if template.ask_variables || template.asks_in_survey(&name) {
+        let is_asked = survey.iter().any(|question| question.variable == name);
+        if template.ask_variables || is_asked {
             accepted.insert(name, value);
         } else {
             dropped.insert(name, value);
@@ -54,15 +61,10 @@ pub(super) fn read(template: &Template, body: &Value) -> Result<Accepted, Value>
         );
         ignored.insert("extra_vars".to_owned(), Value::Object(dropped));
     }
-    let missing: Vec<String> = template
-        .required
-        .iter()
-        .filter(|name| !accepted.contains_key(*name))
-        .map(|name| format!("'{name}' value missing"))
-        .collect();
     let mut errors = Map::new();
-    if !missing.is_empty() {
-        errors.insert("variables_needed_to_start".to_owned(), json!(missing));
+    if !complaints.is_empty() {
+        let complaints = json!(complaints);
+        errors.insert("variables_needed_to_start".to_owned(), complaints);
     }
     if template.kind == Kind::Job && !template.asked_passwords.is_empty() {
         let asked = json!(template.asked_passwords);

@@ -43,6 +43,7 @@ mod script;
 mod server;
 mod shape;
 mod state;
+mod survey;
 mod web;
 mod world;
 
@@ -55,5 +56,6 @@ pub use plan::{Ending, OnCancel, RunPlan};
 pub use play::{Outcome, Play, Task};
 pub use script::{Script, ScriptedFault, ScriptedPlan};
 pub use server::AapSim;
+pub use survey::{Answers, Question};
 pub use web::{Costs, Load};
 pub use world::{ADMIN_TOKEN, Kind, Layout, OPERATOR_TOKEN, READER_TOKEN, Template, User, World};

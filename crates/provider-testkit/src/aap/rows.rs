@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::jobs::{Job, Jobs};
 use super::shape;
+use super::survey::Question;
 use super::world::{Kind, Template, User};
 
 /// How much of a job an answer shows.
@@ -66,7 +67,7 @@ fn variables(job: &Job, template: Option<&Template>) -> String {
         members.clone_from(&template.own_variables);
     }
     for (name, value) in &job.extra_vars {
-        let hidden = template.is_some_and(|t| t.passwords.contains(name)) && value.is_string();
+        let hidden = template.is_some_and(|t| t.hides(name)) && value.is_string();
         let shown = if hidden {
             "\"$encrypted$\"".to_owned()
         } else {
@@ -351,7 +352,11 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
     put("ask_variables_on_launch", json!(template.ask_variables));
     put("ask_labels_on_launch", json!(template.ask_labels));
     put("survey_enabled", json!(template.has_survey()));
-    put("variables_needed_to_start", json!(template.required));
+    let survey = template.survey();
+    let needed = survey.iter().filter(|question| question.required);
+    let needed: Vec<&String> = needed.map(|question| &question.variable).collect();
+    let nothing_is_needed = needed.is_empty();
+    put("variables_needed_to_start", json!(needed));
     if template.kind == Kind::Job {
         let (none, passwords) = (template.no_inventory, &template.asked_passwords);
         put("inventory_needed_to_start", json!(none));
@@ -360,7 +365,7 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
     }
     put(
         "can_start_without_user_input",
-        json!(template.required.is_empty() && !template.ask_variables),
+        json!(nothing_is_needed && !template.ask_variables),
     );
     put(
         data,
@@ -371,25 +376,11 @@ pub(super) fn launch_options(id: u64, template: &Template) -> Value {
 
 /// `GET …/survey_spec/`.
 pub(super) fn survey(template: &Template) -> Value {
-    let question = |name: &String, kind: &str, required: bool| {
-        json!({
-            "question_name": name, "question_description": "", "variable": name, "type": kind,
-            "required": required, "default": "", "min": 0, "max": 1024, "choices": "",
-            "new_question": true,
-        })
-    };
     if !template.has_survey() {
         return json!({});
     }
-    let plain = template
-        .required
-        .iter()
-        .map(|name| question(name, "text", true));
-    let hidden = template
-        .passwords
-        .iter()
-        .map(|name| question(name, "password", false));
-    json!({"name": "", "description": "", "spec": plain.chain(hidden).collect::<Vec<_>>()})
+    let spec: Vec<Value> = template.survey().iter().map(Question::row).collect();
+    json!({"name": "", "description": "", "spec": spec})
 }
 
 pub(super) fn user(id: usize, user: &User) -> Value {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::nodes::Node;
 use super::notify::Webhook;
 use super::plan::RunPlan;
+use super::survey::{Answers, Question};
 use super::web::Costs;
 
 /// The two kinds of template, and of the jobs that come from them.
@@ -74,6 +75,9 @@ pub struct Template {
     /// Survey questions of the type password: their variables are taken, and shown as `$encrypted$`.
     #[serde(default)]
     pub passwords: Vec<String>,
+    /// More questions of its survey.
+    #[serde(default)]
+    pub questions: Vec<Question>,
     /// Whether it has no inventory, which a job template must have.
     #[serde(default)]
     pub no_inventory: bool,
@@ -137,6 +141,7 @@ impl Template {
             ask_labels: false,
             required: Vec::new(),
             passwords: Vec::new(),
+            questions: Vec::new(),
             no_inventory: false,
             ask_inventory: false,
             no_project: false,
@@ -161,14 +166,26 @@ impl Template {
     }
 
     pub(super) fn has_survey(&self) -> bool {
-        !self.required.is_empty() || !self.passwords.is_empty()
+        !self.required.is_empty() || !self.passwords.is_empty() || !self.questions.is_empty()
     }
 
-    pub(super) fn asks_in_survey(&self, name: &str) -> bool {
-        self.required
-            .iter()
-            .chain(&self.passwords)
-            .any(|asked| asked == name)
+    /// All questions of its survey.
+    pub(super) fn survey(&self) -> Vec<Question> {
+        let asked = |name: &String, answers| Question::new(name, answers).within(0, 1024);
+        let plain = self.required.iter();
+        let plain = plain.map(|name| asked(name, Answers::Text).required());
+        let hidden = self.passwords.iter();
+        let hidden = hidden.map(|name| asked(name, Answers::Password));
+        let more = self.questions.iter().cloned();
+        plain.chain(hidden).chain(more).collect()
+    }
+
+    /// Whether the values of this variable are shown to nobody.
+    pub(super) fn hides(&self, name: &str) -> bool {
+        let asked = |question: &Question| {
+            question.answers == Answers::Password && question.variable == name
+        };
+        self.passwords.iter().any(|hidden| hidden == name) || self.questions.iter().any(asked)
     }
 
     /// In another organization.
@@ -238,6 +255,13 @@ impl Template {
     #[must_use]
     pub fn hiding(mut self, variables: &[&str]) -> Self {
         self.passwords = variables.iter().map(|&name| name.to_owned()).collect();
+        self
+    }
+
+    /// With this question in its survey.
+    #[must_use]
+    pub fn asking(mut self, question: Question) -> Self {
+        self.questions.push(question);
         self
     }
 
