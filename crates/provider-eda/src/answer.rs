@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
 use provider_core::{Effect, ErrorKind, ProviderError, text};
+use provider_http::is_said_beforehand;
 use url::Url;
 
 use crate::TransportKind;
@@ -223,8 +224,26 @@ impl Answer {
                 "the event was put off by a rate limit",
                 "",
             ),
+            (_, 407) => rejected(
+                ErrorKind::Unavailable,
+                "the proxy wants to know who we are before it passes the event on",
+                "put user and password into the proxy's URL, or except the service by NO_PROXY",
+            ),
+            (_, 421 | 425) => rejected(
+                ErrorKind::Unavailable,
+                &format!(
+                    "the event was answered with {} before it was looked at",
+                    self.status
+                ),
+                "look at what is in front of the service",
+            ),
+            (_, status) if is_said_beforehand(status) => rejected(
+                ErrorKind::Invalid,
+                &format!("the {transport} refused the event with {status}"),
+                "check the object for what the service cannot read",
+            ),
             // Said by proxies that have lost one side in the middle of the request.
-            (_, 408 | 499) => meaning(
+            (_, 408 | 460 | 499) => meaning(
                 Effect::MaybeSent,
                 ErrorKind::Timeout,
                 format!(
@@ -233,10 +252,12 @@ impl Answer {
                 ),
                 "check what is in front of the service",
             ),
-            (_, status) => rejected(
-                ErrorKind::Invalid,
-                &format!("the {transport} refused the event with {status}"),
-                "check the object for what the service cannot read",
+            // Neither of the two says it, so it proves nothing: the event may have been passed on before.
+            (_, status) => meaning(
+                Effect::MaybeSent,
+                ErrorKind::Unavailable,
+                format!("the event was answered with {status}, which no {transport} says"),
+                "look at what is in front of the service",
             ),
         }
     }
