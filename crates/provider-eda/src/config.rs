@@ -168,8 +168,9 @@ pub struct Timing {
     /// restart counts anew. Zero takes the risk that a delete event runs beside it or before it.
     pub in_flight_window: SignedDuration,
     /// How long the automation's finalizer may stay after a deprovision event whose job cannot be
-    /// seen before nobody can tell what became of it: longer than the longest deletion. An event that was
-    /// lost looks the same until then. What is still unknown when the engine's deadline for that has
+    /// seen before nobody can tell what became of it: longer than the longest deletion. Counted by this
+    /// process's own clock, from when it sent the event or first asked about it; a restart counts anew. An
+    /// event that was lost looks the same until then. What is still unknown when the engine's deadline for that has
     /// passed as well has failed, because the finalizer proves that nothing was removed, and is sent again.
     pub deprovision_limit: SignedDuration,
 }

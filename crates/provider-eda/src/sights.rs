@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{JobRecord, OperationToken, Resource, clock};
+use provider_core::{JobRecord, OperationToken, Resource, TrackedJob, clock};
 
 /// More than this many are those of objects that went away without a word; the others begin anew.
 const MAX: usize = 100_000;
@@ -30,6 +30,15 @@ impl Sights {
         match &record.token {
             Some(token) => self.of_token(token, now),
             None => self.of(&format!("{}#{}", resource.key(), record.attempt), now),
+        }
+    }
+
+    /// How long the event of a job has been known.
+    pub(crate) fn of_job(&self, resource: &Resource, job: &TrackedJob, now: Timestamp) -> Duration {
+        match &job.token {
+            Some(token) => self.of_token(token, now),
+            // Names that older operators gave are not of one object alone.
+            None => self.of(&format!("{}#{}", resource.uid(), job.job.id), now),
         }
     }
 

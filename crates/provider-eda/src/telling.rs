@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use provider_core::{
-    ConfigVersion, JobState, JobStatus, OperationToken, ProviderError, Resource, TrackedJob, clock,
-    text,
+    ConfigVersion, JobState, JobStatus, OperationToken, ProviderError, Resource, TrackedJob, text,
 };
 
 use crate::EdaProvider;
@@ -110,13 +109,10 @@ impl EdaProvider {
     ) -> Result<JobStatus, ProviderError> {
         let limit = std_duration(self.config.timing.deprovision_limit);
         let now = self.clock.now();
-        // Records of older operators may not tell when the event was sent.
-        let since = job
-            .launched_at
-            .or(resource.deletion_timestamp())
-            .unwrap_or(now);
+        // By our own clock: whoever sent the event may have had another.
+        let known_for = self.sights.of_job(resource, job, now);
         let finalizer = self.config.completion.finalizer(resource.kind());
-        if clock::since(now, since) < limit {
+        if known_for < limit {
             let status = JobStatus::new(job.job.clone(), JobState::Running);
             return Ok(status.with_message("the automation has not removed its finalizer yet"));
         }

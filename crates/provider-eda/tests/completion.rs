@@ -489,6 +489,25 @@ async fn a_window_is_not_over_because_another_clock_was_behind() {
     }
 }
 
+/// The same for a deprovision whose finalizer stays: the limit is this process's own.
+#[tokio::test]
+async fn a_kept_finalizer_is_not_given_up_because_the_senders_clock_was_behind() {
+    for behind in [2 * 3_600, 3 * 24 * 3_600, -3 * 24 * 3_600] {
+        let s = plain().await;
+        let sent = start() - SignedDuration::from_secs(behind);
+        let job = tracked(1).with_launched_at(sent);
+        let ask = async || {
+            let status = s.eda.deprovision_status(&marked("vm"), &job).await;
+            status.unwrap().state
+        };
+        assert_eq!(ask().await, JobState::Running, "{behind}");
+        s.pass(2 * 3_600 - 1);
+        assert_eq!(ask().await, JobState::Running, "{behind}");
+        s.pass(1);
+        assert_eq!(ask().await, JobState::Unknown, "{behind}");
+    }
+}
+
 /// Whoever waits for a sign that does not come is told which, and what its activation does.
 #[tokio::test]
 async fn what_is_missing_is_told_with_the_activation_and_its_state() {
