@@ -9,6 +9,7 @@ use tokio::sync::Mutex;
 
 use crate::api::{Api, place};
 use crate::client::Client;
+use crate::config::tidy_text;
 use crate::{ConfigError, EdaProvider, Transport};
 
 /// The activation that works off our events: looked at by
@@ -48,6 +49,19 @@ impl Activation {
     pub fn with_username(mut self, username: impl Into<String>) -> Self {
         self.username = Some(username.into());
         self
+    }
+
+    pub(crate) fn tidy(&mut self) -> Result<(), ConfigError> {
+        let Self {
+            url,
+            token: _,
+            username,
+            name,
+        } = self;
+        tidy_text(FIELD, url)?;
+        tidy_text("activation.name", name)?;
+        let user = username.as_mut();
+        user.map_or(Ok(()), |user| tidy_text("activation.username", user))
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {

@@ -106,6 +106,22 @@ impl Default for Completion {
 }
 
 impl Completion {
+    fn tidy(&mut self) -> Result<(), ConfigError> {
+        let Self {
+            version_annotation,
+            operation_annotation,
+            finalizer,
+            finalizers,
+        } = self;
+        tidy_text("completion.versionAnnotation", version_annotation)?;
+        tidy_text("completion.operationAnnotation", operation_annotation)?;
+        tidy_text("completion.finalizer", finalizer)?;
+        for finalizer in finalizers.values_mut() {
+            tidy_text("completion.finalizers", finalizer)?;
+        }
+        Ok(())
+    }
+
     /// The automation's finalizer on objects of this kind.
     #[must_use]
     pub fn finalizer(&self, kind: &str) -> String {
@@ -293,40 +309,33 @@ impl EdaConfig {
         Ok(self)
     }
 
+    /// Takes parts apart by name, here and in them, so that a further setting does not compile until it is
+    /// looked at.
     fn tidy(&mut self) -> Result<(), ConfigError> {
-        self.http.tidy()?;
-        self.transport.tidy()?;
-        let completion = &mut self.completion;
-        let finalizers = completion.finalizers.values_mut();
-        let texts = finalizers
-            .map(|text| ("completion.finalizers", text))
-            .chain([
-                ("name", &mut self.name),
-                ("envelope", &mut self.envelope),
-                (
-                    "completion.versionAnnotation",
-                    &mut completion.version_annotation,
-                ),
-                (
-                    "completion.operationAnnotation",
-                    &mut completion.operation_annotation,
-                ),
-                ("completion.finalizer", &mut completion.finalizer),
-            ]);
-        for (field, text) in texts {
-            tidy_text(field, text)?;
+        let Self {
+            name,
+            transport,
+            http,
+            projection,
+            envelope,
+            refuse_templates: _,
+            completion,
+            pacing: _,
+            timing: _,
+            activation,
+            tracking,
+        } = self;
+        http.tidy()?;
+        transport.tidy()?;
+        tidy_text("name", name)?;
+        tidy_text("envelope", envelope)?;
+        // A pointer that fits nothing would send what is meant to stay here.
+        for pointer in &mut projection.without {
+            tidy_text("projection.without", pointer)?;
         }
-        if let Some(activation) = &mut self.activation {
-            tidy_text("activation.url", &mut activation.url)?;
-            tidy_text("activation.name", &mut activation.name)?;
-        }
-        match &mut self.tracking {
-            None => {}
-            #[cfg(feature = "aap")]
-            Some(Tracking::Jobs(jobs)) => tidy_text("tracking.label", &mut jobs.label)?,
-            Some(Tracking::Audit(audit)) => tidy_text("tracking.url", &mut audit.url)?,
-        }
-        Ok(())
+        completion.tidy()?;
+        activation.as_mut().map_or(Ok(()), Activation::tidy)?;
+        tracking.as_mut().map_or(Ok(()), Tracking::tidy)
     }
 
     fn validate(&self) -> Result<(), ConfigError> {

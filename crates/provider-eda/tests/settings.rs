@@ -387,10 +387,18 @@ fn wrong() -> Vec<serde_json::Value> {
 /// Paths to everything in it.
 fn places(value: &serde_json::Value, at: &str, into: &mut Vec<String>) {
     into.push(at.to_owned());
-    if let serde_json::Value::Object(members) = value {
-        for (name, member) in members {
-            places(member, &format!("{at}/{name}"), into);
+    match value {
+        serde_json::Value::Object(members) => {
+            for (name, member) in members {
+                places(member, &format!("{at}/{name}"), into);
+            }
         }
+        serde_json::Value::Array(members) => {
+            for (n, member) in members.iter().enumerate() {
+                places(member, &format!("{at}/{n}"), into);
+            }
+        }
+        _ => {}
     }
 }
 
@@ -631,6 +639,91 @@ fn no_error_of_a_file_repeats_what_is_in_it() {
             }
         }
     }
+}
+
+/// All that is in force, but for secrets, which are read at each use.
+fn in_force(config: EdaConfig) -> String {
+    let eda = provider_eda::EdaProvider::new(config).unwrap();
+    let c = eda.config();
+    let of_events = (&c.name, &c.envelope, &c.transport, &c.projection, &c.http);
+    format!(
+        "{of_events:?} {:?} {:?} {:?}",
+        c.completion, c.activation, c.tracking
+    )
+}
+
+/// Values of Secrets and files end in a line feed, whichever setting they are for.
+#[test]
+fn no_setting_keeps_the_line_end_that_it_came_with() {
+    use serde_json::{Value, json};
+    // What is one of a few words, or a duration, is refused with anything around it.
+    const WORDS: [&str; 6] = [
+        "algorithm",
+        "encoding",
+        "lookback",
+        "settle",
+        "minInterval",
+        "inFlightWindow",
+    ];
+    let api = || json!({"url": "http://h", "token": "t", "username": "u"});
+    let with = |mut one: Value, more: Value| {
+        for (name, value) in more.as_object().unwrap() {
+            one[name] = value.clone();
+        }
+        one
+    };
+    let urls = json!({"create": "http://h/c", "delete": "http://h/d",
+                      "kinds": {"Tenant": {"create": "http://h/t", "delete": "http://h/u"}}});
+    let hmac = json!({"secret": "s", "algorithm": "sha512", "encoding": "hex", "header": "X-S",
+                      "prefix": "p="});
+    let stream = |auth: Value| {
+        let url = format!("https://h{}", Stream::token("").path());
+        json!({"eventStream": {"endpoints": {"create": url}, "auth": auth}})
+    };
+    let hook = json!({"endpoints": urls, "token": "t", "hmac": hmac});
+    let audit = json!({"audit": with(api(), json!({"activations": ["a", "b"], "lookback": "1h",
+                                                   "settle": "1m"}))});
+    let mut trackings = vec![audit];
+    if cfg!(feature = "aap") {
+        let aap = json!({"url": "http://h", "auth": {"token": "t"}, "http": {"insecure": true}});
+        trackings.push(json!({"jobs": {"aap": aap, "label": "l-{token}", "settle": "1m"}}));
+    }
+    let mut tried = 0;
+    for transport in [
+        json!({"rulebookWebhook": hook}),
+        stream(json!({"token": {"token": "t", "header": "X-Token"}})),
+        stream(json!({"hmac": hmac})),
+        stream(json!({"basic": {"username": "u", "password": "p"}})),
+    ] {
+        for tracking in &trackings {
+            let whole = json!({
+                "transport": transport, "name": "eda", "envelope": "e",
+                "http": {"insecure": true, "userAgent": "x"},
+                "projection": {"without": ["/spec/a", "/spec/b"]},
+                "completion": {"versionAnnotation": "x/v", "operationAnnotation": "x/o",
+                               "finalizer": "x/f", "finalizers": {"Tenant": "x/t"}},
+                "pacing": {"minInterval": "1s"}, "timing": {"inFlightWindow": "1m"},
+                "activation": with(api(), json!({"name": "a"})), "tracking": tracking,
+            });
+            let right = in_force(serde_json::from_value(whole.clone()).unwrap());
+            let mut all = Vec::new();
+            places(&whole, "", &mut all);
+            for place in all {
+                let mut given = whole.clone();
+                let value = given.pointer_mut(&place).unwrap();
+                let Value::String(text) = value else { continue };
+                text.push('\n');
+                let Ok(config) = serde_json::from_value::<EdaConfig>(given) else {
+                    let name = place.rsplit('/').next().unwrap();
+                    assert!(WORDS.contains(&name), "{place} is refused");
+                    continue;
+                };
+                assert_eq!(in_force(config), right, "{place}");
+                tried += 1;
+            }
+        }
+    }
+    assert!(tried > 100, "{tried}");
 }
 
 #[test]

@@ -23,6 +23,7 @@ use super::rows::{Action, Detail, Event, Fired, Rule, ended, rank, tokens};
 use super::{Look, SETTLE};
 use crate::api::{AT_ONCE, Api, LOOK, place};
 use crate::client::{Client, std_duration};
+use crate::config::tidy_text;
 use crate::{ConfigError, activation};
 
 /// A bound on the rules whose events are read in one look, newest first; the others are read in the next.
@@ -107,6 +108,25 @@ impl AuditTracking {
     pub fn with_settle(mut self, settle: SignedDuration) -> Self {
         self.settle = settle;
         self
+    }
+
+    pub(super) fn tidy(&mut self) -> Result<(), ConfigError> {
+        let Self {
+            url,
+            token: _,
+            username,
+            activations,
+            lookback: _,
+            settle: _,
+        } = self;
+        tidy_text(FIELD, url)?;
+        if let Some(username) = username {
+            tidy_text("tracking.username", username)?;
+        }
+        for name in activations {
+            tidy_text("tracking.activations", name)?;
+        }
+        Ok(())
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {

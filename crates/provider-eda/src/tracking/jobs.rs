@@ -19,6 +19,7 @@ use super::{Look, SETTLE, telling};
 use crate::ConfigError;
 use crate::backend::of_aap;
 use crate::client::std_duration;
+use crate::config::tidy_text;
 use crate::kind::{self, EVENT};
 
 /// Finds an event's job on the AAP controller by its label.
@@ -87,6 +88,16 @@ impl JobTracking {
     pub fn with_settle(mut self, settle: SignedDuration) -> Self {
         self.settle = settle;
         self
+    }
+
+    pub(super) fn tidy(&mut self) -> Result<(), ConfigError> {
+        // The controller's settings are its provider's concern.
+        let Self {
+            aap: _,
+            label,
+            settle: _,
+        } = self;
+        tidy_text("tracking.label", label)
     }
 
     pub(super) fn validate(&self) -> Result<(), ConfigError> {
@@ -355,9 +366,11 @@ impl Jobs {
         match self.aap.find_labelled(&self.label, None).await {
             Ok(_) => report.warning(
                 "tracking: labels",
-                "jobs can be searched by label; whether the rulebook labels them cannot be told",
+                "the list of jobs can be read, which proves little: whether the rulebook labels its jobs, and whether \
+                 this user may see them, is not known before the first one",
                 &format!(
-                    "let the rule's action set labels [\"{}\"], and the template prompt for labels",
+                    "let the rule's action set labels [\"{}\"], let the template prompt for labels, and grant this \
+                     user the role Read or Execute on it",
                     self.label
                 ),
             ),

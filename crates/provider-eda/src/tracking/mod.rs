@@ -65,6 +65,14 @@ impl From<AuditTracking> for Tracking {
 pub(crate) const SETTLE: SignedDuration = SignedDuration::from_secs(60);
 
 impl Tracking {
+    pub(crate) fn tidy(&mut self) -> Result<(), ConfigError> {
+        match self {
+            #[cfg(feature = "aap")]
+            Self::Jobs(jobs) => jobs.tidy(),
+            Self::Audit(audit) => audit.tidy(),
+        }
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         match self {
             #[cfg(feature = "aap")]

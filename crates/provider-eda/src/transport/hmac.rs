@@ -3,7 +3,7 @@
 use std::fmt;
 
 use provider_core::Secret;
-use provider_core::settings::{guarded, tidied};
+use provider_core::settings::{guarded, tidied, without_line_end};
 use provider_core::text::MASK;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -120,7 +120,18 @@ impl Hmac {
     }
 
     pub(super) fn tidy(&mut self, field: &str) {
-        self.header = tidied(field, &self.header).to_owned();
+        let Self {
+            secret: _,
+            algorithm: _,
+            header,
+            encoding: _,
+            prefix,
+        } = self;
+        *header = tidied(field, header).to_owned();
+        // Blanks and quotes may belong to it.
+        if let Some(prefix) = prefix {
+            *prefix = without_line_end(prefix).to_owned();
+        }
     }
 
     pub(super) fn validate(&self, field: &str) -> Result<(), ConfigError> {
