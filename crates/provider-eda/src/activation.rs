@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{ErrorKind, Preflight, ProviderError, Secret, clock, text};
+use provider_http::json::lenient;
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
@@ -85,13 +86,16 @@ impl Activation {
 
 const FIELD: &str = "activation.url";
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(crate) struct Row {
-    pub id: u64,
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<u64>,
+    #[serde(deserialize_with = "lenient")]
     name: String,
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     status: String,
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     status_message: Option<String>,
 }
 
@@ -158,16 +162,19 @@ impl Watch {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Mapped {
+    #[serde(deserialize_with = "lenient")]
     event_streams: Option<Vec<Stream>>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Stream {
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     url: Option<String>,
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     test_mode: bool,
 }
 
@@ -246,7 +253,14 @@ impl EdaProvider {
             },
         }
         let check = format!("mapping of event stream {uuid}");
-        let path = format!("activations/{}/", row.id);
+        let Some(id) = row.id else {
+            return report.warning(
+                &check,
+                "the EDA server does not tell the activation's number, so its streams cannot be seen",
+                "look at what is in front of the EDA server's API",
+            );
+        };
+        let path = format!("activations/{id}/");
         match api.one::<Mapped>(&path, "row of an activation").await {
             // An older server does not tell.
             Ok(Mapped {

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use provider_core::{Effect, ErrorKind, ProviderError, Secret, text};
+use provider_http::json;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use url::Url;
 
 use crate::ConfigError;
@@ -57,8 +59,9 @@ pub(crate) struct Api<'a> {
 }
 
 #[derive(Deserialize)]
-struct List<T> {
-    results: Vec<T>,
+struct List {
+    /// Each is read by itself, so that an odd one hides no other.
+    results: Vec<Box<RawValue>>,
     /// Null on the last page. Without it nobody knows whether there is more.
     next: Value,
 }
@@ -79,8 +82,8 @@ impl Api<'_> {
         self.read(&self.place(path)?, what).await
     }
 
-    /// All rows of a list. An error when it has no end.
-    pub(crate) async fn all<T: DeserializeOwned>(
+    /// All rows of a list; the default for one that cannot be read. An error when the list has no end.
+    pub(crate) async fn all<T: DeserializeOwned + Default>(
         &self,
         path: &str,
         filter: &[(&str, &str)],
@@ -88,9 +91,9 @@ impl Api<'_> {
     ) -> Result<Vec<T>, ProviderError> {
         let mut rows = Vec::new();
         for page in 1..=MAX_PAGES {
-            let list: List<T> = self.page(path, filter, page, PAGE, what).await?;
+            let list = self.page(path, filter, page, PAGE, what).await?;
             let empty = list.results.is_empty();
-            rows.extend(list.results);
+            rows.extend(list.results.iter().map(|row| self::row(row)));
             if empty || list.next.is_null() {
                 return Ok(rows);
             }
@@ -104,18 +107,18 @@ impl Api<'_> {
 
     /// Whether the beginning of a list has anything, as a first look at it.
     pub(crate) async fn shows_any(&self, path: &str, what: &str) -> Result<bool, ProviderError> {
-        let list: List<Value> = self.page(path, &[], 1, 1, what).await?;
+        let list = self.page(path, &[], 1, 1, what).await?;
         Ok(!list.results.is_empty())
     }
 
-    async fn page<T: DeserializeOwned>(
+    async fn page(
         &self,
         path: &str,
         filter: &[(&str, &str)],
         page: usize,
         size: usize,
         what: &str,
-    ) -> Result<List<T>, ProviderError> {
+    ) -> Result<List, ProviderError> {
         let mut url = self.place(path)?;
         url.query_pairs_mut()
             .extend_pairs(filter)
@@ -155,6 +158,10 @@ fn unanswered(error: &ProviderError) -> ProviderError {
     ProviderError::new(Effect::NotSent, error.kind(), message).with_advice(advice)
 }
 
+fn row<T: DeserializeOwned + Default>(row: &RawValue) -> T {
+    json::read(row.get().as_bytes()).unwrap_or_default()
+}
+
 /// What the API answered.
 fn read<T: DeserializeOwned>(status: u16, body: &[u8], what: &str) -> Result<T, ProviderError> {
     let failed = |kind, text: String, advice: &str| {
@@ -162,7 +169,7 @@ fn read<T: DeserializeOwned>(status: u16, body: &[u8], what: &str) -> Result<T, 
     };
     let about_url = "check the URL of the EDA server's API";
     match status {
-        200 => serde_json::from_slice(body).map_err(|_| {
+        200 => json::read(body).ok_or_else(|| {
             let text = format!("the answer is not a {}", text::bounded(what, 60));
             failed(ErrorKind::Protocol, text, about_url)
         }),
@@ -188,6 +195,42 @@ fn read<T: DeserializeOwned>(status: u16, body: &[u8], what: &str) -> Result<T, 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(Debug, Default, PartialEq, Deserialize)]
+    #[serde(default)]
+    struct Row {
+        id: u64,
+        name: String,
+    }
+
+    fn rows(body: &[u8]) -> Vec<(u64, String)> {
+        let list: List = read(200, body, "list").unwrap();
+        let rows = list.results.iter().map(|one| row::<Row>(one));
+        rows.map(|row| (row.id, row.name)).collect()
+    }
+
+    #[test]
+    fn a_list_is_not_lost_for_how_it_is_written() {
+        for body in [
+            r#"{"results": [{"id": 1, "name": "a"}], "next": null}"#,
+            "\u{feff}{\"results\": [{\"id\": 1, \"name\": \"a\"}], \"next\": null}",
+            r#"{"count": NaN, "results": [{"id": 1, "x": -Infinity, "name": "a"}], "next": null}"#,
+            r#"{"results": [], "results": [{"id": 1, "name": "a"}], "next": null}"#,
+            r#"{"results": [{"id": 1, "name": "b", "name": "a"}], "next": null}"#,
+            r#"{"results": [{"id": 1, "name": "a", "x": "\ud83d"}], "next": null}"#,
+        ] {
+            assert_eq!(rows(body.as_bytes()), [(1, "a".to_owned())], "{body}");
+        }
+        let odd = r#"{"results": [{"id": "x", "name": "a"}, null, 7, {"id": 2, "name": "b"}], "next": null}"#;
+        let none = (0, String::new());
+        let expected = [none.clone(), none.clone(), none, (2, "b".to_owned())];
+        assert_eq!(rows(odd.as_bytes()), expected);
+        // Without "next" nobody knows whether there is more, and a page for people is none.
+        for body in [r#"{"results": []}"#, "<html>", "[]", ""] {
+            let error = read::<List>(200, body.as_bytes(), "list").err().unwrap();
+            assert_eq!(error.kind(), ErrorKind::Protocol, "{body}");
+        }
+    }
 
     #[test]
     fn the_path_of_the_api_is_kept_or_refused() {

@@ -150,6 +150,8 @@ const FIELD: &str = "tracking.url";
 struct Known {
     rules: BTreeMap<u64, Fired>,
     asked: Option<Timestamp>,
+    /// Whether there was a row that cannot be read: it may be of any event.
+    is_doubtful: bool,
 }
 
 /// The running part.
@@ -214,6 +216,7 @@ impl Audit {
         let known = self.known();
         let lately = known.asked.is_some_and(|at| self.lately(at, now));
         lately
+            && !known.is_doubtful
             && !known
                 .rules
                 .values()
@@ -311,9 +314,11 @@ impl Audit {
         if self.known().asked.is_some_and(|at| self.lately(at, now)) {
             return Ok(());
         }
-        let listed = self.listed(api, now).await?;
+        let rows = self.listed(api, now).await?;
+        let listed: Vec<u64> = rows.iter().filter_map(|rule| rule.id).collect();
         let due: Vec<u64> = {
             let mut known = self.known();
+            known.is_doubtful = listed.len() < rows.len();
             let there: BTreeSet<u64> = listed.iter().copied().collect();
             known.rules.retain(|id, _| there.contains(id));
             for id in there {
@@ -372,15 +377,14 @@ impl Audit {
     }
 
     /// The rules that have fired lately, newest first, of the activations that are named.
-    async fn listed(&self, api: &Api<'_>, now: Timestamp) -> Result<Vec<u64>, ProviderError> {
+    async fn listed(&self, api: &Api<'_>, now: Timestamp) -> Result<Vec<Rule>, ProviderError> {
         let since = now.checked_sub(self.config.lookback).unwrap_or(now);
         let since = since.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let filter = [("fired_at__gte", since.as_str()), ("order_by", "-fired_at")];
         let mut ids = Vec::new();
         for name in &self.config.activations {
-            if let Some(row) = activation::named(api, name).await? {
-                ids.push(row.id.to_string());
-            }
+            let row = activation::named(api, name).await?;
+            ids.extend(row.and_then(|row| row.id).map(|id| id.to_string()));
         }
         let mut rules = Vec::new();
         if ids.len() < self.config.activations.len() || ids.is_empty() {
@@ -393,7 +397,7 @@ impl Audit {
                 rules.extend(api.all::<Rule>("audit-rules/", &filter, RULES).await?);
             }
         }
-        Ok(rules.into_iter().map(|rule| rule.id).collect())
+        Ok(rules)
     }
 
     pub(super) async fn check(&self, client: &Client, report: &mut Preflight) {

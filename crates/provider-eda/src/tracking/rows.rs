@@ -4,52 +4,62 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{JobRef, JobState, JobStatus, OperationToken, clock, text};
-use serde::de::DeserializeOwned;
+use provider_http::json::{lenient, time};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// How long the events of a rule may be written after it.
 const COMMIT: Duration = Duration::from_secs(60);
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Rule {
-    pub id: u64,
+    #[serde(deserialize_with = "lenient")]
+    pub id: Option<u64>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Detail {
     /// When the row was written, which is when the first action had ended.
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "moment")]
     pub created_at: Option<Timestamp>,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Event {
-    #[serde(default)]
+    #[serde(deserialize_with = "payload")]
     pub payload: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct Action {
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     pub id: String,
+    /// Empty where it cannot be read.
+    #[serde(deserialize_with = "lenient")]
     pub name: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient")]
     pub status: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient")]
     pub status_message: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient")]
     pub url: Option<String>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "moment")]
     pub fired_at: Option<Timestamp>,
 }
 
-/// A member that cannot be read is one that is not there: it is no reason to lose the list around it.
-fn lenient<'de, D: Deserializer<'de>, T: DeserializeOwned + Default>(
-    from: D,
-) -> Result<T, D::Error> {
-    let value = Value::deserialize(from)?;
-    Ok(serde_json::from_value(value).unwrap_or_default())
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    let text: String = lenient(from)?;
+    Ok(time(&text))
+}
+
+/// YAML in a text; of anything else the text that it was written as, for the tokens in it.
+fn payload<'de, D: Deserializer<'de>>(from: D) -> Result<String, D::Error> {
+    let raw = <&RawValue>::deserialize(from)?;
+    Ok(serde_json::from_str(raw.get()).unwrap_or_else(|_| raw.get().to_owned()))
 }
 
 /// A rule of the audit, as far as it is known.
@@ -96,10 +106,13 @@ pub(super) fn ended(
     token: &OperationToken,
     redact: impl Fn(&str) -> String,
 ) -> Option<JobStatus> {
-    if !action.name.starts_with("run_") {
+    let is_named = !action.name.is_empty();
+    if is_named && !action.name.starts_with("run_") {
         return None;
     }
     let state = match action.status.as_str() {
+        // It may have been one that says nothing.
+        _ if !is_named => JobState::Unknown,
         "successful" => JobState::Succeeded,
         "failed" | "error" => JobState::Failed,
         "canceled" => JobState::Canceled,
@@ -111,7 +124,12 @@ pub(super) fn ended(
     }
     let message = action.status_message.as_deref().unwrap_or_default();
     let message = if message.is_empty() {
-        format!("{} ended {}", action.name, action.status)
+        let name = if is_named {
+            &action.name
+        } else {
+            "an action whose name cannot be read"
+        };
+        format!("{name} ended {}", action.status)
     } else {
         message.to_owned()
     };
@@ -133,6 +151,7 @@ pub(super) const fn rank(status: &JobStatus) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provider_http::json;
 
     #[test]
     fn tokens_are_read_from_yaml_in_any_quotes() {
@@ -204,28 +223,72 @@ mod tests {
 
     #[test]
     fn an_odd_member_costs_no_list() {
-        for odd in [
-            "\"yesterday\"",
-            "\"2026-11-23T04:00:00\"",
-            "7",
-            "{}",
-            "null",
-        ] {
+        let read = |text: &str| -> Action { json::read(text.as_bytes()).unwrap() };
+        for odd in ["\"yesterday\"", "7", "{}", "null", "\"\"", "1e400"] {
             let text = format!(
-                r#"[{{"id": "a", "name": "run_job_template", "status": "failed", "fired_at": {odd}}},
-                    {{"id": "b", "name": "debug", "fired_at": "2026-11-23T04:00:00Z"}}]"#
+                r#"{{"id": "a", "name": "run_job_template", "status": "failed", "fired_at": {odd}}}"#
             );
-            let actions: Vec<Action> = serde_json::from_str(&text).unwrap();
-            assert_eq!(actions[0].fired_at, None, "{odd}");
-            assert_eq!(actions[0].status, "failed");
-            assert!(actions[1].fired_at.is_some());
+            let action = read(&text);
+            assert_eq!(action.fired_at, None, "{odd}");
+            assert_eq!(action.status, "failed");
             let detail: Detail =
-                serde_json::from_str(&format!(r#"{{"created_at": {odd}}}"#)).unwrap();
+                json::read(format!(r#"{{"created_at": {odd}}}"#).as_bytes()).unwrap();
             assert_eq!(detail.created_at, None, "{odd}");
         }
-        for member in ["status", "status_message", "url"] {
-            let text = format!(r#"{{"id": "a", "name": "run_job_template", "{member}": {{}}}}"#);
-            assert!(serde_json::from_str::<Action>(&text).is_ok(), "{member}");
+        for member in ["id", "status", "status_message", "url", "x"] {
+            let text = format!(r#"{{"{member}": {{}}, "name": "run_job_template"}}"#);
+            assert_eq!(read(&text).name, "run_job_template", "{member}");
+        }
+        let rule: Rule = json::read(br#"{"id": "x"}"#).unwrap();
+        assert_eq!(rule.id, None);
+    }
+
+    /// As everywhere: without a zone, or with more digits than a clock has.
+    #[test]
+    fn a_time_is_read_however_it_is_written() {
+        let at: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
+        for text in [
+            "2026-11-23T04:00:00Z",
+            "2026-11-23T04:00:00",
+            "2026-11-23T05:00:00.000000000000+01:00",
+        ] {
+            let action: Action =
+                json::read(format!(r#"{{"fired_at": "{text}"}}"#).as_bytes()).unwrap();
+            assert_eq!(action.fired_at, Some(at), "{text}");
+            let detail: Detail =
+                json::read(format!(r#"{{"created_at": "{text}"}}"#).as_bytes()).unwrap();
+            assert_eq!(detail.created_at, Some(at), "{text}");
+        }
+    }
+
+    /// What it says is not known, and neither that it says nothing.
+    #[test]
+    fn an_action_without_a_readable_name_is_in_doubt() {
+        for text in [
+            "{}",
+            r#"{"name": 7, "status": "successful"}"#,
+            r#"{"name": {}, "status": "failed"}"#,
+        ] {
+            let action: Action = json::read(text.as_bytes()).unwrap();
+            let token = OperationToken::from_random(1);
+            let status = ended(&action, &token, str::to_owned).unwrap();
+            assert_eq!(status.state, JobState::Unknown, "{text}");
+        }
+    }
+
+    #[test]
+    fn the_token_is_found_in_an_event_that_is_no_text() {
+        let token = OperationToken::from_random(1);
+        let token = token.as_str();
+        for payload in [
+            format!(r#""payload:\n  operationToken: {token}\n  x: 1""#),
+            format!(r#"{{"providerEvent": {{"operationToken": "{token}"}}}}"#),
+            format!(r#"[{{"operationToken":"{token}"}}]"#),
+        ] {
+            let text = format!(r#"{{"payload": {payload}}}"#);
+            let event: Event = json::read(text.as_bytes()).unwrap();
+            let found: Vec<String> = tokens(&event.payload).collect();
+            assert_eq!(found, [token], "{payload}");
         }
     }
 }
