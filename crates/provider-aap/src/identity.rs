@@ -18,6 +18,8 @@ use serde_json::value::RawValue;
 use crate::AapProvider;
 use crate::body::{JobBody, lenient};
 use crate::client::std_duration;
+use crate::look::Found;
+use crate::scan;
 use crate::words::{HIDDEN, Kind};
 
 /// How far the controller's clock may be from that of whoever launched: launches are refused when they
@@ -49,22 +51,13 @@ impl Carried {
         let Ok(Text(variables)) = serde_json::from_str(variables.get()) else {
             return Self::Untold;
         };
-        match member(&variables, name) {
-            Ok(Some(token)) if token != HIDDEN => Self::of(&token),
-            Ok(Some(_)) | Err(()) => Self::Untold,
+        // As Python writes them: of any depth, and with numbers that are none.
+        match scan::member(&variables, name).map(|value| value.map(scan::string)) {
             Ok(None) => Self::Nothing,
+            Ok(Some(Some(token))) if token != HIDDEN => Self::of(&token),
+            // What is no text counts as one that is hidden.
+            Ok(Some(_)) | Err(scan::NoObject) => Self::Untold,
         }
-    }
-}
-
-/// The text of this member of an object. Something else in its place counts as a text that is hidden.
-fn member(object: &str, name: &str) -> Result<Option<String>, ()> {
-    let members: serde_json::Map<String, serde_json::Value> =
-        serde_json::from_str(object).map_err(|_| ())?;
-    match members.get(name) {
-        None => Ok(None),
-        Some(serde_json::Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(()),
     }
 }
 
@@ -121,7 +114,9 @@ impl<'a> Launch<'a> {
         let lacks_token = self.token.is_some() && body.carried != Carried::Untold;
         let has_ended = crate::map_status(&body.status).is_terminal();
         let is_hidden = self.token.is_some() && has_ended && !is_whole;
-        if is_other_kind || lacks_token || is_hidden || !self.fits(body.created) {
+        // Its time alone is shared with every job that was launched around then.
+        let is_untold = self.token.is_some() && body.carried == Carried::Untold && is_whole;
+        if is_other_kind || lacks_token || is_hidden || is_untold || !self.fits(body.created) {
             Verdict::Doubtful
         } else {
             Verdict::Ours
@@ -138,6 +133,21 @@ struct Person {
 }
 
 impl AapProvider {
+    /// A job as it is now, if it is the one on record.
+    pub(crate) async fn identified(
+        &self,
+        resource: &Resource,
+        tracked: &TrackedJob,
+        job_types: &[JobType],
+    ) -> Result<Found, ProviderError> {
+        let read = self.read(&tracked.job).await?;
+        let launch = self.launch_of(tracked);
+        if launch.verdict(&read.body, true) == Verdict::Doubtful {
+            self.is_launched_by(resource, job_types, launch, &read)?;
+        }
+        Ok(read)
+    }
+
     /// Makes sure that a job of which this was told is the one on record, which was launched for this;
     /// asks it where that is doubtful.
     pub(crate) async fn is_it(
@@ -170,23 +180,34 @@ impl AapProvider {
         launch: Launch<'_>,
     ) -> Result<(), ProviderError> {
         let read = self.read(&tracked.job).await?;
+        self.is_launched_by(resource, job_types, launch, &read)
+    }
+
+    /// Whether a job that was read by itself is that of this launch.
+    fn is_launched_by(
+        &self,
+        resource: &Resource,
+        job_types: &[JobType],
+        launch: Launch<'_>,
+        read: &Found,
+    ) -> Result<(), ProviderError> {
         let body = &read.body;
         if launch.is_ours(body.carried) {
             return Ok(());
         }
         let person: Person = serde_json::from_str(read.text.get()).unwrap_or_default();
         let fits = launch.fits(body.created);
+        let of_ours =
+            |job_type: &JobType| person.name == self.template_name(*job_type, resource.kind()).name;
         let is_ours = match (launch.token, body.carried) {
             // One of somebody else's launches.
             (Some(_), Carried::Token(_)) => false,
             // Our template may have dropped our variables; there would be no record of another's.
-            (Some(_), Carried::Nothing) => {
-                let of_ours = |job_type: &JobType| {
-                    person.name == self.template_name(*job_type, resource.kind()).name
-                };
-                fits && job_types.iter().any(of_ours)
+            (Some(_), Carried::Nothing) => fits && job_types.iter().any(of_ours),
+            (Some(_), Carried::Untold) => {
+                fits && (person.name.is_empty() || job_types.iter().any(of_ours))
             }
-            (None, _) | (_, Carried::Untold) => fits,
+            (None, _) => fits,
         };
         if is_ours {
             return Ok(());
@@ -217,6 +238,9 @@ impl AapProvider {
         found.push_str(match (launch.token, body.carried) {
             (Some(_), Carried::Token(_)) => ", with the token of another launch",
             (Some(_), Carried::Nothing) => ", without the token of our launch",
+            (Some(_), Carried::Untold) if launch.fits(body.created) => {
+                ", of another template, with variables that cannot be read"
+            }
             _ => ", and not when ours was launched",
         });
         ProviderError::new(Effect::Rejected, ErrorKind::Replaced, found).with_advice(
@@ -244,6 +268,19 @@ mod tests {
         assert_ne!(carried(r#"{"t": "y"}"#), ours);
         for unread in ["", "---", "[]", r#"{"t": "$encrypted$"}"#, r#"{"t": 7}"#] {
             assert_eq!(carried(unread), Carried::Untold, "{unread}");
+        }
+        let deep = format!(
+            "{{\"d\": {}1{}, \"t\": \"x\"}}",
+            "[".repeat(500),
+            "]".repeat(500)
+        );
+        for odd in [
+            r#"{"a": NaN, "t": "x", "b": -Infinity}"#,
+            r#"{"a": "\ud83d", "t": "x"}"#,
+            r#"{"t": "y", "t": "x"}"#,
+            &deep,
+        ] {
+            assert_eq!(carried(odd), ours, "{odd}");
         }
         let list: &RawValue = serde_json::from_str("[1]").unwrap();
         assert_eq!(Carried::read(list, "t"), Carried::Untold);

@@ -20,9 +20,9 @@ use crate::ends::Ends;
 use crate::find::carried_out_by;
 use crate::gate::Gate;
 use crate::jobs::Jobs;
-use crate::look::{Found, own_id};
+use crate::look::own_id;
 use crate::monitor::{JobEvents, Monitor};
-use crate::search::Search;
+use crate::search::{SLACK, Search};
 use crate::templates::{Template, Templates};
 use crate::walk::Pace;
 use crate::words::Kind;
@@ -203,9 +203,11 @@ impl AapProvider {
                         let latest = record.timestamp.max(record.sent_at);
                         query.not_after = latest.map(|at| carried_out_by(at, window));
                         let found = self.find(&query).await?;
-                        let sent = record.sent_at.or(record.timestamp);
-                        let fresh =
-                            sent.is_none_or(|at| clock::since(self.clock.now(), at) < window);
+                        // Whoever sent it may have another clock than we; the controller's is known to
+                        // be close to that one, or nothing would have been sent.
+                        let now = self.client.skew.theirs(self.clock.now());
+                        let fresh = latest
+                            .is_none_or(|at| now < clock::add(carried_out_by(at, window), SLACK));
                         if found.is_empty() && fresh {
                             let reason = format!(
                                 "the launch of attempt {} may still turn up",
@@ -241,19 +243,6 @@ impl AapProvider {
             }
         }
         Ok(None)
-    }
-
-    /// A job as it is now, if it is the one on record.
-    async fn identified(
-        &self,
-        resource: &Resource,
-        tracked: &TrackedJob,
-        job_types: &[JobType],
-    ) -> Result<Found, ProviderError> {
-        let read = self.read(&tracked.job).await?;
-        self.is_it(resource, tracked, job_types, &read.body, true)
-            .await?;
-        Ok(read)
     }
 
     /// Asks a job to stop, if it is the one on record and goes on.

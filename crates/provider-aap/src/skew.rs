@@ -9,7 +9,8 @@ use provider_core::{Effect, ErrorKind, ProviderError};
 /// further apart than this, a launch whose answer was lost would not be found, and be made again.
 const MOST: SignedDuration = SignedDuration::from_mins(9);
 
-/// The last measurement; none before the first answer that carried a time.
+/// The last measurement, of how far the controller's clock is ahead; none before the first answer that
+/// carried a time.
 #[derive(Debug, Default)]
 pub(crate) struct Skew(Mutex<Option<SignedDuration>>);
 
@@ -18,7 +19,7 @@ impl Skew {
     pub(crate) fn note(&self, asked: Timestamp, theirs: Timestamp, answered: Timestamp) {
         // A slow answer is no skew: only what lies outside of the exchange counts.
         let apart = if theirs < asked {
-            asked.duration_since(theirs)
+            theirs.duration_since(asked)
         } else if theirs > answered {
             theirs.duration_since(answered)
         } else {
@@ -27,10 +28,16 @@ impl Skew {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(apart);
     }
 
+    /// What the controller's clock shows when ours shows this.
+    pub(crate) fn theirs(&self, ours: Timestamp) -> Timestamp {
+        let ahead = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ours.checked_add(ahead.unwrap_or_default()).unwrap_or(ours)
+    }
+
     /// Whether a launch that is made now could be found again.
     pub(crate) fn allows_launches(&self) -> Result<(), ProviderError> {
         let apart = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match *apart {
+        match apart.map(SignedDuration::abs) {
             Some(apart) if apart > MOST => Err(ProviderError::new(
                 Effect::NotSent,
                 ErrorKind::Conflict,
@@ -70,6 +77,9 @@ mod tests {
                 fine,
                 "{asked} {theirs} {answered}"
             );
+            let is_within = (asked..=answered).contains(&theirs);
+            let shown = if is_within { answered } else { theirs };
+            assert_eq!(skew.theirs(at(answered)), at(shown));
         }
     }
 }

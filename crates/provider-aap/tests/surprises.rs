@@ -121,6 +121,41 @@ async fn nothing_is_launched_that_could_not_be_found_again_for_the_clocks() {
     }
 }
 
+/// The launch was sent by somebody whose clock is none of ours; what counts is the controller's.
+#[tokio::test]
+async fn a_launch_that_may_still_turn_up_is_waited_for_by_the_controllers_clock() {
+    let minutes = |n: i64| jiff::SignedDuration::from_mins(n);
+    // Our clock, and that of whoever sent it, are ahead of the controller's by so much.
+    for (ahead, sender) in [(0, 0), (8, 0), (0, -8), (8, -8), (0, 8)] {
+        let (_sim, aap, theirs) = setup(Template::job(CREATE), ahead).await;
+        let mut open = provider_core::JobRecord::new(1, JobType::Provision);
+        open.token = Some(request(1).token);
+        open.sent_at = start().checked_add(minutes(sender)).ok();
+        let deletes = async || {
+            let request = request(2);
+            let result = aap.trigger_deprovision(&request, std::slice::from_ref(&open));
+            match result.await {
+                Ok(provider_core::DeprovisionResult::Waiting { reason, .. }) => {
+                    assert!(reason.contains("may still turn up"), "{reason}");
+                    false
+                }
+                // There is no template for that here.
+                Err(error) => {
+                    assert!(error.to_string().contains("delete"), "{error}");
+                    true
+                }
+                other => panic!("{other:?}"),
+            }
+        };
+        assert!(!deletes().await, "{ahead} {sender}");
+        // As long as a request may be inside the controller.
+        theirs.advance(Duration::from_secs(200));
+        assert!(!deletes().await, "{ahead} {sender}");
+        theirs.advance(Duration::from_secs(1_200));
+        assert!(deletes().await, "{ahead} {sender}");
+    }
+}
+
 #[tokio::test]
 async fn a_search_for_an_old_launch_does_not_go_through_all_that_came_after_it() {
     let (sim, aap, clock) = setup(Template::job(CREATE), 0).await;

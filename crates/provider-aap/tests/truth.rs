@@ -283,7 +283,7 @@ async fn a_job_whose_variables_cannot_be_read_is_no_stranger_by_that_alone() {
         json!("---\n"),
     ] {
         let job = |created: &str| {
-            json!({"id": 7, "type": "job", "status": "successful", "name": "x", "created": created,
+            json!({"id": 7, "type": "job", "status": "successful", "name": CREATE, "created": created,
                    "extra_vars": variables})
         };
         let ours = TrackedJob::from(JobRef::new("aap", "job", "7"))
@@ -295,8 +295,67 @@ async fn a_job_whose_variables_cannot_be_read_is_no_stranger_by_that_alone() {
         for created in ["2026-11-23T03:40:00Z", "2026-11-23T05:00:00Z"] {
             let (_server, aap, _) = controller(&[("jobs/7/", job(created))]).await;
             let error = aap.provision_status(&vm(), &ours).await.unwrap_err();
-            is_replaced(&error, &["\"x\"", "not when ours was launched"]);
+            is_replaced(&error, &[CREATE, "not when ours was launched"]);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_job_of_another_template_is_not_ours_by_its_time_when_its_variables_cannot_be_read() {
+    for variables in [
+        json!("{\"provider_operation_token\": \"$encrypted$\"}"),
+        json!(null),
+        json!("---\n"),
+    ] {
+        for (name, status) in [
+            (THEIRS, "running"),
+            (THEIRS, "successful"),
+            (CREATE, "running"),
+        ] {
+            let job = json!({"id": 7, "type": "job", "status": status, "name": name,
+                             "created": "2026-11-23T04:00:01Z", "extra_vars": variables});
+            let (server, aap, _) = controller(&[("jobs/7/", job)]).await;
+            Mock::given(method("POST"))
+                .respond_with(ResponseTemplate::new(202))
+                .mount(&server)
+                .await;
+            let ours = TrackedJob::from(JobRef::new("aap", "job", "7"))
+                .with_token(token(1))
+                .with_launched_at(start());
+            let cancelled = aap.cancel(&vm(), &ours).await;
+            let seen = aap.provision_status(&vm(), &ours).await;
+            let requests = server.received_requests().await.unwrap();
+            let posts = requests.iter().filter(|sent| sent.method == "POST").count();
+            if name == CREATE {
+                assert_eq!((cancelled, posts), (Ok(CancelResult::Requested), 1));
+                assert_eq!(seen.unwrap().state, JobState::Running);
+                continue;
+            }
+            let part = "of another template, with variables that cannot be read";
+            is_replaced(&cancelled.unwrap_err(), &[THEIRS, part]);
+            is_replaced(&seen.unwrap_err(), &[THEIRS, part]);
+            assert_eq!(posts, 0, "{variables}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_job_whose_variables_hold_what_is_no_json_is_known_by_its_token() {
+    for batch_from in [32, 0] {
+        let create = Template::job(CREATE)
+            .with_plan(RunPlan::endless())
+            .with_own_variable("share", "NaN");
+        let s = setup(create, batch_from).await;
+        let mut ours = s.launch(1).await;
+        // Nothing but the token says whose it is.
+        ours.launched_at = Some("2020-01-01T00:00:00Z".parse().unwrap());
+        s.pass(5);
+        assert_eq!(s.status(&ours).await.unwrap().state, JobState::Running);
+        let result = s.aap.cancel(&vm(), &ours).await.unwrap();
+        assert_eq!(result, CancelResult::Requested);
+        let other = ours.clone().with_token(token(2));
+        let error = s.aap.cancel(&vm(), &other).await.unwrap_err();
+        is_replaced(&error, &["with the token of another launch"]);
     }
 }
 
