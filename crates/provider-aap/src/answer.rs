@@ -14,6 +14,15 @@ use crate::json;
 /// The largest body that is read: a page of 200 jobs with large variables stays far below.
 const MAX_BODY: usize = 32 << 20;
 
+/// What is said of an answer beyond that, and of nothing else.
+const TOO_LARGE: &str = "find out what makes it so large: the variables or the artifacts of a job for the most \
+                         part, or leave large members of the object out of what is sent (projection)";
+
+/// Whether an answer came, or began to, that is larger than what is read.
+pub(crate) fn is_too_large(error: &ProviderError) -> bool {
+    error.kind() == ErrorKind::Protocol && error.advice() == TOO_LARGE
+}
+
 /// What a request does on the server, which decides what a missing answer means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Intent {
@@ -236,6 +245,7 @@ async fn read_body(
             ErrorKind::Protocol,
             format!("the answer to {what} is larger than {} MiB", MAX_BODY >> 20),
         )
+        .with_advice(TOO_LARGE)
     };
     let is_too_large = expected > MAX_BODY as u64;
     if is_named_json && is_too_large {

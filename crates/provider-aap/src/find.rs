@@ -170,7 +170,7 @@ impl AapProvider {
         loop {
             match walk.next().await {
                 Ok(Step::End) => break,
-                Ok(Step::Unshown(id)) => trouble = Some(crate::search::unshown(id)),
+                Ok(Step::Unshown(id, lack)) => trouble = Some(crate::search::unshown(id, lack)),
                 Ok(Step::Rows(rows)) => {
                     let now = walk.date.unwrap_or_else(|| self.clock.now());
                     found.extend(rows.into_iter().map(|row| (row, now)));

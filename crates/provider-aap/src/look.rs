@@ -245,7 +245,7 @@ impl AapProvider {
                     Step::Rows(rows) => rows,
                     Step::End => break,
                     // It may be at work.
-                    Step::Unshown(_) => return Ok(false),
+                    Step::Unshown(..) => return Ok(false),
                 };
                 looked_at = looked_at.saturating_add(rows.len());
                 for row in rows {

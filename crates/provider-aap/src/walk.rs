@@ -3,7 +3,7 @@
 //! A list ends with an empty page and with nothing else: a controller's `MAX_PAGE_SIZE`, or a proxy, may
 //! make any page shorter than was asked for. Pages go by id, so that what is launched or purged meanwhile
 //! shifts nothing. A page that cannot be had (too large, a 5xx, no answer in time) is asked for again with
-//! fewer rows, down to one; a row that the controller cannot show is passed by, and named.
+//! fewer rows, down to one; a row that cannot be had alone is passed by, and named.
 
 use std::fmt::Write;
 use std::sync::{Mutex, PoisonError};
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use tokio::time::Instant;
 
-use crate::answer::List;
+use crate::answer::{List, is_too_large};
 use crate::body::lenient;
 use crate::client::Client;
 
@@ -133,12 +133,31 @@ pub(crate) fn no_row() -> ProviderError {
     )
 }
 
+/// Why a row cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lack {
+    /// The controller cannot show it.
+    Unshown,
+    /// It can, but one row alone is larger than what is read.
+    TooLarge,
+}
+
+impl Lack {
+    fn of(error: &ProviderError) -> Self {
+        if is_too_large(error) {
+            Self::TooLarge
+        } else {
+            Self::Unshown
+        }
+    }
+}
+
 /// How a walk goes on.
 pub(crate) enum Step {
     /// More rows.
     Rows(Vec<Row>),
-    /// The controller cannot show the row of this job.
-    Unshown(u64),
+    /// The row of this job cannot be had.
+    Unshown(u64, Lack),
     /// There are no more.
     End,
 }
@@ -257,7 +276,7 @@ impl<'a> Walk<'a> {
                 .into_iter()
                 .next()
                 .map_or(ByItself::Gone, ByItself::Row)),
-            Err(error) if is_about_the_page(&error) => Ok(ByItself::Unreadable),
+            Err(error) if is_about_the_page(&error) => Ok(ByItself::Unreadable(Lack::of(&error))),
             Err(error) => Err(error),
         }
     }
@@ -289,10 +308,10 @@ impl<'a> Walk<'a> {
                 }
                 Ok(rows) => return self.came(rows).map(Some),
                 Err(error) if !is_about_the_page(&error) => return Err(error),
-                Err(_) if end - self.range.after <= 1 => {
+                Err(error) if end - self.range.after <= 1 => {
                     self.range.after = end;
                     self.rows += 1;
-                    return Ok(Some(Step::Unshown(end)));
+                    return Ok(Some(Step::Unshown(end, Lack::of(&error))));
                 }
                 Err(_) => width = (width / 2).max(1),
             }
@@ -382,7 +401,7 @@ pub(crate) fn is_about_the_page(error: &ProviderError) -> bool {
 pub(crate) enum ByItself {
     Row(Row),
     Gone,
-    Unreadable,
+    Unreadable(Lack),
 }
 
 /// Looks at a job by itself, whose row no list shows.
@@ -393,7 +412,9 @@ pub(crate) async fn by_itself(client: &Client, id: u64) -> Result<ByItself, Prov
         match answer.and_then(|answer| answer.json::<Box<RawValue>>()) {
             Ok(text) => return Ok(ByItself::Row(Row::new(text))),
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) if is_about_the_page(&error) => return Ok(ByItself::Unreadable),
+            Err(error) if is_about_the_page(&error) => {
+                return Ok(ByItself::Unreadable(Lack::of(&error)));
+            }
             Err(error) => return Err(error),
         }
     }

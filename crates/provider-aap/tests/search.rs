@@ -305,6 +305,36 @@ async fn pages_that_are_too_large_are_halved_and_grow_again() {
     assert!(sizes[smallest..].contains(&200), "{sizes:?}");
 }
 
+#[tokio::test]
+async fn a_row_that_is_too_large_alone_is_told_as_that_and_not_as_the_controllers_fault() {
+    let s = setup(Template::job(CREATE)).await;
+    let large = "x".repeat(33 << 20);
+    let own = vars(&[
+        (TOKEN_VARIABLE, json!(token(2).as_str())),
+        ("large", json!(large)),
+    ]);
+    let id = s.sim.launch(CREATE, &own, &[]).unwrap();
+    s.launch(3).await;
+    let error = s.find(1).await.unwrap_err();
+    for part in [
+        &format!("job {id} "),
+        "its row alone is larger than what is read",
+    ] {
+        assert!(error.to_string().contains(part), "{part}: {error}");
+    }
+    assert!(
+        error.advice().contains("variables and artifacts"),
+        "{error}"
+    );
+    assert!(!error.advice().contains("log"), "{error}");
+    assert_eq!(s.ids(3).await.len(), 1, "what is found is found");
+    // A row that is broken is told as before.
+    s.sim.break_row(id, Some(Broken::Everywhere));
+    s.pass(60);
+    let error = s.find(1).await.unwrap_err();
+    assert!(error.to_string().contains("cannot show it"), "{error}");
+}
+
 fn page_size(request: &str) -> usize {
     let from = request.split("page_size=").nth(1).unwrap();
     from.split('&').next().unwrap().parse().unwrap()
@@ -458,6 +488,64 @@ async fn a_template_that_was_made_anew_shows_no_jobs_of_the_old_one() {
         .not_before(now)
         .not_after(clock::add(now, Duration::from_secs(210)));
     assert_eq!(s.aap.find_launched(&query).await, Ok(vec![]));
+}
+
+#[tokio::test]
+async fn a_row_of_a_template_with_odd_members_costs_no_search() {
+    for (odd, is_new) in [
+        (json!({"created": "2026-11-23T04:10:00.123456789012"}), true),
+        (json!({"created": " 2026-11-23 04:10:00 "}), true),
+        (json!({"created": "2026-11-23T03:00:00.1234567890Z"}), false),
+        (json!({"created": "soon"}), false),
+        (json!({"created": [1e19]}), false),
+        (json!({"created": null}), false),
+    ] {
+        let server = wiremock::MockServer::start().await;
+        let mut row = json!({"id": 7, "type": "job_template", "name": CREATE, "created": "2026-11-23T03:00:00Z",
+                             "summary_fields": {"user_capabilities": {"start": true}}});
+        row.as_object_mut()
+            .unwrap()
+            .extend(odd.as_object().unwrap().clone());
+        let others = json!({"id": null, "type": 7, "name": {}, "created": 1, "summary_fields": {
+                            "user_capabilities": {"start": "yes"}}});
+        let user = json!({"id": 1, "username": "alice"});
+        for (at, rows) in [
+            ("unified_job_templates/", json!([others, row])),
+            ("unified_jobs/", json!([])),
+            ("me/", json!([user])),
+        ] {
+            let answer =
+                wiremock::ResponseTemplate::new(200).set_body_json(json!({"results": rows}));
+            wiremock::Mock::given(wiremock::matchers::path(format!("/api/v2/{at}")))
+                .respond_with(answer.insert_header("date", "none"))
+                .mount(&server)
+                .await;
+        }
+        let ping = wiremock::ResponseTemplate::new(200).set_body_json(json!({"version": "24.6.1"}));
+        wiremock::Mock::given(wiremock::matchers::path("/api/v2/ping/"))
+            .respond_with(ping.insert_header("date", "none"))
+            .mount(&server)
+            .await;
+        let config = AapConfig::new(server.uri(), Auth::token("t"))
+            .with_template_prefix("osac")
+            .with_http(HttpConfig {
+                proxy_from_environment: false,
+                ..HttpConfig::default()
+            });
+        let clock = Arc::new(ManualClock::new(start()));
+        let aap = AapProvider::with_clock(config, clock).unwrap();
+        let query = FindRequest::new(vm(), JobType::Provision, token(1))
+            .not_before(start())
+            .not_after(start());
+        let found = aap.find_launched(&query).await;
+        match found {
+            Ok(found) => assert!(found.is_empty() && !is_new, "{odd}"),
+            Err(error) => assert!(
+                is_new && error.to_string().contains("made anew"),
+                "{odd}: {error}"
+            ),
+        }
+    }
 }
 
 // ---- jobs that are not what was sent ----

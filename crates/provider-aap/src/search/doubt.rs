@@ -5,7 +5,7 @@ use provider_core::{Effect, ErrorKind, ProviderError};
 use super::index::{Index, WHAT, Window, moment};
 use super::row::{Doubt, Why};
 use super::{Memory, Search, Want};
-use crate::walk::{ByItself, Range, Walk};
+use crate::walk::{ByItself, Lack, Range, Walk};
 
 impl Search {
     /// A row that may be the one that is looked for, for all that can be told of it.
@@ -34,7 +34,7 @@ impl Search {
             if !may_carry || !in_time || !of_ours {
                 continue;
             }
-            if matches!(doubt.why, Why::Unshown)
+            if matches!(doubt.why, Why::Lacking(_))
                 && !self.may_be_of(*id, &templates, want.window).await
             {
                 continue;
@@ -74,10 +74,10 @@ impl Search {
     }
 }
 
-/// A row that the controller cannot show.
-pub(crate) fn unshown(id: u64) -> ProviderError {
+/// A row that cannot be had.
+pub(crate) fn unshown(id: u64, lack: Lack) -> ProviderError {
     let doubt = Doubt {
-        why: Why::Unshown,
+        why: Why::Lacking(lack),
         template: None,
         created: None,
     };

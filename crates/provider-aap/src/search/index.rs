@@ -167,10 +167,10 @@ impl Index {
                 let rows = match walk.next().await? {
                     Step::End => break,
                     Step::Rows(rows) => rows,
-                    Step::Unshown(id) => match by_itself(means.client, id).await? {
+                    Step::Unshown(id, _) => match by_itself(means.client, id).await? {
                         ByItself::Row(row) => vec![row],
                         ByItself::Gone => continue,
-                        ByItself::Unreadable => return Err(super::unshown(id)),
+                        ByItself::Unreadable(lack) => return Err(super::unshown(id, lack)),
                     },
                 };
                 self.has_read = true;
@@ -296,7 +296,7 @@ impl Index {
                         self.note(means, row, fresh, date);
                     }
                 }
-                Step::Unshown(id) => self.unshown(means, id, fresh, date).await?,
+                Step::Unshown(id, _) => self.unshown(means, id, fresh, date).await?,
                 Step::End => return Ok(()),
             }
             if self.kept >= MAX_KEPT {
@@ -380,10 +380,10 @@ impl Index {
         match by_itself(means.client, id).await? {
             ByItself::Row(row) => self.note(means, &row, fresh, date),
             ByItself::Gone => {}
-            ByItself::Unreadable => {
+            ByItself::Unreadable(lack) => {
                 self.young.insert(id, date);
                 let doubt = Doubt {
-                    why: Why::Unshown,
+                    why: Why::Lacking(lack),
                     template: None,
                     created: None,
                 };
@@ -399,7 +399,7 @@ impl Index {
 
     fn unshown_ids(&self) -> BTreeSet<u64> {
         let unshown =
-            |(id, doubt): (&u64, &Doubt)| matches!(doubt.why, Why::Unshown).then_some(*id);
+            |(id, doubt): (&u64, &Doubt)| matches!(doubt.why, Why::Lacking(_)).then_some(*id);
         self.doubts.iter().filter_map(unshown).collect()
     }
 
@@ -420,7 +420,11 @@ impl Index {
                 ByItself::Gone => {
                     self.doubts.remove(&id);
                 }
-                ByItself::Unreadable => {}
+                ByItself::Unreadable(lack) => {
+                    if let Some(doubt) = self.doubts.get_mut(&id) {
+                        doubt.why = Why::Lacking(lack);
+                    }
+                }
             }
         }
         Ok(())

@@ -9,10 +9,10 @@ use std::collections::HashMap;
 
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{Clock, Effect, ErrorKind, ProviderError, text};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 
 use crate::answer::List;
-use crate::body::lenient;
+use crate::body::{lenient, time};
 use crate::client::Client;
 use crate::{TemplateKind, TemplateName};
 
@@ -51,17 +51,24 @@ fn unseen(message: &str, advice: &str) -> ProviderError {
     .with_advice(advice)
 }
 
-#[derive(Deserialize)]
+/// One odd member of a row costs no other row, and no list.
+#[derive(Default, Deserialize)]
+#[serde(default)]
 struct Row {
-    id: u64,
-    #[serde(rename = "type", default)]
+    #[serde(deserialize_with = "lenient")]
+    id: Option<u64>,
+    #[serde(rename = "type", deserialize_with = "lenient")]
     kind: String,
-    #[serde(default)]
+    #[serde(deserialize_with = "lenient")]
     name: String,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "moment")]
     created: Option<Timestamp>,
-    #[serde(default, deserialize_with = "lenient")]
+    #[serde(deserialize_with = "lenient")]
     summary_fields: Summary,
+}
+
+fn moment<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Timestamp>, D::Error> {
+    Ok(time(&lenient::<_, String>(from)?))
 }
 
 #[derive(Default, Deserialize)]
@@ -74,6 +81,7 @@ struct Summary {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Capabilities {
+    #[serde(deserialize_with = "lenient")]
     start: bool,
 }
 
@@ -120,7 +128,7 @@ impl Rights {
             for name in names {
                 let row = self
                     .id(name)
-                    .and_then(|id| rows.iter().find(|row| row.id == id));
+                    .and_then(|id| rows.iter().find(|row| row.id == Some(id)));
                 if let Some(row) = row.filter(|row| is_meant(row, name)) {
                     sights.insert(name.clone(), of_row(row, name, ahead));
                 }
@@ -162,7 +170,9 @@ impl Rights {
         let shown = text::bounded(&name.name, 100);
         match (rows.next(), rows.next()) {
             (Some(row), None) => {
-                self.ids.insert(name.clone(), row.id);
+                if let Some(id) = row.id {
+                    self.ids.insert(name.clone(), id);
+                }
                 Ok(of_row(row, name, ahead))
             }
             (Some(_), Some(_)) => Ok(Sight::Missing(unseen(

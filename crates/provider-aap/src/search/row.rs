@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 
 use crate::body::{JobBody, lenient};
 use crate::scan;
-use crate::walk::Row;
+use crate::walk::{Lack, Row};
 use crate::words::HIDDEN;
 
 /// Variables that cannot be read are kept up to this size, to be looked through for other tokens.
@@ -105,8 +105,8 @@ pub(super) struct Doubt {
 
 #[derive(Debug)]
 pub(super) enum Why {
-    /// The controller cannot show it.
-    Unshown,
+    /// It cannot be had.
+    Lacking(Lack),
     /// The controller hides the value of our variable.
     Hidden,
     /// Its variables cannot be read. Their text, where it is small enough.
@@ -133,7 +133,8 @@ impl Why {
 
     pub(super) fn words(&self) -> &'static str {
         match self {
-            Self::Unshown => "the controller cannot show it",
+            Self::Lacking(Lack::Unshown) => "the controller cannot show it",
+            Self::Lacking(Lack::TooLarge) => "its row alone is larger than what is read at once",
             Self::Hidden => "the controller hides its operation token",
             Self::Unreadable(_) => "its variables cannot be read",
         }
@@ -141,7 +142,11 @@ impl Why {
 
     pub(super) fn advice(&self) -> &'static str {
         match self {
-            Self::Unshown => {
+            Self::Lacking(Lack::TooLarge) => {
+                "look at the variables and artifacts of that job; when it is none of ours, delete it once it \
+                 has ended, and keep large values out of what its template is given"
+            }
+            Self::Lacking(Lack::Unshown) => {
                 "open that job at the controller, and see in the controller's log why it cannot be shown"
             }
             Self::Hidden => {
