@@ -1046,6 +1046,15 @@ async fn the_preflight_tries_the_tracking() {
         .await;
     assert!(good.is_ok(), "{good}");
     assert!(good.to_string().contains("tracking: credentials"), "{good}");
+    // Without a job an empty list says neither that jobs are labelled nor that we may see them.
+    let good = good.to_string();
+    let labels = good.lines().find(|line| line.contains("tracking: labels"));
+    let is_neutral = |line: &str| {
+        line.contains("warning")
+            && line.contains("proves little")
+            && !line.contains("can be searched")
+    };
+    assert!(labels.is_some_and(is_neutral), "{good}");
     let bad = life(
         Rulebook::sequential(rules(BY_TOKEN, 0)),
         |config, _, aap| {
