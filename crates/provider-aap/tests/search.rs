@@ -9,6 +9,7 @@
 )]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -23,6 +24,8 @@ use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Broken, Costs, Fault, OPERATOR_TOKEN, Route, RunPlan, Template, World,
 };
 use serde_json::{Map, Value, json};
+use wiremock::matchers::path;
+use wiremock::{Mock, MockServer, ResponseTemplate};
 
 const CREATE: &str = "osac-create-compute-instance";
 const DELETE: &str = "osac-delete-compute-instance";
@@ -305,34 +308,55 @@ async fn pages_that_are_too_large_are_halved_and_grow_again() {
     assert!(sizes[smallest..].contains(&200), "{sizes:?}");
 }
 
+/// A list with one job, whose row is larger than what is read, or cannot be shown.
+struct OneJob {
+    large: Vec<u8>,
+    is_broken: Arc<AtomicBool>,
+}
+
+impl wiremock::Respond for OneJob {
+    fn respond(&self, request: &wiremock::Request) -> ResponseTemplate {
+        let asked = |name: &str| {
+            let pair = request.url.query_pairs().find(|(key, _)| key == name)?;
+            pair.1.parse::<u64>().ok()
+        };
+        let is_listed = asked("id__gt").is_none_or(|after| after < 9)
+            && asked("id__lte").is_none_or(|last| last >= 9);
+        if !is_listed {
+            return ResponseTemplate::new(200).set_body_json(json!({"results": []}));
+        }
+        if self.is_broken.load(Ordering::Relaxed) {
+            return ResponseTemplate::new(500);
+        }
+        ResponseTemplate::new(200).set_body_raw(self.large.clone(), "application/json")
+    }
+}
+
 #[tokio::test]
 async fn a_row_that_is_too_large_alone_is_told_as_that_and_not_as_the_controllers_fault() {
-    let s = setup(Template::job(CREATE)).await;
-    let large = "x".repeat(33 << 20);
-    let own = vars(&[
-        (TOKEN_VARIABLE, json!(token(2).as_str())),
-        ("large", json!(large)),
-    ]);
-    let id = s.sim.launch(CREATE, &own, &[]).unwrap();
-    s.launch(3).await;
-    let error = s.find(1).await.unwrap_err();
-    for part in [
-        &format!("job {id} "),
-        "its row alone is larger than what is read",
-    ] {
+    let is_broken = Arc::new(AtomicBool::new(false));
+    let job = || OneJob {
+        large: vec![b' '; 33 << 20],
+        is_broken: is_broken.clone(),
+    };
+    let (server, clock, aap) = with_rows(&json!([]), &[]).await;
+    for at in ["unified_jobs/", "jobs/9/"] {
+        let at = Mock::given(path(format!("/api/v2/{at}")));
+        at.respond_with(job()).with_priority(1).mount(&server).await;
+    }
+    let query = || FindRequest::new(vm(), JobType::Provision, token(1)).not_before(start());
+    let error = aap.find_launched(&query()).await.unwrap_err();
+    for part in ["job 9 ", "its row alone is larger than what is read"] {
         assert!(error.to_string().contains(part), "{part}: {error}");
     }
-    assert!(
-        error.advice().contains("variables and artifacts"),
-        "{error}"
-    );
-    assert!(!error.advice().contains("log"), "{error}");
-    assert_eq!(s.ids(3).await.len(), 1, "what is found is found");
-    // A row that is broken is told as before.
-    s.sim.break_row(id, Some(Broken::Everywhere));
-    s.pass(60);
-    let error = s.find(1).await.unwrap_err();
+    let advice = "variables and artifacts of that job";
+    assert!(error.advice().contains(advice), "{error}");
+    // What is wrong with it may be another thing by now.
+    is_broken.store(true, Ordering::Relaxed);
+    clock.advance(Duration::from_secs(60));
+    let error = aap.find_launched(&query()).await.unwrap_err();
     assert!(error.to_string().contains("cannot show it"), "{error}");
+    assert!(error.advice().contains("controller's log"), "{error}");
 }
 
 fn page_size(request: &str) -> usize {
@@ -490,6 +514,35 @@ async fn a_template_that_was_made_anew_shows_no_jobs_of_the_old_one() {
     assert_eq!(s.aap.find_launched(&query).await, Ok(vec![]));
 }
 
+/// A controller without a clock, with these rows of templates and these other answers.
+async fn with_rows(
+    templates: &Value,
+    more: &[(&str, Value)],
+) -> (MockServer, Arc<ManualClock>, AapProvider) {
+    let server = MockServer::start().await;
+    let known = [
+        ("ping/", json!({"version": "24.6.1"})),
+        ("me/", json!({"results": [{"id": 1, "username": "alice"}]})),
+        ("unified_job_templates/", json!({"results": templates})),
+    ];
+    for (at, body) in known.iter().chain(more) {
+        let answer = ResponseTemplate::new(200).set_body_json(body);
+        Mock::given(path(format!("/api/v2/{at}")))
+            .respond_with(answer.insert_header("date", "none"))
+            .mount(&server)
+            .await;
+    }
+    let config = AapConfig::new(server.uri(), Auth::token("t"))
+        .with_template_prefix("osac")
+        .with_http(HttpConfig {
+            proxy_from_environment: false,
+            ..HttpConfig::default()
+        });
+    let clock = Arc::new(ManualClock::new(start()));
+    let aap = AapProvider::with_clock(config, clock.clone()).unwrap();
+    (server, clock, aap)
+}
+
 #[tokio::test]
 async fn a_row_of_a_template_with_odd_members_costs_no_search() {
     for (odd, is_new) in [
@@ -500,7 +553,6 @@ async fn a_row_of_a_template_with_odd_members_costs_no_search() {
         (json!({"created": [1e19]}), false),
         (json!({"created": null}), false),
     ] {
-        let server = wiremock::MockServer::start().await;
         let mut row = json!({"id": 7, "type": "job_template", "name": CREATE, "created": "2026-11-23T03:00:00Z",
                              "summary_fields": {"user_capabilities": {"start": true}}});
         row.as_object_mut()
@@ -508,32 +560,8 @@ async fn a_row_of_a_template_with_odd_members_costs_no_search() {
             .extend(odd.as_object().unwrap().clone());
         let others = json!({"id": null, "type": 7, "name": {}, "created": 1, "summary_fields": {
                             "user_capabilities": {"start": "yes"}}});
-        let user = json!({"id": 1, "username": "alice"});
-        for (at, rows) in [
-            ("unified_job_templates/", json!([others, row])),
-            ("unified_jobs/", json!([])),
-            ("me/", json!([user])),
-        ] {
-            let answer =
-                wiremock::ResponseTemplate::new(200).set_body_json(json!({"results": rows}));
-            wiremock::Mock::given(wiremock::matchers::path(format!("/api/v2/{at}")))
-                .respond_with(answer.insert_header("date", "none"))
-                .mount(&server)
-                .await;
-        }
-        let ping = wiremock::ResponseTemplate::new(200).set_body_json(json!({"version": "24.6.1"}));
-        wiremock::Mock::given(wiremock::matchers::path("/api/v2/ping/"))
-            .respond_with(ping.insert_header("date", "none"))
-            .mount(&server)
-            .await;
-        let config = AapConfig::new(server.uri(), Auth::token("t"))
-            .with_template_prefix("osac")
-            .with_http(HttpConfig {
-                proxy_from_environment: false,
-                ..HttpConfig::default()
-            });
-        let clock = Arc::new(ManualClock::new(start()));
-        let aap = AapProvider::with_clock(config, clock).unwrap();
+        let jobs = ("unified_jobs/", json!({"results": []}));
+        let (_server, _clock, aap) = with_rows(&json!([others, row]), &[jobs]).await;
         let query = FindRequest::new(vm(), JobType::Provision, token(1))
             .not_before(start())
             .not_after(start());
