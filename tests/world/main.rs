@@ -17,6 +17,10 @@
     reason = "a test that panics has failed"
 )]
 
+/// Much of what a world does is to allocate.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod alike;
 mod api;
 #[path = "../../crates/provider-kube/examples/cluster/behaves/mod.rs"]
