@@ -3,6 +3,7 @@
 #![cfg(feature = "aap")]
 #![allow(
     clippy::unwrap_used,
+    clippy::indexing_slicing,
     clippy::panic,
     reason = "a test that panics has failed"
 )]
