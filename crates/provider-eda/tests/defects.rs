@@ -325,6 +325,10 @@ async fn d44_an_event_that_no_rule_fits_stays_unknown_and_has_an_end() {
         (status.state, status.reconciled_version),
         (JobState::Unknown, None)
     );
+    // The limit runs from the event that this process has sent.
+    let asked = request(marked("vm"), 2);
+    let sent = s.eda.trigger_deprovision(&asked, &[]).await.unwrap();
+    assert!(matches!(sent, DeprovisionResult::Triggered { .. }));
     let job = tracked(2).with_launched_at(s.clock.now());
     s.pass(29 * 60);
     let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
