@@ -34,7 +34,8 @@ pub(crate) struct Slow {
     /// Objects with another number of jobs than one.
     pub(crate) doubled: usize,
     pub(crate) missing: usize,
-    /// Requests for lists of jobs that were searches, a minute, until all were known.
+    /// What was read, without the pages of the round: searches, and what they and launches look up, a minute,
+    /// until all were known.
     pub(crate) searches_a_minute: f64,
     /// All requests in a minute after that, with all jobs running.
     pub(crate) quiet_a_minute: f64,
@@ -81,8 +82,11 @@ pub(crate) async fn run(jobs: u64, lost: u64) -> Result<Slow, Failure> {
     }
     let all_known = began.elapsed();
     let requests = town.sim.requests();
-    let is_search = |line: &&String| line.contains("/unified_jobs/") && !line.contains("id__in");
-    let searches = requests.iter().filter(is_search).count();
+    // What is read for launches and for those in doubt: not what the round reads beside that, which is pages
+    // of known jobs, and single ones while they are few.
+    let is_of_the_round = |line: &str| line.contains("id__in") || line.contains("/jobs/");
+    let is_doubt = |line: &&String| line.starts_with("GET ") && !is_of_the_round(line);
+    let searches = requests.iter().filter(is_doubt).count();
     // What was still on its way is no part of the quiet.
     sleep(MINUTE * 3).await;
     let before = town.sim.requests().len();
@@ -133,7 +137,7 @@ impl Slow {
                 2.0,
             ),
             bar(
-                "searches a minute, against all requests of a quiet one:",
+                "what is read in doubt, a minute, against all requests of a quiet one:",
                 self.searches_a_minute / self.quiet_a_minute.max(1.0),
                 1.0,
             ),
