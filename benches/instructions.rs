@@ -12,9 +12,8 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
-use provider_core::lifecycle::{
-    Decision, Desired, Pass, Policy, ProviderRegistry, Situation, decide,
-};
+use provider_core::engine::{Decision, Pass, Situation, decide};
+use provider_core::lifecycle::{Desired, Policy, ProviderRegistry};
 use provider_core::{ConfigVersion, JobRecord, JobRef, JobState, JobType};
 use provider_testkit::FakeProvider;
 

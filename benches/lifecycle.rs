@@ -17,9 +17,9 @@ use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use jiff::Timestamp;
+use provider_core::engine::{Pass, Situation, decide};
 use provider_core::lifecycle::{
-    Desired, Lifecycle, MemoryStore, Pass, Policy, ProviderRegistry, SeededEntropy, Situation,
-    decide,
+    Desired, Lifecycle, MemoryStore, Policy, ProviderRegistry, SeededEntropy,
 };
 use provider_core::{ConfigVersion, JobRecord, JobRef, JobState, JobType, ManualClock, Resource};
 use provider_testkit::FakeProvider;

@@ -17,7 +17,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
-use provider_core::{JobRef, Provider, Resource, SystemClock, TrackedJob};
+use provider_core::{JobRef, JobType, Provider, Resource, SystemClock, TrackedJob};
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
 use serde_json::{Map, json};
 use tokio::runtime::{Builder, Runtime};
@@ -44,7 +44,7 @@ fn provider(sim: &AapSim, batch_from: u32, interval: SignedDuration) -> Arc<AapP
 }
 
 async fn ask(provider: &AapProvider, vm: &Resource, jobs: &[TrackedJob], at_once: usize) {
-    let asked = futures::stream::iter(jobs).map(|job| provider.provision_status(vm, job));
+    let asked = futures::stream::iter(jobs).map(|job| provider.status(vm, job));
     let mut answers = asked.buffer_unordered(at_once);
     while let Some(answer) = answers.next().await {
         black_box(answer.unwrap());
@@ -64,7 +64,12 @@ fn thousand_jobs(criterion: &mut Criterion) {
         .unwrap();
     let jobs: Vec<TrackedJob> = (0..JOBS)
         .map(|_| sim.launch("work", &Map::new(), &[]).unwrap())
-        .map(|id| TrackedJob::from(JobRef::new("aap", "job", id.to_string())))
+        .map(|id| {
+            TrackedJob::new(
+                JobType::Provision,
+                JobRef::new("aap", "job", id.to_string()),
+            )
+        })
         .collect();
     let vm = json!({"kind": "ComputeInstance", "metadata": {"name": "vm"}});
     let vm = Resource::from_json(vm).unwrap();

@@ -13,7 +13,9 @@ use std::sync::Arc;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, map_status};
-use provider_core::{LaunchRequest, OperationToken, Provider, Resource, SystemClock, TrackedJob};
+use provider_core::{
+    JobType, LaunchRequest, OperationToken, Provider, Resource, SystemClock, TrackedJob,
+};
 use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, World};
 use serde_json::{Value, json};
 
@@ -49,9 +51,10 @@ fn status_poll(criterion: &mut Criterion) {
     let job = client
         .block_on(provider.trigger_provision(&request))
         .unwrap()
-        .job;
+        .job
+        .unwrap();
     let url = format!("{}/api/v2/jobs/{}/", sim.url(), job.id);
-    let job = TrackedJob::from(job);
+    let job = TrackedJob::new(JobType::Provision, job);
     let bare = reqwest::Client::builder().no_proxy().build().unwrap();
 
     let mut group = criterion.benchmark_group("status_poll");
@@ -69,7 +72,7 @@ fn status_poll(criterion: &mut Criterion) {
     group.bench_function("provider", |bencher| {
         bencher
             .to_async(&client)
-            .iter(|| async { black_box(provider.provision_status(&vm, &job).await.unwrap()) });
+            .iter(|| async { black_box(provider.status(&vm, &job).await.unwrap()) });
     });
     group.finish();
 }

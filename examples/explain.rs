@@ -182,20 +182,26 @@ impl Flags {
         let target = self.target(records)?;
         let mut desired = Desired::new(self.version(object), "aap");
         if let Some(target) = target {
-            desired = desired.for_target(target, self.absorbs_untagged);
+            desired = desired.for_target(target);
+            desired.absorbs_untagged = self.absorbs_untagged;
         }
         let mut mine = records.iter().rev().filter(|record| desired.owns(record));
         let newest = mine.find_map(|record| record.provider.clone());
         if let Some(provider) = self.provider.clone().or(newest) {
             desired.provider = provider;
         }
-        let names = Annotations::default();
-        let names = Annotations {
-            mode: self.mode_annotation.clone().unwrap_or(names.mode),
-            retry: self.retry_annotation.clone().unwrap_or(names.retry),
-        };
         let view: DynamicObject = serde_json::from_value(Value::Object(object.object().clone()))
             .map_err(|error| format!("the object's metadata cannot be read: {error}"))?;
+        // In the group of the kind, as a provisioner has them.
+        let types = view.types.as_ref();
+        let group = types.and_then(|types| types.api_version.split_once('/'));
+        let mut names = Annotations::of_group(group.map_or("", |(group, _)| group));
+        if let Some(name) = &self.mode_annotation {
+            names.mode = vec![name.clone()];
+        }
+        if let Some(name) = &self.retry_annotation {
+            names.retry = vec![name.clone()];
+        }
         let (desired, wrong) = names.applied_to(&desired, &view);
         let seen = view.data.pointer("/status/observedGeneration");
         let stale = seen

@@ -16,7 +16,8 @@ use std::sync::Arc;
 use clap::Parser;
 use jiff::SignedDuration;
 use processes::ProcessProvider;
-use provider_core::lifecycle::{Lifecycle, Outcome, Policy};
+use provider_core::lifecycle::{ActionRequest, Desired, Lifecycle, Outcome, Policy};
+use provider_core::{Clock, ConfigVersion, JobRecord, Resource, SystemClock};
 use provider_testkit::FileStore;
 use serde_json::json;
 use support::files::{Directories, control};
@@ -30,6 +31,9 @@ pub(crate) struct Flags {
     /// The command that deprovisions.
     #[arg(long, default_value = "echo removed $JOB_NAME")]
     delete: String,
+    /// The command of the action `touch`; its directory is that of the job.
+    #[arg(long, default_value = "touch touched-$JOB_NAME")]
+    touch: String,
     /// The directory of objects; with it, this is a controller.
     #[arg(long, value_name = "DIR", requires = "state")]
     objects: Option<PathBuf>,
@@ -50,6 +54,7 @@ impl Flags {
             directory: state.join("jobs"),
             create: self.create.clone(),
             delete: self.delete.clone(),
+            touch: self.touch.clone(),
         };
         let mut backend = Backend::of(Arc::new(provider), true)?;
         // Processes are cheap to try again.
@@ -80,13 +85,40 @@ pub(crate) async fn run(flags: &Flags) -> Result<(), Failure> {
     );
     let vm = object(&manifest(Path::new(path))?, None)?;
     backend.drive(&store, &vm, &mut report, applied).await?;
+    touch(&backend, &store, &vm, &mut report).await?;
     let vm = deleted(&vm)?;
     let gone = Outcome::may_release;
     backend.drive(&store, &vm, &mut report, gone).await?;
     let jobs = std::fs::read_dir(state.path().join("jobs"))?.count();
-    let text = format!("\nDone: {jobs} processes, one to create and one to delete.");
+    let text = format!("\nDone: {jobs} processes: to create, to touch and to delete.");
     report.result(&json!({"result": "ok", "jobs": jobs}), &text);
     Ok(())
+}
+
+/// Touches the living object: an action, asked for once, and answered once however often this runs.
+async fn touch(
+    backend: &Backend,
+    store: &FileStore,
+    vm: &Resource,
+    report: &mut Report,
+) -> Result<(), Failure> {
+    let version = ConfigVersion::of_json(vm.spec());
+    let desired = Desired::new(version, backend.provider.name())
+        .with_action(ActionRequest::new("touch", "for the first time")?);
+    let ended = |r: &JobRecord| r.job_type.action().is_some() && r.state.is_terminal();
+    loop {
+        let pass =
+            backend
+                .lifecycle
+                .reconcile(&backend.registry, store, vm, &desired, &SystemClock);
+        let outcome = pass.await;
+        report.outcome(vm, &outcome);
+        if outcome.records.iter().any(ended) {
+            return Ok(());
+        }
+        let wait = outcome.wake_after(SystemClock.now());
+        tokio::time::sleep(wait.ok_or("nothing more will happen")?).await;
+    }
 }
 
 #[tokio::main(flavor = "current_thread")]

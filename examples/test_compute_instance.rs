@@ -22,7 +22,7 @@ use std::sync::Arc;
 use clap::Parser;
 use provider_core::lifecycle::{Ground, MemoryStore, Outcome, Standing};
 use provider_core::{Clock, ConfigVersion, JobRecord, JobState, JobType, Resource, SystemClock};
-use provider_eda::ProviderConfig;
+use provider_eda::{Completion, ProviderConfig};
 use provider_testkit::aap::AapSim;
 use serde_json::{Value, json};
 use support::phases::{Phases, Row, table};
@@ -101,8 +101,8 @@ impl Objects {
 /// One provider with its simulators.
 struct Subject {
     backend: Backend,
-    /// The annotation by which the end of a creation is known, where it is known so.
-    sign: Option<String>,
+    /// By which annotation the end of a creation is known, where it is known so.
+    signs: Option<Completion>,
     aap: Option<Arc<AapSim>>,
     eda: Option<Arc<Eda>>,
 }
@@ -118,13 +118,13 @@ impl Subject {
                 );
             }
             let config = ProviderConfig::from_vars(|variable| flags.variable(name, variable))?;
-            let sign = match &config {
-                ProviderConfig::Eda(config) => Some(config.completion.version_annotation.clone()),
+            let signs = match &config {
+                ProviderConfig::Eda(config) => Some(config.completion.clone()),
                 _ => None,
             };
             return Ok(Self {
                 backend: Backend::of(config.build()?, false)?,
-                sign,
+                signs,
                 aap: None,
                 eda: None,
             });
@@ -143,7 +143,7 @@ impl Subject {
         };
         Ok(Self {
             backend: Backend::of(config.build()?, true)?,
-            sign: None,
+            signs: None,
             aap: Some(aap),
             eda,
         })
@@ -204,10 +204,11 @@ async fn life(
     let objects = subject.objects(flags, resource);
     let resource = objects.look()?;
     let version = ConfigVersion::of_json(resource.spec());
-    if let Some(sign) = &subject.sign {
+    if let Some(signs) = &subject.signs {
+        let sign = signs.version_annotation(&resource);
         // It would pass for the end of what has not begun.
         verify(
-            resource.annotation(sign) != Some(version.as_str()),
+            resource.annotation(&sign) != Some(version.as_str()),
             &format!(
                 "the object says already that this version was applied; change its spec, or remove \
                  its annotation {sign}"

@@ -19,17 +19,17 @@ command -v cargo-mutants >/dev/null || {
 # there is a test that takes no minute.
 declare -A sources tests
 sources[core]="-f crates/provider-core/src/lifecycle/** -f crates/provider-core/src/history.rs -f crates/provider-core/src/history/**"
-tests[core]="-p provider-core --lib --test bad_input --test defects --test late --test observability --test pace --test relaunched --test silence"
+tests[core]="-p provider-core --lib --test bad_input --test defects --test late --test observability --test pace --test relaunched --test silence --test actions --test wanted --test records"
 sources[aap]="-f crates/provider-aap/src/find.rs -f crates/provider-aap/src/look.rs -f crates/provider-aap/src/launch.rs -f crates/provider-aap/src/answer.rs -f crates/provider-aap/src/status.rs"
-tests[aap]="-p provider-aap --lib --test defects --test status_mapping --test surprises --test truth --test cause --test search"
+tests[aap]="-p provider-aap --lib --test defects --test status_mapping --test surprises --test truth --test cause --test search --test actions"
 sources[monitor]="-f crates/provider-aap/src/monitor/**"
 tests[monitor]="-p provider-aap --lib --test monitor --test push --test defects"
 sources[search]="-f crates/provider-aap/src/search/** -f crates/provider-aap/src/walk.rs -f crates/provider-aap/src/scan.rs"
 tests[search]="-p provider-aap --lib --test search --test defects --test truth"
-sources[kube]="-f crates/provider-kube/src/pass.rs -f crates/provider-kube/src/store.rs -f crates/provider-kube/src/handle.rs -f crates/provider-kube/src/provisioner.rs -f crates/provider-kube/src/finalizer.rs -f crates/provider-kube/src/conditions.rs"
-tests[kube]="-p provider-kube --lib --test between --test definition --test provisioner --test told"
+sources[kube]="-f crates/provider-kube/src/pass.rs -f crates/provider-kube/src/store.rs -f crates/provider-kube/src/handle.rs -f crates/provider-kube/src/provisioner.rs -f crates/provider-kube/src/finalizer.rs -f crates/provider-kube/src/conditions.rs -f crates/provider-kube/src/conditions/** -f crates/provider-kube/src/control.rs -f crates/provider-kube/src/applied.rs -f crates/provider-kube/src/annotations.rs"
+tests[kube]="-p provider-kube --lib --test between --test definition --test provisioner --test told --test controller --test wishes --test restored"
 sources[eda]="-f crates/provider-eda/src/completion.rs -f crates/provider-eda/src/answer.rs -f crates/provider-eda/src/check.rs -f crates/provider-eda/src/tracking/**"
-tests[eda]="-p provider-eda --lib --test answers --test completion --test defects --test lifecycle --test surprises --test tracking"
+tests[eda]="-p provider-eda --lib --test answers --test completion --test defects --test lifecycle --test surprises --test tracking --test actions --test action_lives"
 order=(core aap monitor search kube eda)
 
 # A tree of its own: what is broken there is broken nowhere else. Dependencies are those of the other builds.

@@ -22,12 +22,16 @@ use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
 use provider_core::lifecycle::{
-    Desired, Entropy, Freshness, Ground, Lifecycle, MemoryStore, Outcome, Policy, PolicyConfig,
-    ProviderRegistry, RunningProvision, SeededEntropy, Snapshot, Standing, StatusStore, StoreError,
-    StoreFault, StoreVersion, Supersede, Written,
+    ActionRequest, Desired, Entropy, Freshness, Ground, Lifecycle, MemoryStore, Outcome, Policy,
+    PolicyConfig, ProviderRegistry, RunningProvision, SeededEntropy, Snapshot, Standing,
+    StatusStore, StoreError, StoreFault, StoreVersion, Supersede, Written,
 };
-use provider_core::{Clock, ConfigVersion, JobRecord, ManualClock, ObjectKey, Resource, clock};
-use provider_testkit::aap::{ADMIN_TOKEN, AapSim, RunPlan, Template, Weather, World, overlapping};
+use provider_core::{
+    Clock, ConfigVersion, ExtraVars, JobRecord, ManualClock, ObjectKey, Resource, clock,
+};
+use provider_testkit::aap::{
+    ADMIN_TOKEN, AapSim, Run, RunPlan, Template, Weather, World, overlapping,
+};
 use serde_json::{Value, json};
 
 const OBJECTS: u64 = 20;
@@ -120,6 +124,16 @@ struct Object {
     delete_after: Timestamp,
     edits: Vec<Timestamp>,
     person_cancels: Option<Timestamp>,
+    /// When it is asked to be restarted, and how often it was.
+    asks: Vec<Timestamp>,
+    asked: u64,
+    /// Between these moments it is not wanted, although its object stays.
+    absent: Option<(Timestamp, Timestamp)>,
+    is_absent: bool,
+    /// Whether what was made stays when it goes.
+    keeps: bool,
+    /// Whether it was there before, with its first configuration.
+    already: bool,
     wake: Timestamp,
     released: Option<Ground>,
 }
@@ -135,6 +149,27 @@ impl Object {
             object["metadata"]["deletionTimestamp"] = json!(at.to_string());
         }
         Resource::from_json(object).unwrap()
+    }
+
+    fn desired(&self) -> Desired {
+        let resource = self.resource();
+        let version = |cores: u64| ConfigVersion::of_json(&json!({"cores": cores}));
+        let mut desired = Desired::new(ConfigVersion::of_json(resource.spec()), "aap");
+        if self.asked > 0 {
+            let which = ExtraVars::new().with("request", self.asked);
+            let restart = ActionRequest::new("restart", self.asked.to_string()).unwrap();
+            desired = desired.with_action(restart.with_extra_vars(which));
+        }
+        if self.is_absent {
+            desired = desired.absent();
+        }
+        if self.keeps {
+            desired = desired.keep_on_delete();
+        }
+        if self.already {
+            desired = desired.already(version(1));
+        }
+        desired
     }
 
     fn uid(&self) -> String {
@@ -184,6 +219,8 @@ impl Simulation {
                 .with_plan(RunPlan::lasting(Duration::from_secs(40))),
             make("osac-delete-compute-instance")
                 .with_plan(RunPlan::lasting(Duration::from_secs(20))),
+            make("osac-restart-compute-instance")
+                .with_plan(RunPlan::lasting(Duration::from_secs(30))),
         ]);
         let sim = AapSim::start_in_process(world, clock.clone());
         let config = AapConfig::new(sim.url(), Auth::token(ADMIN_TOKEN))
@@ -234,7 +271,7 @@ impl Simulation {
     /// One reconcile of one replica, which may die in it, or of both at once.
     async fn reconcile(&mut self, object: &Object) -> Vec<Outcome> {
         let resource = object.resource();
-        let desired = Desired::new(ConfigVersion::of_json(resource.spec()), "aap");
+        let desired = object.desired();
         let storm = self.store.storm();
         let n = self.dice.below(2) as usize;
         let run = |n: usize| {
@@ -289,14 +326,30 @@ impl Simulation {
         }
         let claims_end = matches!(
             outcome.standing,
-            Standing::Applied { .. } | Standing::Released(_)
+            Standing::Applied { .. } | Standing::Absent { .. } | Standing::Released(_)
         );
         if !claims_end {
             return;
         }
         let mut runs = self.sim.runs_of(&object.uid());
         runs.retain(|run| run.launch_type == "manual");
-        let last = runs.iter().max_by_key(|run| (run.accepted, run.id));
+        // A restart changes nothing of what is there, and each is made once.
+        let is_restart = |run: &&Run| run.template.contains("restart");
+        runs.sort_by_key(|run| (run.accepted, run.id));
+        let mut made = BTreeSet::new();
+        for run in runs.iter().filter(|run| run.succeeded) {
+            if run.template.contains("delete") {
+                made.clear(); // what comes after that is another resource
+            }
+            let which = run.extra_vars.get("request").and_then(Value::as_u64);
+            if is_restart(&run) && !made.insert(which) {
+                self.fail(&format!("restart {which:?} was made twice"), object);
+            }
+        }
+        let restarts = made.len() as u64;
+        let changes = runs.iter().filter(|run| !is_restart(run));
+        let last = changes.max_by_key(|run| (run.accepted, run.id));
+        let removed = last.is_none_or(|run| run.template.contains("delete") && run.succeeded);
         if let Some(run) = runs.iter().find(|run| run.stopped.is_none()) {
             self.fail(
                 &format!("{:?} while job {} is alive", outcome.standing, run.id),
@@ -314,14 +367,24 @@ impl Simulation {
                 }
                 self.count("applied");
             }
+            (Standing::Applied { .. }, None) if object.already && object.cores == 1 => {
+                self.count("imported");
+            }
             (Standing::Applied { .. }, None) => self.fail("applied without any job", object),
+            (Standing::Absent { left_behind }, _) => {
+                if !removed || !left_behind.is_empty() {
+                    self.fail("absent, and something is there", object);
+                }
+                self.count("absent");
+            }
             (Standing::Released(release), last) => {
                 let deprovisioned =
                     last.is_some_and(|run| run.template.contains("delete") && run.succeeded);
-                let never = runs.iter().all(|run| run.template.contains("delete"));
+                let never = removed;
                 let proven = match release.ground {
                     Ground::Deprovisioned => deprovisioned,
                     Ground::NeverProvisioned => never,
+                    Ground::Retained => object.keeps,
                     _ => false,
                 };
                 if !proven {
@@ -330,7 +393,13 @@ impl Simulation {
                         object,
                     );
                 }
+                if release.ground == Ground::Retained {
+                    self.count("retained");
+                }
                 self.count("released");
+                for _ in 0..restarts {
+                    self.count("restarts");
+                }
             }
             _ => {}
         }
@@ -354,6 +423,17 @@ impl Simulation {
                     .map(|_| at(self.dice.below(3_000)))
                     .collect(),
                 person_cancels: self.dice.percent(10).then(|| at(self.dice.below(3_000))),
+                asks: (0..self.dice.below(3))
+                    .map(|_| at(self.dice.below(4_000)))
+                    .collect(),
+                asked: 0,
+                absent: self.dice.percent(20).then(|| {
+                    let from = self.dice.below(2_500);
+                    (at(from), at(from + self.dice.below(2_500)))
+                }),
+                is_absent: false,
+                keeps: self.dice.percent(10),
+                already: self.dice.percent(10),
                 wake: at(self.dice.below(600)),
                 released: None,
             })
@@ -389,6 +469,12 @@ impl Simulation {
             if edited && object.deleted_at.is_none() {
                 object.cores += 1;
             }
+            let before = object.asks.len();
+            object.asks.retain(|at| *at > now);
+            object.asked += (before - object.asks.len()) as u64;
+            object.is_absent = object
+                .absent
+                .is_some_and(|(from, to)| from <= now && now < to);
             if object.delete_after <= now && object.deleted_at.is_none() {
                 object.deleted_at = Some(now);
             }
@@ -426,7 +512,10 @@ impl Simulation {
                 }
             }
             // A controller is also woken by changes of the object.
+            let absent = object.absent.iter().flat_map(|(from, to)| [*from, *to]);
+            let asks = object.asks.iter().copied().chain(absent);
             let changes = object.edits.iter().copied().chain([object.delete_after]);
+            let changes = changes.chain(asks);
             let next_change = changes.filter(|at| *at > now).min();
             let object = &mut objects[n];
             object.wake = wake.max(clock::add(now, Duration::from_millis(10)));
@@ -521,8 +610,10 @@ fn lives_with_faults_everywhere_end_well() {
         lives
     );
     // One world alone may be spared.
-    let everything = ["crashes", "applied"]
-        .iter()
-        .all(|what| total.contains_key(what));
+    let everything = [
+        "crashes", "applied", "absent", "retained", "imported", "restarts",
+    ]
+    .iter()
+    .all(|what| total.contains_key(what));
     assert!(everything || lives == OBJECTS);
 }

@@ -9,6 +9,7 @@
     reason = "a test that panics has failed"
 )]
 
+use provider_core::clock::Elapsed as _;
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -252,7 +253,7 @@ async fn the_first_cancel_arrives_soon_after_an_outage() {
             let back = town.clock.now();
             tokio::time::sleep(MINUTE * 2).await;
             let stopped = town.sim.journal()[0].stopped;
-            let late = stopped.map(|at| provider_core::clock::since(at, back));
+            let late = stopped.map(|at| at.elapsed_since(back));
             say(&format!("{fault:?}: the job is cancelled after {late:?}"));
             assert!(
                 late.is_some_and(|late| late < MINUTE * 3 / 2),

@@ -19,22 +19,19 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use clap::Parser;
-use futures::{StreamExt, TryStreamExt};
-use kube::core::DeserializeGuard;
-use kube::runtime::controller::{self, Action, Config};
+use kube::runtime::controller::Config;
 use kube::runtime::events::Reporter;
-use kube::runtime::{
-    Controller, Predicate, PredicateConfig, WatchStreamExt, predicates, reflector, watcher,
-};
-use kube::{Api, Client, ResourceExt};
-use metrics_exporter_prometheus::PrometheusBuilder;
+use kube::runtime::watcher;
+use kube::{Api, Client};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use provider_core::ConfigVersion;
 use provider_core::lifecycle::{Desired, Lifecycle, Policy, PolicyConfig};
-use provider_kube::{Error, Provisioner};
+use provider_kube::Provisioner;
 use tokio::signal::unix::{SignalKind, signal};
 
 use backend::{Backend, Choice};
 use crd::{ComputeInstance, definition};
+use serve::serve;
 
 /// How often the metrics are tidied up.
 const UPKEEP: Duration = Duration::from_secs(5);
@@ -68,34 +65,59 @@ struct Flags {
     no_events: bool,
 }
 
-/// Guarded: one stored object that does not fit the type must not hide all others.
-type Instance = DeserializeGuard<ComputeInstance>;
-
-/// What a reconcile needs.
-struct Context {
-    provisioner: Arc<Provisioner<ComputeInstance>>,
-    provider: String,
-}
-
-/// The user's part: what is wanted, and by which provider. The rest is the provisioner's.
-async fn reconcile(instance: Arc<Instance>, context: Arc<Context>) -> Result<Action, Error> {
-    metrics::counter!("operator_reconciles_total").increment(1);
-    let wanted = |instance: &ComputeInstance| {
-        let version = ConfigVersion::of_json(&serde_json::json!(instance.spec));
-        Desired::new(version, &context.provider)
-    };
-    context
-        .provisioner
-        .reconcile_guarded(&instance, wanted)
-        .await
-}
-
 fn policy(flags: &Flags) -> Result<Policy, Failure> {
     let config = match &flags.policy {
         Some(file) => serde_norway::from_str(&std::fs::read_to_string(file)?)?,
         None => PolicyConfig::default(),
     };
     Ok(Policy::new(config)?)
+}
+
+/// The user's part: what is wanted, and by which provider. The rest is the provisioner's.
+async fn operate(
+    flags: &Flags,
+    client: Client,
+    backend: &Backend,
+    metrics: PrometheusHandle,
+    stopping: Arc<AtomicBool>,
+) -> Result<(), Failure> {
+    let provider = backend.provider.name().to_owned();
+    let wanted = move |instance: Arc<ComputeInstance>| {
+        metrics::counter!("operator_reconciles_total").increment(1);
+        let desired = ConfigVersion::of(&instance.spec).map(|v| Desired::new(v, &provider));
+        async { Ok(desired?) }
+    };
+    let engine = Lifecycle::new(policy(flags)?);
+    let mut provisioner = Provisioner::new(client.clone(), engine, backend.registry.clone());
+    if !flags.no_events {
+        provisioner = provisioner.with_events(Reporter::from("compute-instance-operator"));
+    }
+    let provisioner = Arc::new(provisioner);
+    let controller = provisioner
+        .controller(Api::all(client), watcher::Config::default())
+        .with_config(Config::default().concurrency(flags.concurrency));
+    let serving = serve(
+        flags.listen,
+        controller.store(),
+        Arc::clone(&stopping),
+        metrics,
+    );
+    tokio::select! {
+        () = provisioner.run(controller, wanted, stop(stopping)?) => Ok(()),
+        ended = serving => ended,
+    }
+}
+
+/// When the process is told to end: passes that have begun are ended, and nothing new is sent here meanwhile.
+fn stop(stopping: Arc<AtomicBool>) -> Result<impl Future<Output = ()> + Send, Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+        stopping.store(true, Ordering::Relaxed);
+    })
 }
 
 async fn run(flags: &Flags) -> Result<(), Failure> {
@@ -109,88 +131,10 @@ async fn run(flags: &Flags) -> Result<(), Failure> {
             upkeep.run_upkeep();
         }
     });
-    let ready = Arc::new(AtomicBool::new(false));
     let client = Client::try_default().await?;
     let backend = Backend::start(choice, &client).await?;
-    let mut provisioner = Provisioner::new(
-        client.clone(),
-        Lifecycle::new(policy(flags)?),
-        backend.registry.clone(),
-    );
-    if !flags.no_events {
-        provisioner = provisioner.with_events(Reporter::from("compute-instance-operator"));
-    }
-    let provisioner = Arc::new(provisioner);
-    // The end of a job wakes its object, where the backend can tell.
-    let ended_jobs = provisioner
-        .wake_ups()
-        .map(|reference| reference.into_kind_unchecked::<Instance>(()));
-    let context = Arc::new(Context {
-        provisioner,
-        provider: backend.provider.name().to_owned(),
-    });
-
-    // Our own writes of the status wake nobody; the engine says itself when to come back.
-    let (reader, writer) = reflector::store();
-    let is_listed = Arc::new(AtomicBool::new(false));
-    let (now_ready, listed) = (Arc::clone(&ready), Arc::clone(&is_listed));
-    let instances = watcher(Api::<Instance>::all(client), watcher::Config::default())
-        .default_backoff()
-        .inspect_ok(move |event| {
-            if matches!(event, watcher::Event::InitDone) {
-                listed.store(true, Ordering::Relaxed);
-                now_ready.store(true, Ordering::Relaxed);
-            }
-        })
-        .modify(|instance| instance.managed_fields_mut().clear())
-        .reflect(writer)
-        .applied_objects()
-        .predicate_filter(
-            predicates::generation
-                .combine(predicates::annotations)
-                .combine(predicates::finalizers),
-            PredicateConfig::default(),
-        );
-    // Passes that have begun are ended; nothing new is sent here meanwhile.
     let stopping = Arc::new(AtomicBool::new(false));
-    let mut terminate = signal(SignalKind::terminate())?;
-    let (is_ready, is_stopping) = (Arc::clone(&ready), Arc::clone(&stopping));
-    let (stop_now, unlisted) = tokio::sync::oneshot::channel();
-    let stop = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = tokio::signal::ctrl_c() => {}
-        }
-        is_stopping.store(true, Ordering::Relaxed);
-        is_ready.store(false, Ordering::Relaxed);
-        // Before the first list nothing has begun, and a controller would wait for it.
-        if !is_listed.load(Ordering::Relaxed) {
-            let _ = stop_now.send(());
-        }
-    };
-    let controller = Controller::for_stream(instances, reader)
-        .with_config(Config::default().concurrency(flags.concurrency))
-        .reconcile_on(ended_jobs)
-        .graceful_shutdown_on(stop)
-        .run(
-            reconcile,
-            |instance, error, context: Arc<Context>| {
-                context.provisioner.guarded_error_policy(&instance, error)
-            },
-            Arc::clone(&context),
-        )
-        .for_each(async |result| match result {
-            // The error policy has told of these.
-            Ok(_) | Err(controller::Error::ReconcilerFailed(..)) => {}
-            // Gone between its event and its turn.
-            Err(error @ controller::Error::ObjectNotFound(_)) => tracing::debug!("{error}"),
-            Err(error) => tracing::warn!("the watch: {error}"),
-        });
-    tokio::select! {
-        () = controller => {}
-        Ok(()) = unlisted => {}
-        ended = serve::serve(flags.listen, ready, metrics) => ended?,
-    }
+    operate(flags, client, &backend, metrics, Arc::clone(&stopping)).await?;
     if !stopping.load(Ordering::Relaxed) {
         return Err("the watch has ended by itself; nothing would be reconciled any more".into());
     }

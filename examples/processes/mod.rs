@@ -8,19 +8,16 @@ use std::fs::{self, File, TryLockError};
 use std::{io, path::PathBuf, process::Stdio, time::Duration};
 
 use async_trait::async_trait;
-use provider_core::{
-    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, FindRequest,
-    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight,
-    Projection, Provider, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
-};
+use provider_core::*;
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Runs `create` and `delete`, commands of the shell, as jobs. They must not leave their process group.
+/// Runs commands of the shell as jobs: `touch` is an action. They must not leave their process group.
 #[derive(Debug)]
 pub(crate) struct ProcessProvider {
     pub(crate) directory: PathBuf,
     pub(crate) create: String,
     pub(crate) delete: String,
+    pub(crate) touch: String,
 }
 
 const NAME: &str = "processes";
@@ -60,16 +57,20 @@ impl ProcessProvider {
         Err(ProviderError::new(effect, kind, "this is no job of ours"))
     }
 
-    fn launch(&self, request: &LaunchRequest, of: JobType) -> Answer<JobRef> {
+    fn launch(&self, request: &LaunchRequest, of: JobType) -> Answer<ProvisionResult> {
         let version = request.config_version.as_ref();
         let version = version.map_or("", ConfigVersion::as_str);
         let (command, version) = match of {
             JobType::Provision => (&self.create, version),
             JobType::Deprovision => (&self.delete, ""),
+            // An action applies no version.
+            JobType::Action(name) if name.as_str() == "touch" => (&self.touch, ""),
+            _ => return Err(ProviderError::unsupported("jobs of this type")),
         };
         let job = self.job(request.token.as_str())?;
         start(&job, command, version, request).map_err(failed)?;
-        Ok(job_ref(request.token.as_str()))
+        let job = job_ref(request.token.as_str());
+        Ok(ProvisionResult::new(job, JobState::Pending, "started"))
     }
 
     /// Where the job stands; none when there is none.
@@ -101,7 +102,7 @@ impl ProcessProvider {
         Ok(Some(status))
     }
 
-    fn status(&self, of: &JobRef) -> Answer<JobStatus> {
+    fn look(&self, of: &JobRef) -> Answer<JobStatus> {
         let (effect, kind) = (Effect::Rejected, ErrorKind::NotFound);
         let gone = || ProviderError::new(effect, kind, "this job has no directory");
         self.read(of)?.ok_or_else(gone)
@@ -113,11 +114,12 @@ impl ProcessProvider {
             Some(end) if end.settled => return Ok(CancelResult::Finished(Box::new(end))),
             Some(_) => {}
         }
-        // A job that has not begun has no group yet; the engine asks again.
         let group = text_of(self.job(&of.id)?.join("group"))?.and_then(|text| text.parse().ok());
-        if let Some(group) = group.and_then(Pid::from_raw) {
-            let _ = kill_process_group(group, Signal::TERM); // it may have ended since we looked
-        }
+        // A job that has not begun has no group yet; the engine asks again.
+        let Some(group) = group.and_then(Pid::from_raw) else {
+            return Ok(CancelResult::NotYet { retry_after: PACE });
+        };
+        let _ = kill_process_group(group, Signal::TERM); // it may have ended since we looked
         Ok(CancelResult::Requested)
     }
 }
@@ -165,6 +167,7 @@ impl Provider for ProcessProvider {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::none();
         (capabilities.cancel, capabilities.find_launched) = (true, true);
+        capabilities.actions = true;
         // A launch is there before its call ends, or never.
         capabilities.visibility_window = Duration::from_secs(1);
         capabilities.poll_interval = PACE;
@@ -172,12 +175,19 @@ impl Provider for ProcessProvider {
     }
 
     async fn trigger_provision(&self, request: &LaunchRequest) -> Launched<ProvisionResult> {
-        let job = self.launch(request, JobType::Provision)?;
-        Ok(ProvisionResult::new(job, JobState::Pending, "started"))
+        Ok(self.launch(request, JobType::Provision)?)
     }
 
-    async fn provision_status(&self, _: &Resource, job: &TrackedJob) -> Answer<JobStatus> {
-        self.status(&job.job)
+    async fn trigger_action(
+        &self,
+        action: &ActionName,
+        request: &LaunchRequest,
+    ) -> Launched<ProvisionResult> {
+        Ok(self.launch(request, JobType::Action(*action))?)
+    }
+
+    async fn status(&self, _: &Resource, job: &TrackedJob) -> Answer<JobStatus> {
+        self.look(&job.job)
     }
 
     async fn trigger_deprovision(
@@ -185,7 +195,7 @@ impl Provider for ProcessProvider {
         request: &LaunchRequest,
         history: &[JobRecord],
     ) -> Launched<DeprovisionResult> {
-        let may_live = |r: &&JobRecord| r.job_type == JobType::Provision && r.may_be_live();
+        let may_live = |r: &&JobRecord| r.job_type != JobType::Deprovision && r.may_be_live();
         for record in history.iter().filter(may_live) {
             if record.provider.as_deref().is_some_and(|name| name != NAME) {
                 let text = "the job of another provider may be alive";
@@ -202,19 +212,15 @@ impl Provider for ProcessProvider {
                 reason: format!("attempt {} has not ended", record.attempt),
                 retry_after: PACE,
                 block_deletion_on_failure: true,
-                provision_job: Some(status),
+                provision_job: (record.job_type == JobType::Provision).then_some(status),
             });
         }
         Ok(DeprovisionResult::Triggered {
-            job: self.launch(request, JobType::Deprovision)?,
+            job: self.launch(request, JobType::Deprovision)?.job,
             initial_state: JobState::Pending,
             block_deletion_on_failure: true,
             provision_job: None,
         })
-    }
-
-    async fn deprovision_status(&self, _: &Resource, job: &TrackedJob) -> Answer<JobStatus> {
-        self.status(&job.job)
     }
 
     async fn cancel(&self, _: &Resource, job: &TrackedJob) -> Answer<CancelResult> {

@@ -1,5 +1,6 @@
 //! Somebody who wants to know of the end of every job.
 
+use provider_core::clock::Elapsed as _;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use futures::{FutureExt, StreamExt};
 use jiff::{SignedDuration, Timestamp};
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, Timing};
 use provider_core::{
-    Clock, JobRef, JobState, Provider, Resource, SystemClock, TrackedJob, WakeUps, clock,
+    Clock, JobRef, JobState, JobType, Provider, Resource, SystemClock, TrackedJob, WakeUps,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -112,7 +113,7 @@ impl Eyes {
                 Box::pin(async move {
                     let look = async {
                         let job = jobs.get(usize::try_from(n)?).ok_or("no such job")?;
-                        let status = aap.provision_status(&resource, job).await?;
+                        let status = aap.status(&resource, job).await?;
                         Ok(Seen {
                             state: status.state,
                             finished: status.finished_at,
@@ -145,7 +146,12 @@ impl Task {
         let wake_ups = aap.wake_ups();
         let resource = json!({"kind": "Machine", "metadata": {"name": "m"}});
         let resource = Arc::new(Resource::from_json(resource)?);
-        let job = |id: u64| TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
+        let job = |id: u64| {
+            TrackedJob::new(
+                JobType::Provision,
+                JobRef::new("aap", "job", id.to_string()),
+            )
+        };
         let jobs = (self.first..self.first + self.jobs).map(job).collect();
         Ok((Eyes::Provider(aap, resource, Arc::new(jobs)), wake_ups))
     }
@@ -275,7 +281,7 @@ impl Watch {
             Ok(Seen {
                 state, finished, ..
             }) if state.is_terminal() => {
-                let late = finished.map(|end| clock::since(SystemClock.now(), end));
+                let late = finished.map(|end| SystemClock.now().elapsed_since(end));
                 *delay = Some(late.unwrap_or_default().as_secs_f64());
                 self.seen += 1;
                 self.wrong += u64::from(state != load::end(n) || late.is_none());

@@ -15,7 +15,10 @@ use super::{Failure, simulated};
 
 /// The token that the webhook asks for.
 const TOKEN: &str = "token-of-the-simulated-webhook";
+/// The label that the rules put on their jobs.
 const LABEL: &str = "osac-{{ event.payload.providerEvent.operationToken }}";
+/// The same label, as the provider looks for it.
+const LOOKED_FOR: &str = "osac-{token}";
 
 pub(crate) struct Eda {
     pub(crate) eda: Arc<EdaSim>,
@@ -65,7 +68,8 @@ pub(crate) async fn start(prefix: &str, tracked: bool) -> Result<(EdaConfig, Eda
     if tracked {
         // Its playbooks leave their marks at once.
         let settle = SignedDuration::from_secs(1);
-        config = config.with_tracking(JobTracking::new(of_aap).with_settle(settle));
+        let tracking = JobTracking::new(of_aap).with_label(LOOKED_FOR);
+        config = config.with_tracking(tracking.with_settle(settle));
     }
     let running = Eda {
         eda,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use provider_aap::{AapConfig, AapProvider, Auth, MonitorConfig};
 use provider_core::{
-    CancelResult, DeprovisionResult, ExtraVars, FindRequest, JobRecord, JobRef, JobType,
-    LaunchRequest, OperationToken, Provider, RelaunchQuery, TrackedJob, TriggerError, text,
+    ActionName, CancelResult, DeprovisionResult, ExtraVars, FindRequest, JobRecord, JobRef,
+    JobType, LaunchRequest, OperationToken, Provider, RelaunchQuery, TrackedJob, TriggerError,
+    text,
 };
 use provider_fuzz::{
     Answers, CANARY, check_answer, check_preflight, check_status, check_text, clock, http_of, now,
@@ -18,6 +19,7 @@ fn provider(answers: &str, is_many: bool) -> AapProvider {
     let answers = Answers::of(answers);
     let mut config = AapConfig::new("https://aap.example.com", Auth::token(CANARY))
         .with_template_prefix("osac")
+        .with_used_action(restart())
         .with_diagnosis()
         .with_http(http_of(&answers));
     if is_many {
@@ -39,10 +41,25 @@ fn launch() -> LaunchRequest {
     LaunchRequest::new(object(), token()).with_extra_vars(vars)
 }
 
-fn job(kind: &str, id: &str) -> TrackedJob {
-    let mut job = TrackedJob::from(JobRef::new("aap", kind, id)).with_launched_at(now());
-    job.token = Some(token());
-    job
+fn job(job_type: JobType, kind: &str, id: &str) -> TrackedJob {
+    TrackedJob::new(job_type, JobRef::new("aap", kind, id))
+        .with_launched_at(now())
+        .with_token(token())
+}
+
+fn restart() -> ActionName {
+    ActionName::new("restart").expect("a name of an action")
+}
+
+/// What is asked of a job, with each type: which template it is of, and what its end says, depends on that.
+fn types() -> [JobType; 4] {
+    let unknown = JobType::Other(ActionName::new("migrate").expect("a word"));
+    [
+        JobType::Provision,
+        JobType::Deprovision,
+        JobType::Action(restart()),
+        unknown,
+    ]
 }
 
 fn check_cancel(result: &CancelResult) {
@@ -65,25 +82,43 @@ async fn ask(what: &str, answers: &str) {
                 check_text(&started.message, text::MAX_TEXT);
             });
         }
+        "action" => {
+            let started = aap.trigger_action(&restart(), &launch()).await;
+            check_answer(of_trigger(started), |started| {
+                check_text(&started.message, text::MAX_TEXT);
+            });
+        }
         "deprovision" => {
-            let mut record = JobRecord::new(1, JobType::Provision);
-            record.set_job_ref(JobRef::new("aap", "job", "7"));
-            record.token = Some(token());
-            let result = aap.trigger_deprovision(&launch(), &[record]).await;
+            // The last one has no name yet.
+            let mut records = types().map(|job_type| JobRecord::new(1, job_type));
+            for (record, id) in records.iter_mut().zip(["7", "8", "9"]) {
+                record.set_job_ref(JobRef::new("aap", "job", id));
+            }
+            for record in &mut records {
+                record.token = Some(token());
+            }
+            let result = aap.trigger_deprovision(&launch(), &records).await;
             check_answer(of_trigger(result), |result| {
                 if let DeprovisionResult::Waiting { reason, .. } = result {
                     check_text(reason, text::MAX_TEXT);
                 }
             });
         }
-        "cancel" => check_answer(aap.cancel(&resource, &job("job", "7")).await, check_cancel),
+        "cancel" => {
+            for job_type in types() {
+                let cancelled = aap.cancel(&resource, &job(job_type, "job", "7")).await;
+                check_answer(cancelled, check_cancel);
+            }
+        }
         "find" => {
-            let query = FindRequest::new(resource, JobType::Provision, token())
-                .not_before(now())
-                .not_after(now());
-            check_answer(aap.find_launched(&query).await, |all| {
-                all.iter().for_each(check_status);
-            });
+            for job_type in types() {
+                let query = FindRequest::new(resource.clone(), job_type, token())
+                    .not_before(now())
+                    .not_after(now());
+                check_answer(aap.find_launched(&query).await, |all| {
+                    all.iter().for_each(check_status);
+                });
+            }
         }
         "relaunched" => {
             let query = RelaunchQuery::new(resource, vec![token()]).not_before(now());
@@ -96,17 +131,17 @@ async fn ask(what: &str, answers: &str) {
         }),
         "preflight" => check_preflight(&aap.preflight(&["ComputeInstance".to_owned()]).await),
         "workflow" => {
-            let status = aap
-                .provision_status(&resource, &job("workflow_job", "7"))
-                .await;
-            check_answer(status, check_status);
+            for job_type in types() {
+                let job = job(job_type, "workflow_job", "7");
+                check_answer(aap.status(&resource, &job).await, check_status);
+            }
         }
         "many" => {
             let mut asked = Vec::new();
-            for id in ["7", "8", "9"] {
+            for (id, job_type) in ["7", "8", "9", "10"].into_iter().zip(types()) {
                 let (aap, resource) = (Arc::clone(&aap), object());
                 asked.push(tokio::spawn(async move {
-                    let status = aap.provision_status(&resource, &job("job", id)).await;
+                    let status = aap.status(&resource, &job(job_type, "job", id)).await;
                     check_answer(status, check_status);
                 }));
             }
@@ -115,8 +150,10 @@ async fn ask(what: &str, answers: &str) {
             }
         }
         _ => {
-            let status = aap.deprovision_status(&resource, &job("job", "7")).await;
-            check_answer(status, check_status);
+            for job_type in types() {
+                let job = job(job_type, "job", "7");
+                check_answer(aap.status(&resource, &job).await, check_status);
+            }
         }
     }
 }

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use provider_core::{
-    ConfigVersion, DeprovisionResult, JobRef, LaunchRequest, OperationToken, Provider, TrackedJob,
-    TriggerError, text,
+    ActionName, ConfigVersion, DeprovisionResult, JobRef, JobType, LaunchRequest, OperationToken,
+    Provider, TrackedJob, TriggerError, text,
 };
 use provider_eda::{
     Activation, Algorithm, AuditTracking, EdaConfig, EdaProvider, Encoding, Endpoints, EventStream,
@@ -20,7 +20,7 @@ const API: &str = "https://eda.example.com";
 
 fn transport(is_stream: bool) -> Transport {
     if !is_stream {
-        let urls = Endpoints::new("http://e:5000/create-{kind}", "http://e:5000/delete-{kind}");
+        let urls = Endpoints::one("http://e:5000/{action}-{kind}");
         return RulebookWebhook::new(urls).with_token(CANARY).into();
     }
     let mut hmac = Hmac::new(CANARY);
@@ -46,11 +46,15 @@ fn token() -> OperationToken {
     OperationToken::from_text("0a1b")
 }
 
-fn job(kind: &str, at: Timestamp) -> TrackedJob {
-    let mut job = TrackedJob::from(JobRef::new("eda", kind, "0a1b")).with_launched_at(at);
+fn job(job_type: JobType, kind: &str, at: Timestamp) -> TrackedJob {
+    let mut job = TrackedJob::new(job_type, JobRef::new("eda", kind, "0a1b")).with_launched_at(at);
     job.token = Some(token());
     job.config_version = Some(ConfigVersion::from_text("v1-00"));
     job
+}
+
+fn restart() -> ActionName {
+    ActionName::new("restart").expect("a name")
 }
 
 fn of_trigger<T>(result: Result<T, TriggerError>) -> Result<T, provider_core::ProviderError> {
@@ -81,21 +85,20 @@ async fn ask(what: &str, answers: &str) {
             });
         }
         "preflight" => check_preflight(&eda.preflight(&["ComputeInstance".to_owned()]).await),
-        "removal" => {
-            let long_ago = Timestamp::UNIX_EPOCH;
-            let status = eda
-                .deprovision_status(&resource, &job("event", long_ago))
-                .await;
-            check_answer(status, check_status);
+        "act" => {
+            let sent = eda.trigger_action(&restart(), &request).await;
+            check_answer(of_trigger(sent), |sent| {
+                check_text(&sent.message, text::MAX_TEXT);
+            });
         }
-        "blind" => {
-            let status = eda
-                .deprovision_status(&resource, &job("blind-event", now()))
-                .await;
-            check_answer(status, check_status);
-        }
-        _ => {
-            let status = eda.provision_status(&resource, &job("event", now())).await;
+        what => {
+            let (job_type, kind, at) = match what {
+                "removal" => (JobType::Deprovision, "event", Timestamp::UNIX_EPOCH),
+                "blind" => (JobType::Deprovision, "blind-event", now()),
+                "action" => (JobType::Action(restart()), "event", now()),
+                _ => (JobType::Provision, "event", now()),
+            };
+            let status = eda.status(&resource, &job(job_type, kind, at)).await;
             check_answer(status, check_status);
         }
     }

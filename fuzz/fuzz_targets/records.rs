@@ -8,9 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use provider_core::lifecycle::{
-    Desired, Lifecycle, MemoryStore, Mode, Policy, ProviderRegistry, SeededEntropy,
-};
+use provider_core::lifecycle::{Desired, Lifecycle, MemoryStore, Mode, Policy, ProviderRegistry, SeededEntropy};
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, LaunchRequest, Preflight, Provider, ProviderError,
@@ -208,7 +206,8 @@ async fn work(words: HashSet<String>, records: Vec<JobRecord>) {
         desired = desired.with_retry_request("again");
     }
     if says("east") {
-        desired = desired.for_target("east", says("all"));
+        desired = desired.for_target("east");
+        desired.absorbs_untagged = says("all");
     }
     for (word, mode) in [
         ("paused", Mode::Paused),

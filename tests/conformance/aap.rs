@@ -15,6 +15,7 @@ use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
 
 pub(crate) const CREATE: &str = "osac-create-compute-instance";
 pub(crate) const DELETE: &str = "osac-delete-compute-instance";
+pub(crate) const RESTART: &str = "osac-restart-compute-instance";
 
 /// Templates of one kind.
 struct AapHarness {
@@ -54,7 +55,8 @@ pub(crate) fn clock() -> Arc<ManualClock> {
 impl Harness for AapHarness {
     async fn world(&self, _seed: u64) -> Result<Box<dyn World>, String> {
         let clock = clock();
-        let templates = [CREATE, DELETE].map(|name| (self.template)(name).with_plan(at_work()));
+        let names = [CREATE, DELETE, RESTART];
+        let templates = names.map(|name| (self.template)(name).with_plan(at_work()));
         let sim = AapSim::start(Controller::with(templates), clock.clone()).await;
         let sim = sim.map_err(|error| error.to_string())?;
         let workflows = (self.template)(CREATE).kind == Kind::Workflow;
@@ -257,12 +259,17 @@ impl World for AapWorld {
                 token: OperationToken::from_text(token_of(run)),
                 job_type: match run.template.as_str() {
                     CREATE => JobType::Provision,
-                    _ => JobType::Deprovision,
+                    DELETE => JobType::Deprovision,
+                    _ => super::acting(),
                 },
                 object: run.object().unwrap_or_default().replacen("uid-", "", 1),
                 live: run.stopped.is_none(),
             })
             .collect()
+    }
+
+    fn action(&self) -> Option<&str> {
+        Some(super::ACTION)
     }
 
     fn secrets(&self) -> Vec<String> {

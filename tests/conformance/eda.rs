@@ -58,11 +58,10 @@ pub(crate) fn unpaced(transport: impl Into<Transport>) -> EdaConfig {
 
 pub(crate) fn webhook(sim: &EdaSim) -> RulebookWebhook {
     let url = sim.url();
-    RulebookWebhook::new(Endpoints::new(
-        format!("{url}/create-{{kind}}"),
-        format!("{url}/delete-{{kind}}"),
-    ))
-    .with_token(SecretString::from(TOKEN))
+    let of = |word: &str| format!("{url}/{word}-{{kind}}");
+    let urls = Endpoints::new(of("create"), of("delete"));
+    RulebookWebhook::new(urls.with_action(super::ACTION.parse().unwrap(), of(super::ACTION)))
+        .with_token(SecretString::from(TOKEN))
 }
 
 pub(crate) fn stream(sim: &EdaSim) -> EventStream {
@@ -97,8 +96,18 @@ pub(crate) fn token_of(event: &Event) -> &str {
     text(event, "/providerEvent/operationToken")
 }
 
-pub(crate) fn is_create(event: &Event) -> bool {
-    text(event, "/providerEvent/action") == "create"
+/// What an event is for.
+pub(crate) fn type_of(event: &Event) -> JobType {
+    match text(event, "/providerEvent/action") {
+        "create" => JobType::Provision,
+        "delete" => JobType::Deprovision,
+        super::ACTION => super::acting(),
+        other => panic!("an event for {other}"),
+    }
+}
+
+fn is_create(event: &Event) -> bool {
+    type_of(event) == JobType::Provision
 }
 
 pub(crate) fn name_of(event: &Event) -> &str {
@@ -215,10 +224,13 @@ impl World for EdaWorld {
         self.ended.lock().unwrap().insert(token.to_string());
         let version = text(event, "/providerEvent/configVersion");
         self.edit(name_of(event), &mut |metadata| {
-            if is_create(event) {
-                metadata["annotations"] = json!({APPLIED: version, OPERATION: token.as_str()});
-            } else {
-                metadata["finalizers"] = json!([]);
+            match type_of(event) {
+                JobType::Provision => {
+                    metadata["annotations"] = json!({APPLIED: version, OPERATION: token.as_str()});
+                }
+                JobType::Deprovision => metadata["finalizers"] = json!([]),
+                // An action applies no version: its operation is its only sign.
+                _ => metadata["annotations"][OPERATION] = json!(token.as_str()),
             }
         });
         true
@@ -229,14 +241,15 @@ impl World for EdaWorld {
         let ran = |event: Event| Ran {
             id: Some(token_of(&event).to_owned()),
             token: OperationToken::from_text(token_of(&event)),
-            job_type: match is_create(&event) {
-                true => JobType::Provision,
-                false => JobType::Deprovision,
-            },
+            job_type: type_of(&event),
             object: name_of(&event).to_owned(),
             live: event.fate == Fate::Queued && !ended.contains(token_of(&event)),
         };
         self.sim.journal().into_iter().map(ran).collect()
+    }
+
+    fn action(&self) -> Option<&str> {
+        Some(super::ACTION)
     }
 
     fn secrets(&self) -> Vec<String> {

@@ -17,7 +17,7 @@ mod tracked;
 
 use std::collections::BTreeSet;
 
-use provider_core::Resource;
+use provider_core::{JobType, Resource};
 use provider_testkit::conformance::{self, Harness};
 use serde_json::{Value, json};
 
@@ -33,7 +33,8 @@ fn seeds() -> Vec<u64> {
 const ASSUMED: &str = "an_assumed_job_is_answered_for";
 
 /// What a provider that cannot cancel is not asked.
-const ABOUT_CANCEL: [&str; 10] = [
+const ABOUT_CANCEL: [&str; 11] = [
+    "a_cancel_stops_an_action",
     "a_lost_cancel_answer_does_no_harm",
     "a_cancel_may_meet_the_end",
     "a_cancel_stops_the_job",
@@ -47,7 +48,8 @@ const ABOUT_CANCEL: [&str; 10] = [
 ];
 
 /// What a provider that cannot find jobs by their token is not asked.
-const ABOUT_FIND: [&str; 9] = [
+const ABOUT_FIND: [&str; 10] = [
+    "an_action_is_found_by_its_token",
     "a_search_may_start_at_the_launch",
     "a_lost_launch_is_adopted",
     "a_search_finds_its_own_launch_alone",
@@ -67,6 +69,14 @@ const ABOUT_RELAUNCH: [&str; 5] = [
     "a_search_for_relaunches_finds_its_own_tokens_alone",
     "a_failed_search_for_relaunches_proves_nothing",
 ];
+
+/// The action that the backends of these tests have automation for.
+const ACTION: &str = "restart";
+
+/// Its jobs.
+fn acting() -> JobType {
+    JobType::Action(ACTION.parse().unwrap())
+}
 
 /// Nothing is broken, and nothing is left out but what is known to be.
 async fn passes(harness: &dyn Harness, left_out: &[&[&str]]) {

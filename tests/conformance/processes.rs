@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use provider_core::{
-    Clock, DeprovisionResult, JobRecord, JobState, JobType, LaunchRequest, OperationToken,
-    Provider, Resource, SystemClock, TrackedJob,
+    ActionName, Clock, DeprovisionResult, JobRecord, JobState, JobType, LaunchRequest,
+    OperationToken, Provider, Resource, SystemClock, TrackedJob,
 };
 use provider_testkit::conformance::{Deed, Fault, Harness, Ran, World};
 use rustix::process::{Pid, Signal, kill_process};
@@ -28,6 +28,11 @@ until [ -e "$WORLD/end-$JOB_TOKEN" ]; do [ -d "$WORLD" ] || exit 1; sleep 0.01; 
 if [ -e "$WORLD/loud" ]; then head -c 3000000 /dev/zero | tr '\0' '\n'; env; echo failed; fi
 exit $(cat "$WORLD/end-$JOB_TOKEN")
 "#;
+
+/// The action that the example has a command for.
+fn touch() -> ActionName {
+    "touch".parse().unwrap()
+}
 
 struct ProcessHarness;
 
@@ -121,6 +126,7 @@ impl World for ProcessWorld {
             directory: self.jobs(),
             create: self.command(JobType::Provision),
             delete: self.command(JobType::Deprovision),
+            touch: self.command(JobType::Action(touch())),
         }))
     }
 
@@ -187,11 +193,16 @@ impl World for ProcessWorld {
             token: OperationToken::from_text(&token),
             job_type: match job_type.as_str() {
                 "provision" => JobType::Provision,
-                _ => JobType::Deprovision,
+                "deprovision" => JobType::Deprovision,
+                _ => JobType::Action(touch()),
             },
             object: name,
         };
         self.lines().await.into_iter().map(ran).collect()
+    }
+
+    fn action(&self) -> Option<&str> {
+        Some("touch")
     }
 
     fn tells_credentials_beforehand(&self) -> bool {
@@ -200,7 +211,7 @@ impl World for ProcessWorld {
 }
 
 /// There is nobody between us and our own processes whose answer could be lost, or who could refuse us.
-const NO_NETWORK: [&str; 8] = [
+const NO_NETWORK: [&str; 9] = [
     "a_lost_answer_is_in_doubt",
     "an_unreadable_answer_is_in_doubt",
     "a_launch_in_doubt_is_not_repeated",
@@ -208,6 +219,7 @@ const NO_NETWORK: [&str; 8] = [
     "refused_credentials_are_called_so",
     "a_lost_cancel_answer_does_no_harm",
     "a_lost_deprovision_answer_is_in_doubt",
+    "a_lost_action_answer_is_in_doubt",
     "a_preflight_sees_refused_credentials",
 ];
 /// Its functions never wait.
@@ -259,15 +271,15 @@ async fn a_job_without_its_shell_is_at_work_as_long_as_its_command() {
         tokio::task::yield_now().await;
     }
     let state = async || {
-        let tracked = TrackedJob::from(job.clone());
-        let status = provider.provision_status(&request.resource, &tracked);
+        let tracked = TrackedJob::new(JobType::Provision, job.clone().unwrap());
+        let status = provider.status(&request.resource, &tracked);
         status.await.unwrap().state
     };
     assert!(world.journal().await[0].live);
     assert_eq!(state().await, JobState::Running);
 
     let mut record = JobRecord::new(1, JobType::Provision);
-    record.set_job_ref(job.clone());
+    record.set_job_ref(job.clone().unwrap());
     record.state = JobState::Running;
     let delete = LaunchRequest::new(world.object("vm"), OperationToken::from_random(2));
     loop {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use provider_core::{Clock, JobType, ManualClock, OperationToken, Provider, Resource};
+use provider_core::{Clock, ManualClock, OperationToken, Provider, Resource};
 use provider_eda::{AuditTracking, EdaProvider, JobTracking};
 use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Ending, Fault as AapFault, OnCancel, Route, Run, Template,
@@ -17,12 +17,10 @@ use provider_testkit::eda::{
     EdaSim, Event, Fate, Objects, Rule, Rulebook, Stream, Webhook, World as Service,
 };
 
-use super::aap::{CREATE, DELETE, at_work};
-use super::eda::{
-    TOKEN, change_token, is_create, name_of, stream, token_of, unpaced, ways, webhook,
-};
+use super::aap::{CREATE, DELETE, RESTART, at_work};
+use super::eda::{TOKEN, change_token, name_of, stream, token_of, type_of, unpaced, ways, webhook};
 
-const LABEL: &str = "osac-{{ event.payload.providerEvent.operationToken }}";
+const LABEL: &str = "event-{{ event.payload.providerEvent.operationToken }}";
 
 const API_TOKEN: &str = "token-of-the-eda-api";
 
@@ -65,14 +63,18 @@ impl Harness for TrackedHarness {
         };
         let eda = EdaSim::start(service, clock.clone()).await.map_err(text)?;
         eda.serve_api(API_TOKEN);
-        let templates =
-            [CREATE, DELETE].map(|name| Template::job(name).with_plan(at_work()).with_labels());
+        let templates = [CREATE, DELETE, RESTART]
+            .map(|name| Template::job(name).with_plan(at_work()).with_labels());
         let controller = Controller::with(templates);
         let aap = AapSim::start(controller, clock.clone())
             .await
             .map_err(text)?;
-        let rules = [("create", CREATE), ("delete", DELETE)]
-            .map(|(action, template)| Rule::new(action, template).with_label(LABEL));
+        let rules = [
+            ("create", CREATE),
+            ("delete", DELETE),
+            (super::ACTION, RESTART),
+        ]
+        .map(|(action, template)| Rule::new(action, template).with_label(LABEL));
         Ok(Box::new(TrackedWorld {
             kind: *self,
             eda,
@@ -214,15 +216,16 @@ impl World for TrackedWorld {
             Ran {
                 id: Some(token_of(&event).to_owned()),
                 token: OperationToken::from_text(token_of(&event)),
-                job_type: match is_create(&event) {
-                    true => JobType::Provision,
-                    false => JobType::Deprovision,
-                },
+                job_type: type_of(&event),
                 object: name_of(&event).to_owned(),
                 live: event.fate == Fate::Queued && run.is_none_or(|run| run.stopped.is_none()),
             }
         };
         self.eda.journal().into_iter().map(ran).collect()
+    }
+
+    fn action(&self) -> Option<&str> {
+        Some(super::ACTION)
     }
 
     fn secrets(&self) -> Vec<String> {

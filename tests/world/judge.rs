@@ -91,6 +91,23 @@ pub(crate) fn journal(scene: &Scene) -> Result<(), String> {
     if different.len() != tokens.len() || tokens.len() + strays != known.len() {
         return Err(report(scene, "a token was launched twice"));
     }
+    // Each restart is made once, in one life of what it restarts.
+    for plan in &scene.plans {
+        let mut made = BTreeSet::new();
+        let of_it = |run: &&Run| run.object().as_deref() == Some(&plan.uid()) && run.succeeded;
+        let mut runs: Vec<&Run> = ours.iter().filter(of_it).collect();
+        runs.sort_by_key(|run| (run.accepted, run.id));
+        for run in runs.into_iter().filter(|run| !scene.is_forgotten(run)) {
+            if run.template.contains("delete") {
+                made.clear();
+            }
+            let request = run.extra_vars["request"].as_str();
+            if run.template.contains("restart") && !is_stray(run) && !made.insert(request) {
+                let what = format!("{} was restarted twice for {request:?}", plan.uid());
+                return Err(report(scene, &what));
+            }
+        }
+    }
     let written = scene.server.said().0;
     for plan in scene.plans.iter().filter(|plan| !plan.is_let_alone()) {
         let uid = plan.uid();

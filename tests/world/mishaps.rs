@@ -10,7 +10,11 @@ use crate::dice::Dice;
 use crate::run::Scene;
 use crate::script::Mischief;
 
-pub(crate) const TEMPLATES: [&str; 2] = ["osac-create-machine", "osac-delete-machine"];
+pub(crate) const TEMPLATES: [&str; 3] = [
+    "osac-create-machine",
+    "osac-delete-machine",
+    "osac-restart-machine",
+];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mishap {
@@ -34,7 +38,7 @@ pub(crate) enum Mishap {
 }
 
 pub(crate) fn make(workflow: bool, template: usize) -> Template {
-    let (name, seconds) = (TEMPLATES[template], [40, 20][template]);
+    let (name, seconds) = (TEMPLATES[template], [40, 20, 30][template]);
     let template = if workflow {
         Template::workflow(name)
     } else {

@@ -13,6 +13,8 @@ pub(crate) enum Deed {
     Delete,
     /// Asks for another try.
     Retry,
+    /// Asks for a restart.
+    Ask,
     /// Cancels its newest job at the controller.
     Cancel,
     /// Relaunches its newest job at the controller, where that has failed.
@@ -50,6 +52,8 @@ impl Plan {
         maybe(50, Deed::Edit);
         maybe(25, Deed::Edit);
         maybe(15, Deed::Retry);
+        maybe(15, Deed::Ask);
+        maybe(10, Deed::Ask);
         maybe(10, Deed::Cancel);
         maybe(10, Deed::Relaunch);
         maybe(8, Deed::Purge);

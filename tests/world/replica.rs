@@ -10,14 +10,13 @@ use kube::runtime::controller::{Action, Config};
 use kube::runtime::{Controller, watcher};
 use kube::{Api, CustomResource};
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
-use provider_core::lifecycle::{Desired, Lifecycle, Policy, ProviderRegistry};
-use provider_core::{Clock, ConfigVersion};
+use provider_core::lifecycle::{ActionRequest, Desired, Lifecycle, Policy, ProviderRegistry};
+use provider_core::{Clock, ConfigVersion, ExtraVars};
 use provider_kube::{Error, Provisioner, ProvisioningStatus};
 use provider_testkit::TimerClock;
 use provider_testkit::aap::OPERATOR_TOKEN;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use tokio::task::AbortHandle;
 
 use crate::chronicle::Chronicle;
@@ -25,6 +24,9 @@ use crate::dice::{Dice, Pauses, Shuffled};
 use crate::run::Scene;
 use crate::script::Script;
 use crate::wire::Wire;
+
+/// The annotation by which people ask for a restart.
+pub(crate) const RESTART: &str = "example.com/restart";
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -168,12 +170,21 @@ async fn reconcile(machine: Arc<Machine>, process: Arc<Process>) -> Result<Actio
     told.message(&process.who, "reconciles", name, 0, &[]);
     let pass = process
         .provisioner
-        .reconcile(&machine, |machine: &Machine| {
-            Desired::new(ConfigVersion::of_json(&json!(machine.spec)), "aap")
+        .reconcile(&machine, async |machine: Arc<Machine>| {
+            let desired = Desired::new(ConfigVersion::of(&machine.spec)?, "aap");
+            let annotations = machine.metadata.annotations.as_ref();
+            Ok(match annotations.and_then(|all| all.get(RESTART)) {
+                Some(request) => {
+                    let which = ExtraVars::new().with("request", request.as_str());
+                    let restart = ActionRequest::new("restart", request).unwrap();
+                    desired.with_action(restart.with_extra_vars(which))
+                }
+                None => desired,
+            })
         });
     // Longer than any request: a pass that hangs is a defect.
     match tokio::time::timeout(Duration::from_secs(900), pass).await {
-        Ok(action) => action,
+        Ok(found) => found.map(Action::from),
         Err(_) => panic!("a pass took longer than a quarter of an hour"),
     }
 }

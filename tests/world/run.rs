@@ -19,7 +19,7 @@ use crate::chronicle::Chronicle;
 use crate::counters::Counters;
 use crate::judge;
 use crate::people::{Deed, Plan};
-use crate::replica::{Machine, Replica};
+use crate::replica::{Machine, RESTART, Replica};
 use crate::report::report;
 use crate::script::{Mischief, Script};
 use crate::told;
@@ -29,7 +29,7 @@ const PEACE: Duration = Duration::from_secs(48 * 3_600);
 /// So often a person looks at what is left then.
 const PERSON: Duration = Duration::from_secs(900);
 
-const MODE: &str = "osac.openshift.io/management-state";
+const MODE: &str = "example.com/management-state";
 
 /// What there is in a world, and what was done in it.
 pub(crate) struct Scene {
@@ -43,7 +43,7 @@ pub(crate) struct Scene {
     /// How many ended attempts of a kind are kept on record.
     pub(crate) history: usize,
     /// The ids of the templates, while they are there.
-    pub(crate) templates: [Option<u64>; 2],
+    pub(crate) templates: [Option<u64>; 3],
     /// What happened.
     pub(crate) chronicle: Chronicle,
 }
@@ -69,7 +69,10 @@ impl Scene {
             }),
             Deed::Delete => self.server.delete(&name),
             Deed::Retry => self.server.change(&name, |object| {
-                object["metadata"]["annotations"]["osac.openshift.io/retry"] = json!(now);
+                object["metadata"]["annotations"]["example.com/retry"] = json!(now);
+            }),
+            Deed::Ask => self.server.change(&name, |object| {
+                object["metadata"]["annotations"][RESTART] = json!(now);
             }),
             Deed::Mode(mode) => self.server.change(&name, |object| {
                 object["metadata"]["annotations"][MODE] = json!(mode);
@@ -112,6 +115,7 @@ impl Scene {
             Deed::Edit => "edited",
             Deed::Delete => "deleted",
             Deed::Retry => "retries asked for",
+            Deed::Ask => "restarts asked for",
             Deed::Cancel => "cancelled by people",
             Deed::Relaunch => "relaunched by people",
             Deed::Purge => "purged",
@@ -258,7 +262,7 @@ pub(crate) async fn world(
         forgotten: BTreeSet::new(),
         workflow: script.workflow,
         history: script.policy.history_length,
-        templates: [None; 2],
+        templates: [None; 3],
         chronicle,
     };
     scene.mend();

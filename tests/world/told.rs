@@ -69,6 +69,15 @@ fn is_create(run: &Run) -> bool {
     run.template.contains("create")
 }
 
+fn is_delete(run: &Run) -> bool {
+    run.template.contains("delete")
+}
+
+/// It changes nothing of what is there.
+fn is_restart(run: &Run) -> bool {
+    run.template.contains("restart")
+}
+
 fn version(run: &Run) -> String {
     let spec = &run.extra_vars["ansible_eda"]["event"]["payload"]["spec"];
     ConfigVersion::of_json(spec).as_str().to_owned()
@@ -121,7 +130,7 @@ fn of_status(book: &Book, written: &Written) -> Result<(), String> {
                     .filter(|run| run.accepted <= at && run.launch_type == "manual");
                 let last = last.max_by_key(|run| (run.accepted, run.id));
                 let removed =
-                    last.is_some_and(|run| !is_create(run) && run.succeeded && ended(run, at));
+                    last.is_some_and(|run| is_delete(run) && run.succeeded && ended(run, at));
                 if !removed && !book.restored {
                     return wrong("no job has removed it");
                 }
@@ -137,7 +146,9 @@ fn of_status(book: &Book, written: &Written) -> Result<(), String> {
 
 /// The last thing that was done is a provision of this version, with success.
 fn is_applied(book: &Book, uid: &str, applied: &str, at: Timestamp) -> Result<(), String> {
-    let before = book.launched(uid).filter(|run| run.accepted <= at);
+    let before = book
+        .launched(uid)
+        .filter(|run| run.accepted <= at && !is_restart(run));
     let ours: Vec<&Run> = before.filter(|run| run.launch_type == "manual").collect();
     let of_it =
         |run: &&&Run| is_create(run) && version(run) == applied && run.succeeded && ended(run, at);
@@ -173,7 +184,12 @@ fn of_record(book: &Book, uid: &str, record: &Value, at: Timestamp) -> Result<()
     let Some(run) = book.of(uid, id)? else {
         return Ok(());
     };
-    if is_create(run) != (text(record, "/type") == "provision") {
+    let expected = match text(record, "/type") {
+        "provision" => is_create(run),
+        "action" => is_restart(run) && text(record, "/action") == "restart",
+        _ => is_delete(run),
+    };
+    if !expected {
         return Err(format!("job {id} is one of {}", run.template));
     }
     let token = text(&run.extra_vars, "/provider_operation_token");
@@ -216,10 +232,10 @@ fn of_event(book: &Book, told: &Told) -> Result<(), String> {
         if run.accepted > at {
             return Err(format!("job {id} began later"));
         }
-        let action = if is_create(run) {
-            "Provision"
-        } else {
-            "Deprovision"
+        let action = match run {
+            run if is_create(run) => "Provision",
+            run if is_restart(run) => "Act",
+            _ => "Deprovision",
         };
         if ["Started", "Adopted", "Failed", "Canceled"].contains(&reason)
             && text(event, "/action") != action
@@ -230,7 +246,7 @@ fn of_event(book: &Book, told: &Told) -> Result<(), String> {
             "Failed" | "Canceled" if !ended(run, at) || run.succeeded => {
                 return Err(format!("job {id} has not failed"));
             }
-            "Orphaned" if ended(run, at - SignedDuration::from_mins(10)) && !is_create(run) => {
+            "Orphaned" if ended(run, at - SignedDuration::from_mins(10)) && is_delete(run) => {
                 return Err(format!("job {id} was over, and has left nothing"));
             }
             _ => {}

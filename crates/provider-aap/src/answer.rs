@@ -1,8 +1,9 @@
 //! From an HTTP answer, or the lack of one, to a value or an error that says what happened.
 
 use jiff::Timestamp;
+use provider_core::http::Intent;
 use provider_core::{Effect, ErrorKind, ProviderError, text};
-use provider_http::{SendError, SendFailure, date, is_said_beforehand, retry_after};
+use provider_http::{SendError, SendFailure, date};
 use reqwest::header::HeaderMap;
 use reqwest::{StatusCode, header};
 use serde::Deserialize;
@@ -10,6 +11,10 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::json;
+
+mod refused;
+
+pub(crate) use refused::not_by_the_controller;
 
 /// The largest body that is read: a page of 200 jobs with large variables stays far below.
 const MAX_BODY: usize = 32 << 20;
@@ -21,25 +26,6 @@ const TOO_LARGE: &str = "find out what makes it so large: the variables or the a
 /// Whether an answer came, or began to, that is larger than what is read.
 pub(crate) fn is_too_large(error: &ProviderError) -> bool {
     error.kind() == ErrorKind::Protocol && error.advice() == TOO_LARGE
-}
-
-/// What a request does on the server, which decides what a missing answer means.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Intent {
-    /// Nothing changes.
-    Reads,
-    /// Something changes.
-    Writes,
-}
-
-impl Intent {
-    /// The effect of a request whose answer is missing or means nothing.
-    const fn doubt(self) -> Effect {
-        match self {
-            Self::Reads => Effect::Unreadable,
-            Self::Writes => Effect::MaybeSent,
-        }
-    }
 }
 
 /// A page of a list.
@@ -199,7 +185,7 @@ pub(crate) async fn read(
         && said.as_ref().is_some_and(is_said_by_a_controller);
     let is_own = is_marked || is_in_its_words;
     Err(Refused {
-        error: refusal(status, &headers, said, is_own, intent, what, redact),
+        error: refused::refusal(status, &headers, said, is_own, intent, what, redact),
         status: status.as_u16(),
         location,
         is_in_its_words,
@@ -217,18 +203,6 @@ fn is_said_by_a_controller(body: &Value) -> bool {
         matches!(detail, "Not found." | "Invalid page.")
             || (detail.starts_with("No ") && detail.ends_with(" matches the given query."))
     })
-}
-
-/// A 404 about something that only the controller can know, by somebody else.
-pub(crate) fn not_by_the_controller(what: &str) -> ProviderError {
-    ProviderError::new(
-        Effect::Rejected,
-        ErrorKind::Unavailable,
-        format!("{what} was answered with 404 by something that is not the controller"),
-    )
-    .with_advice(
-        "check the URL, and the route of the gateway or web server in front of the controller",
-    )
 }
 
 /// None for a page for people, which is not read to its end: it may have any size.
@@ -271,226 +245,6 @@ async fn read_body(
     Ok(is_json.then_some(body))
 }
 
-fn refusal(
-    status: StatusCode,
-    headers: &HeaderMap,
-    said: Option<Value>,
-    is_own: bool,
-    intent: Intent,
-    what: &str,
-    redact: impl Fn(&str) -> String,
-) -> ProviderError {
-    let words = said.map(|said| explain(&said, &redact)).unwrap_or_default();
-    let words = text::bounded(&words, 400);
-    let said = if words.is_empty() {
-        String::new()
-    } else {
-        format!(": {words}")
-    };
-    let code = status.as_u16();
-    let effect = if is_said_beforehand(code) || (code < 500 && intent == Intent::Reads) {
-        Effect::Rejected
-    } else {
-        intent.doubt()
-    };
-    let error = |kind, text: String| ProviderError::new(effect, kind, text);
-    let later = |error: ProviderError| match retry_after(headers) {
-        Some(wait) => error.with_retry_after(wait),
-        None => error,
-    };
-    match code {
-        200..=299 => ProviderError::new(
-            intent.doubt(),
-            ErrorKind::Protocol,
-            format!("{what} was answered with a page instead of JSON"),
-        )
-        .with_advice("check that the URL is that of the controller, not of a login page or proxy"),
-        300..=399 => redirected(headers, intent, what, redact),
-        400 | 415 | 422 => error(
-            ErrorKind::Invalid,
-            format!("the controller refused {what}{said}"),
-        )
-        .with_advice("correct what it names: the template, the object, or the configuration"),
-        401 => error(
-            ErrorKind::Unauthorized,
-            format!("the controller does not accept our credentials for {what}"),
-        )
-        .with_advice(
-            "check that the token exists there, is not expired and belongs to this controller",
-        ),
-        403 => error(
-            ErrorKind::Forbidden,
-            format!("the controller does not allow {what}{said}"),
-        )
-        .with_advice(of_forbidden(&words, intent)),
-        404 if is_own => error(
-            ErrorKind::NotFound,
-            format!("the controller does not know {what}{said}"),
-        ),
-        404 => not_by_the_controller(what),
-        405 | 409 => error(
-            ErrorKind::Conflict,
-            format!("{what} is not possible now{said}"),
-        ),
-        407 => error(
-            ErrorKind::Unavailable,
-            format!("the proxy wants to know who we are before it passes {what} on"),
-        )
-        .with_advice(
-            "put user and password into the proxy's URL, or except the controller by NO_PROXY",
-        ),
-        413 => error(
-            ErrorKind::Invalid,
-            format!("{what} is too large for the controller or for what is in front of it{said}"),
-        )
-        .with_advice("exclude large members in the projection, or raise the limit there"),
-        429 => later(error(
-            ErrorKind::RateLimited,
-            format!("{what} was put off by a rate limit"),
-        )),
-        // Said by what is in front of the controller, possibly after it has passed the request on.
-        408 | 460 | 499 => ProviderError::new(
-            intent.doubt(),
-            ErrorKind::Timeout,
-            format!("{what} was given up with {code} before the controller's answer{said}"),
-        )
-        .with_advice("check the time-outs of what is in front of the controller"),
-        411 | 414 | 431 | 451 => error(
-            ErrorKind::Invalid,
-            format!("{what} was answered with {code}{said}"),
-        ),
-        400..=499 => later(
-            error(
-                ErrorKind::Unavailable,
-                format!("{what} was answered with {code}, which no controller says{said}"),
-            )
-            .with_advice("look at what is in front of the controller"),
-        ),
-        code => later(
-            ProviderError::new(
-                intent.doubt(),
-                ErrorKind::Unavailable,
-                format!(
-                    "the controller, or what is in front of it, failed at {what} with {code}{said}"
-                ),
-            )
-            .with_advice("look at the controller's own state and logs"),
-        ),
-    }
-}
-
-/// What helps against a 403, by what it says: not every one is about a right.
-fn of_forbidden(words: &str, intent: Intent) -> &'static str {
-    let words = words.to_ascii_lowercase();
-    let says = |parts: &[&str]| parts.iter().any(|part| words.contains(part));
-    if says(&["licen", "subscription"]) {
-        "renew the controller's subscription, or add one; no right of a user helps"
-    } else if says(&["csrf"]) {
-        "something on the way adds a session cookie to our requests: take cookies off there; no right of a \
-         user helps"
-    } else if words.is_empty() {
-        "it gives no reason, as a controller does: check what is in front of it; else grant this user the role \
-         Execute on the template, and use a token of scope write"
-    } else if intent == Intent::Reads {
-        "let this user see it: the role Execute or Read on the template, or System Auditor"
-    } else {
-        "grant this user the role Execute on the template, and use a token of scope write"
-    }
-}
-
-/// What a place is called that asks people who they are.
-const LOGINS: [&str; 7] = [
-    "login", "signin", "sign_in", "sso", "oauth", "saml", "/auth",
-];
-
-fn redirected(
-    headers: &HeaderMap,
-    intent: Intent,
-    what: &str,
-    redact: impl Fn(&str) -> String,
-) -> ProviderError {
-    let to = headers.get(header::LOCATION);
-    let to = to.and_then(|to| to.to_str().ok()).unwrap_or_default();
-    // Redacted before it is cut, or half a secret would be left.
-    let shown = target(&redact(to));
-    let path = shown.to_ascii_lowercase();
-    let (text, advice) = if to.contains("migrations_notran") {
-        (
-            format!("{what} found the controller in the middle of an upgrade"),
-            "wait until the upgrade is over",
-        )
-    } else if LOGINS.iter().any(|login| path.contains(login)) {
-        (
-            format!("{what} was redirected to a login page ({shown})"),
-            "what is there asks people to log in: let requests to the API through with their tokens, or set \
-             the URL to the controller behind it",
-        )
-    } else {
-        (
-            format!("{what} was redirected to {shown}"),
-            "redirects are not followed; set the URL to the place it redirects to",
-        )
-    };
-    ProviderError::new(intent.doubt(), ErrorKind::Unavailable, text).with_advice(advice)
-}
-
-/// Scheme, host and path of a redirect; the rest may hold secrets.
-fn target(location: &str) -> String {
-    let plain = location.split(['?', '#']).next().unwrap_or_default();
-    let plain = match plain.split_once("://") {
-        Some((scheme, rest)) => {
-            let host = rest.rsplit_once('@').map_or(rest, |(_, host)| host);
-            format!("{scheme}://{host}")
-        }
-        None => plain.to_owned(),
-    };
-    text::bounded(&plain, 200)
-}
-
-/// The texts in an error body: `{"detail": …}`, `{"field": ["text", …]}`, or deeper.
-fn explain(body: &Value, redact: &dyn Fn(&str) -> String) -> String {
-    let mut texts = Vec::new();
-    collect(body, "", 0, redact, &mut texts);
-    texts.join("; ")
-}
-
-fn collect(
-    value: &Value,
-    field: &str,
-    depth: u8,
-    redact: &dyn Fn(&str) -> String,
-    texts: &mut Vec<String>,
-) {
-    if depth > 4 || texts.len() >= 8 {
-        return;
-    }
-    match value {
-        Value::String(text) => {
-            // Redacted before it is cut, or half a secret would be left. From the first brace on, it
-            // may be our own request that is repeated.
-            let text = redact(text);
-            let text = text.split('{').next().unwrap_or_default();
-            let text = text::bounded(text, 300);
-            texts.push(match field {
-                "" | "detail" | "__all__" => text,
-                field => format!("{field}: {text}"),
-            });
-        }
-        Value::Array(items) => {
-            for item in items {
-                collect(item, field, depth + 1, redact, texts);
-            }
-        }
-        Value::Object(members) => {
-            for (name, item) in members {
-                let name = text::bounded(&redact(name), 60);
-                collect(item, &name, depth + 1, redact, texts);
-            }
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -498,7 +252,7 @@ mod tests {
 
     /// Found by the fuzz target `aap_answers`.
     #[test]
-    fn a_redirect_and_an_odd_header_show_no_secret_that_they_repeat() {
+    fn an_odd_header_shows_no_secret_that_it_repeats() {
         let redact = |text: &str| text.replace("t0psecret", "***");
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -506,15 +260,5 @@ mod tests {
             HeaderValue::from_static("x-t0psecret"),
         );
         assert_eq!(packed(&headers, redact).as_deref(), Some("x-***"));
-        for to in [
-            "https://sso.example.com/login/t0psecret",
-            "https://t0psecret.example.com/",
-            "/t0psecret",
-        ] {
-            headers.insert(header::LOCATION, HeaderValue::from_static(to));
-            let error = redirected(&headers, Intent::Reads, "a job", redact);
-            assert!(!error.to_string().contains("t0psecret"), "{error}");
-            assert!(error.message().contains("***"), "{error}");
-        }
     }
 }

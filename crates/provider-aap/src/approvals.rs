@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use indexmap::IndexMap;
 use jiff::Timestamp;
-use provider_core::{ErrorKind, JobState, JobStatus, ProviderError, clock, text};
+use provider_core::clock::Elapsed as _;
+use provider_core::{ErrorKind, JobState, JobStatus, ProviderError, text};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
@@ -154,10 +155,10 @@ impl Approvals {
         put(&mut known.ours, workflow, now);
         let is_due = known
             .asked
-            .is_none_or(|asked| asked > now || clock::since(now, asked) >= PERIOD);
+            .is_none_or(|asked| asked > now || now.elapsed_since(asked) >= PERIOD);
         if is_due {
             known.asked = Some(now);
-            let lately = |at: &Timestamp| clock::since(now, *at) < OLD;
+            let lately = |at: &Timestamp| now.elapsed_since(*at) < OLD;
             known.ours.retain(|_, at| lately(at));
         }
         is_due
@@ -166,7 +167,7 @@ impl Approvals {
     fn text(&self, workflow: u64, now: Timestamp) -> Option<String> {
         let known = self.lock();
         let told = known.told?;
-        (clock::since(now, told) < OLD).then(|| known.text(workflow))?
+        (now.elapsed_since(told) < OLD).then(|| known.text(workflow))?
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use provider_core::http::Intent;
 use provider_core::settings::ConfigError;
 use provider_core::{Clock, Effect, ErrorKind, ExtraVars, ProviderError, SecretString};
 #[cfg(feature = "push")]
@@ -15,7 +16,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use url::Url;
 
-use crate::answer::{self, Answer, Intent, Refused};
+use crate::answer::{self, Answer, Refused};
 use crate::config::{AapConfig, Auth, secret};
 use crate::place::{self, Place, is_same_or_safer};
 use crate::shared::Shared;
@@ -200,14 +201,12 @@ impl Client {
                 .await
                 .map_err(|error| unread(error.into()));
         }
-        let kind = if matches!(status, 401 | 403) {
+        if matches!(status, 401 | 403) {
             self.auth.secret().doubt();
-            ErrorKind::Unauthorized
-        } else {
-            ErrorKind::Unavailable
-        };
+        }
+        let refused = provider_core::http::Refused::new(status, Intent::Reads).by_somebody_else();
         let text = format!("{what} answered {status}");
-        Err(ProviderError::new(Effect::Rejected, kind, text)
+        Err(ProviderError::new(refused.effect(), refused.kind(), text)
             .with_advice("let websockets through to the controller; without them, jobs are polled"))
     }
 
@@ -492,72 +491,4 @@ fn headers() -> HeaderMap {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client() -> Client {
-        let config = AapConfig::new("https://h/api", Auth::token("abcd"));
-        Client::new(&config, Arc::new(provider_core::SystemClock)).unwrap()
-    }
-
-    #[tokio::test]
-    async fn behind_a_proxy_that_rewrites_paths_a_job_is_where_the_proxy_shows_it() {
-        for (base, path, expected) in [
-            (
-                "https://h/awx/api/v2/",
-                "/api/v2/jobs/1/",
-                "https://h/awx/api/v2/jobs/1/",
-            ),
-            (
-                "https://h/awx/api/v2/",
-                "/awx/api/v2/jobs/1/",
-                "https://h/awx/api/v2/jobs/1/",
-            ),
-            (
-                "https://h/api/controller/v2/",
-                "/api/v2/jobs/1/",
-                "https://h/api/controller/v2/jobs/1/",
-            ),
-            (
-                "https://h/x/api/v2/",
-                "/api/controller/v2/jobs/1/",
-                "https://h/x/api/v2/jobs/1/",
-            ),
-            (
-                "https://h/awx/api/v2/",
-                "/elsewhere/1/",
-                "https://h/elsewhere/1/",
-            ),
-        ] {
-            let client = client();
-            let at = Url::parse(base).unwrap();
-            client.shared().get_or_make(async || Ok(at)).await.unwrap();
-            assert_eq!(client.on_origin(path).unwrap().as_str(), expected);
-            for elsewhere in [
-                "/api/v2///evil/x",
-                "/api/v2/https://evil/x",
-                "/api/v2/\\\\evil/x",
-            ] {
-                let url = client.on_origin(elsewhere);
-                assert!(
-                    url.is_none_or(|url| url.host_str() == Some("h")),
-                    "{elsewhere}"
-                );
-            }
-        }
-    }
-
-    #[test]
-    fn a_path_from_an_answer_stays_on_the_origin() {
-        let client = client();
-        assert_eq!(
-            client.on_origin("/api/v2/jobs/1/").unwrap().as_str(),
-            "https://h/api/v2/jobs/1/"
-        );
-        assert_eq!(client.on_origin("https://evil/api/v2/jobs/1/"), None);
-        for elsewhere in ["//evil/x", "/\\evil/x", "/\t/evil/x", "\\\\evil", "jobs/1/"] {
-            assert_eq!(client.on_origin(elsewhere), None, "{elsewhere}");
-        }
-        assert_eq!(client.on_origin(&format!("/{}", "x".repeat(3_000))), None);
-    }
-}
+mod tests;

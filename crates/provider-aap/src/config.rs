@@ -1,18 +1,16 @@
 //! Where the controller is, who we are there, and which templates do the work.
 
-use std::fmt;
-
 use jiff::SignedDuration;
 use provider_core::settings::{line, tidied};
-use provider_core::{JobType, Projection, SecretString};
+use provider_core::{ActionName, Projection, SecretString};
 use provider_http::HttpConfig;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::place::shown;
-use crate::{ConfigError, Envelope, MonitorConfig, TemplateName, Templates};
+use crate::{ConfigError, Envelope, MonitorConfig, TargetTemplates, TemplateName, Templates};
 
 mod auth;
+mod shown;
 
 pub use auth::Auth;
 
@@ -35,7 +33,7 @@ pub use auth::Auth;
 #[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct AapConfig {
     /// The name of this provider in records and logs: at most 63 characters, and never changed
-    /// while records exist.
+    /// while records exist. Default: `aap`.
     #[serde(default = "default_name")]
     pub name: String,
     /// The controller's URL: a bare host (`https` is assumed), or with the path of its API, of one place in
@@ -43,30 +41,30 @@ pub struct AapConfig {
     pub url: String,
     /// Who we are.
     pub auth: Auth,
-    /// Connections.
+    /// Connections. Default: those of [`HttpConfig`].
     #[serde(default)]
     pub http: HttpConfig,
-    /// The organization whose templates are meant, unless a template names its own.
+    /// The organization whose templates are meant, unless a template names its own. Default: none.
     #[serde(default)]
     pub organization: Option<String>,
-    /// Which template does what.
+    /// Which template does what. Default: none, so that something has to be named.
     #[serde(default)]
     pub templates: Templates,
-    /// Where in `extra_vars` the object is put.
+    /// Where in `extra_vars` the object is put. Default: `ansible_eda`, that is `ansible_eda.event.payload`.
     #[serde(default)]
     pub envelope: Envelope,
-    /// What of the object is sent.
+    /// What of the object is sent. Default: all but its status and its managed fields.
     #[serde(default)]
     pub projection: Projection,
-    /// The extra variable that carries the operation token.
+    /// The extra variable that carries the operation token. Default: `provider_operation_token`.
     #[serde(default = "default_token_variable")]
     pub token_variable: String,
-    /// Extra variables that go with every launch.
+    /// Extra variables that go with every launch. Default: none.
     #[serde(default)]
     pub extra_vars: Map<String, Value>,
     /// Whether a job that has failed is looked into, and the approvals that a workflow waits for are told:
     /// some requests more when a job has failed (once, a dozen at most), and one now and then while a
-    /// workflow runs. On, unless it is said otherwise.
+    /// workflow runs. Default: on.
     ///
     /// What a failed task says, and the last lines of the output, then stand in the object's status. Our
     /// credentials are masked in them, and the texts among the caller's extra variables, as the job itself
@@ -74,18 +72,18 @@ pub struct AapConfig {
     /// that could print it need `no_log`, which is respected here.
     #[serde(default = "default_diagnose")]
     pub diagnose: bool,
-    /// Times; all have defaults that suit a controller of usual size.
+    /// Times. Default: those of [`Timing`], which suit a controller of usual size.
     #[serde(default)]
     pub timing: Timing,
     /// How many launches are on their way at once; others wait for their turn. A controller has a handful
-    /// of web workers, and a launch that waits for one of them too long is a launch in doubt.
+    /// of web workers, and a launch that waits for one of them too long is a launch in doubt. Default: 8.
     #[serde(default = "default_max_launches")]
     pub max_launches: u32,
-    /// How many jobs are watched together.
+    /// How jobs are watched together. Default: as in [`MonitorConfig`].
     #[serde(default)]
     pub monitor: MonitorConfig,
     /// Whether [`Provider::wake_ups`](provider_core::Provider::wake_ups) listens to the controller's
-    /// websocket, so that an end is known within a second.
+    /// websocket, so that an end is known within a second. Default: off.
     #[cfg(feature = "push")]
     #[serde(default)]
     pub push: bool,
@@ -118,20 +116,20 @@ provider_core::guarded_settings!(AapConfig, Timing);
     deny_unknown_fields
 )]
 pub struct Timing {
-    /// Proposed time between two polls of a job.
+    /// Proposed time between two polls of a job. Default: 15s.
     pub poll_interval: SignedDuration,
     /// How long a cancel may take: a controller whose dispatcher does not answer takes 10 s and
-    /// more (AWX 24.6.1), so at least 30 s.
+    /// more (AWX 24.6.1), so at least 30 s. Default: 45s.
     pub cancel_timeout: SignedDuration,
-    /// How long a found template is remembered.
+    /// How long a found template is remembered. Default: 5m.
     pub template_cache: SignedDuration,
     /// How long after an unanswered launch its job may still turn up: the read time-out of the
-    /// controller's web server is 120 s (AWX 24.6.1).
+    /// controller's web server is 120 s (AWX 24.6.1). Default: 3m.
     pub visibility_window: SignedDuration,
     /// How long a `canceled` of a job that had started is doubted at least: the status can be set
-    /// while the playbook runs on (AWX 24.6.1).
+    /// while the playbook runs on (AWX 24.6.1). Default: 1m.
     pub confirm_window: SignedDuration,
-    /// How long it is doubted at most, while the controller still counts events of the job.
+    /// How long it is doubted at most, while the controller still counts events of the job. Default: 15m.
     pub confirm_limit: SignedDuration,
 }
 
@@ -186,7 +184,7 @@ impl AapConfig {
         self
     }
 
-    /// Templates named `PREFIX-create-KIND` and `PREFIX-delete-KIND`.
+    /// Templates named `PREFIX-create-KIND`, `PREFIX-delete-KIND` and `PREFIX-ACTION-KIND`.
     #[must_use]
     pub fn with_template_prefix(mut self, prefix: impl Into<String>) -> Self {
         self.templates.prefix = prefix.into();
@@ -198,6 +196,27 @@ impl AapConfig {
     pub fn with_templates(mut self, create: TemplateName, delete: TemplateName) -> Self {
         self.templates.create = Some(create);
         self.templates.delete = Some(delete);
+        self
+    }
+
+    /// An action that is used on every kind: the preflight looks for its template.
+    #[must_use]
+    pub fn with_used_action(mut self, action: ActionName) -> Self {
+        self.templates.used_actions.insert(action);
+        self
+    }
+
+    /// The template that does this to every kind.
+    #[must_use]
+    pub fn with_action_template(mut self, action: ActionName, template: TemplateName) -> Self {
+        self.templates.actions.insert(action, template);
+        self
+    }
+
+    /// Templates for one of several targets of an object.
+    #[must_use]
+    pub fn with_target(mut self, target: impl Into<String>, templates: TargetTemplates) -> Self {
+        self.templates.targets.insert(target.into(), templates);
         self
     }
 
@@ -297,6 +316,12 @@ impl AapConfig {
                 );
             }
         }
+        if self.templates.reserved_action().is_some() {
+            return refuse(
+                "templates.usedActions",
+                "by convention create and delete are no actions: name a template for this one under actions",
+            );
+        }
         if self.max_launches == 0 {
             return refuse("maxLaunches", "expected 1 or more");
         }
@@ -316,13 +341,15 @@ impl AapConfig {
                 .map_or(Ok(()), |of| tidy_text("templates", of))
         };
         let templates = &mut self.templates;
-        let kinds = templates.kinds.values_mut();
-        let kinds = kinds.flat_map(|kind| [&mut kind.create, &mut kind.delete]);
-        [&mut templates.create, &mut templates.delete]
+        templates
+            .names_mut()
             .into_iter()
-            .chain(kinds)
-            .flatten()
             .try_for_each(of_template)?;
+        for target in templates.targets.values_mut() {
+            if let Some(prefix) = &mut target.prefix {
+                tidy_text("templates.targets.prefix", prefix)?;
+            }
+        }
         for (field, text) in [
             ("name", &mut self.name),
             ("url", &mut self.url),
@@ -350,103 +377,29 @@ pub(crate) fn secret(secret: &SecretString) -> &str {
     secret.expose_secret()
 }
 
-impl fmt::Display for AapConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} at {} as {:?}; templates ",
-            self.name,
-            shown(&self.url),
-            self.auth
-        )?;
-        for (job_type, fixed) in [
-            (JobType::Provision, &self.templates.create),
-            (JobType::Deprovision, &self.templates.delete),
-        ] {
-            match fixed {
-                Some(name) => write!(f, "{}, ", name.name)?,
-                None => {
-                    let name = self.templates.name(job_type, "KIND").name;
-                    write!(f, "{}, ", name.replace("kind", "KIND"))?;
-                }
-            }
-        }
-        if !self.templates.kinds.is_empty() {
-            write!(
-                f,
-                "with {} kinds of their own, ",
-                self.templates.kinds.len()
-            )?;
-        }
-        match &self.organization {
-            Some(organization) => write!(f, "of organization {organization:?}")?,
-            None => f.write_str("of any organization")?,
-        }
-        write!(f, "; object in {}", self.envelope.path().join("."))?;
-        if self.http.insecure {
-            f.write_str("; INSECURE: certificates are not checked")?;
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for AapConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("AapConfig")
-            .field("name", &self.name)
-            .field("url", &shown(&self.url))
-            .field("auth", &self.auth)
-            .field("http", &self.http)
-            .field("organization", &self.organization)
-            .field("templates", &self.templates)
-            .field("envelope", &self.envelope)
-            .field("token_variable", &self.token_variable)
-            .field("extra_vars", &self.extra_vars.keys().collect::<Vec<_>>())
-            .field("diagnose", &self.diagnose)
-            .field("timing", &self.timing)
-            .finish_non_exhaustive()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
-    fn no_form_of_output_shows_a_secret() {
-        let config = AapConfig::new(
-            "https://me:pa55word@host/?token=t0psecret",
-            Auth::token("s3cret-token"),
-        )
-        .with_extra_var("key", "other-secret");
-        for text in [
-            format!("{config}"),
-            format!("{config:?}"),
-            format!("{config:#?}"),
-        ] {
-            for secret in ["pa55word", "t0psecret", "s3cret-token", "other-secret"] {
-                assert!(!text.contains(secret), "{text}");
-            }
-        }
-        assert!(config.to_string().contains("at https://host/ as token ***"));
-    }
-
-    #[test]
-    fn a_url_that_will_be_refused_shows_no_secret_either() {
-        for url in [
-            "admin:pa55word@host",
-            "admin:pa55word@host:port/?x=t0psecret",
-            "https://admin:pa55word@ho st/#t0psecret",
-        ] {
-            let config = AapConfig::new(url, Auth::token("abcd"));
-            for text in [format!("{config}"), format!("{config:?}")] {
-                assert!(
-                    !text.contains("pa55word") && !text.contains("t0psecret"),
-                    "{text}"
-                );
-                assert!(text.contains("ho"), "{text}");
-            }
-        }
+    fn every_name_of_a_template_is_freed_of_what_surrounds_it() {
+        let names = json!({"create": " c\n", "delete": "'d'", "actions": {"restart": " r\n"}});
+        let mut templates = names.clone();
+        templates["kinds"] = json!({"Tenant": names});
+        templates["targets"] = json!({"east": templates});
+        templates["targets"]["east"]["prefix"] = json!(" p\n");
+        let mut config = AapConfig::new("https://x", Auth::token("abcd"));
+        config.templates = serde_json::from_str(&templates.to_string()).unwrap();
+        let mut config = config.checked().unwrap();
+        let names = config.templates.names_mut();
+        assert_eq!(names.len(), 12);
+        assert!(names.iter().all(|name| name.name.len() == 1), "{names:?}");
+        assert_eq!(
+            config.templates.targets["east"].prefix.as_deref(),
+            Some("p")
+        );
     }
 
     #[test]
@@ -462,6 +415,9 @@ mod tests {
                 .to_string()
                 .starts_with("http.requestTimeout: ")
         );
+        let delete = ActionName::new("delete").unwrap();
+        let error = base().with_used_action(delete).checked().unwrap_err();
+        assert!(error.to_string().starts_with("templates.usedActions: "));
         let mut config = base();
         config.token_variable = "ansible_eda".to_owned();
         assert!(config.checked().is_err());

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use jiff::SignedDuration;
 use provider_core::Secret;
+use serde::de::DeserializeOwned;
 
 use crate::{AapConfig, Auth, ClientIdentity, ConfigError, TemplateName};
 
@@ -25,9 +26,12 @@ impl AapConfig {
     /// | `AAP_USERNAME`, `AAP_PASSWORD` (or `AAP_PASSWORD_FILE`) | instead of a token |
     /// | `AAP_NAME` | name of the provider in records (default `aap`) |
     /// | `AAP_ORGANIZATION` | organization of the templates |
-    /// | `AAP_TEMPLATE_PREFIX` | templates are `PREFIX-create-KIND`, `PREFIX-delete-KIND` |
+    /// | `AAP_TEMPLATE_PREFIX` | templates are `PREFIX-create-KIND`, `PREFIX-delete-KIND`, `PREFIX-ACTION-KIND` (default: no prefix) |
     /// | `AAP_CREATE_TEMPLATE`, `AAP_DELETE_TEMPLATE` | one template for all kinds |
-    /// | `AAP_KIND_TEMPLATES` | templates of single kinds, as JSON: `{"Tenant": {"create": NAME, "delete": NAME}}` |
+    /// | `AAP_ACTION_TEMPLATES` | templates of actions for all kinds, as JSON: `{"restart": NAME}` (default: none) |
+    /// | `AAP_USED_ACTIONS` | actions whose templates the preflight looks for although nothing names them, with commas: `restart,resize` (default: none) |
+    /// | `AAP_KIND_TEMPLATES` | templates of single kinds, as JSON: `{"Tenant": {"create": NAME, "delete": NAME, "actions": {"restart": NAME}, "usedActions": ["resize"]}}` |
+    /// | `AAP_TARGET_TEMPLATES` | templates of single targets, as JSON: `{"east": {"prefix": TEXT, "create": NAME, "delete": NAME, "actions": {…}, "usedActions": […], "kinds": {…}}}` (default: none) |
     /// | `AAP_ENVELOPE` | `ansible_eda` (default), `osac_job_vars`, or a dotted path |
     /// | `AAP_CA_FILE` | PEM file to trust beside the system's certificates |
     /// | `AAP_CLIENT_CERT_FILE`, `AAP_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
@@ -103,12 +107,26 @@ impl AapConfig {
         config.templates.prefix = get("AAP_TEMPLATE_PREFIX").unwrap_or_default();
         config.templates.create = get("AAP_CREATE_TEMPLATE").map(TemplateName::new);
         config.templates.delete = get("AAP_DELETE_TEMPLATE").map(TemplateName::new);
+        let templates = &mut config.templates;
+        if let Some(actions) = get("AAP_ACTION_TEMPLATES") {
+            templates.actions = json("AAP_ACTION_TEMPLATES", &actions, "{\"restart\": NAME}")?;
+        }
         if let Some(kinds) = get("AAP_KIND_TEMPLATES") {
-            config.templates.kinds = serde_json::from_str(&kinds).map_err(|_| {
-                let what =
-                    "expected JSON such as {\"Tenant\": {\"create\": NAME, \"delete\": NAME}}";
-                ConfigError::new("AAP_KIND_TEMPLATES", what)
-            })?;
+            let form = "{\"Tenant\": {\"create\": NAME, \"delete\": NAME}}";
+            templates.kinds = json("AAP_KIND_TEMPLATES", &kinds, form)?;
+        }
+        if let Some(targets) = get("AAP_TARGET_TEMPLATES") {
+            let form = "{\"east\": {\"create\": NAME, \"delete\": NAME}}";
+            templates.targets = json("AAP_TARGET_TEMPLATES", &targets, form)?;
+        }
+        if let Some(actions) = get("AAP_USED_ACTIONS") {
+            let field = "AAP_USED_ACTIONS";
+            let names = provider_core::settings::tidied(field, &actions).split(',');
+            let names = names.map(str::trim).filter(|name| !name.is_empty());
+            templates.used_actions = names
+                .map(str::parse)
+                .collect::<Result<_, _>>()
+                .map_err(|_| ConfigError::new(field, "expected actions such as restart,resize"))?;
         }
         if let Some(envelope) = get("AAP_ENVELOPE") {
             config.envelope = envelope.parse().map_err(|_| {
@@ -167,8 +185,20 @@ impl AapConfig {
     }
 }
 
+/// What is refused is not repeated.
+fn json<T: DeserializeOwned>(
+    field: &'static str,
+    text: &str,
+    form: &str,
+) -> Result<T, ConfigError> {
+    serde_json::from_str(text)
+        .map_err(|_| ConfigError::new(field, &format!("expected JSON such as {form}")))
+}
+
 #[cfg(test)]
 mod tests {
+    use provider_core::{ActionName, JobType};
+
     use super::*;
 
     fn vars(pairs: &[(&str, &str)]) -> Result<AapConfig, ConfigError> {
@@ -227,6 +257,9 @@ mod tests {
                 "AAP_KIND_TEMPLATES",
                 r#"{"Tenant": {"create": "t", "delete": {"name": "u", "organization": "o"}}}"#,
             ),
+            ("AAP_ACTION_TEMPLATES", r#"{"restart": "bounce"}"#),
+            ("AAP_USED_ACTIONS", " resize, stop ,"),
+            ("AAP_TARGET_TEMPLATES", r#"{"east": {"prefix": "east"}}"#),
             ("AAP_BATCH_FROM", "100"),
             ("AAP_MAX_IN_FLIGHT", "2"),
             ("AAP_BREAKER_FAILURES", "9"),
@@ -241,6 +274,17 @@ mod tests {
             tenant.delete.as_ref().unwrap().organization.as_deref(),
             Some("o")
         );
+        let name = |job_type, target| config.templates.name(job_type, "Pool", target).name;
+        let restart = ActionName::new("restart").unwrap();
+        assert_eq!(name(JobType::Action(restart), None), "bounce");
+        assert_eq!(name(JobType::Provision, Some("east")), "east-create-pool");
+        let used: Vec<&str> = config
+            .templates
+            .used_actions
+            .iter()
+            .map(ActionName::as_str)
+            .collect();
+        assert_eq!(used, ["resize", "stop"]);
         let monitor = &config.monitor;
         assert_eq!(
             (
@@ -256,14 +300,19 @@ mod tests {
             matches!(&config.http.client_identity, Some(ClientIdentity::Files { certificate, key })
             if certificate == key)
         );
-        let error = vars(&[
-            ("AAP_URL", "x"),
-            ("AAP_TOKEN", "t"),
-            ("AAP_KIND_TEMPLATES", "s3cret"),
-        ]);
-        let error = error.unwrap_err().to_string();
-        assert!(
-            error.starts_with("AAP_KIND_TEMPLATES: expected JSON") && !error.contains("s3cret")
-        );
+        for name in [
+            "AAP_KIND_TEMPLATES",
+            "AAP_ACTION_TEMPLATES",
+            "AAP_TARGET_TEMPLATES",
+            "AAP_USED_ACTIONS",
+        ] {
+            let error = vars(&[("AAP_URL", "x"), ("AAP_TOKEN", "t"), (name, "S3cret")]);
+            let error = error.unwrap_err().to_string();
+            let expected = format!("{name}: expected ");
+            assert!(
+                error.starts_with(&expected) && !error.contains("S3cret"),
+                "{error}"
+            );
+        }
     }
 }

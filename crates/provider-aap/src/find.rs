@@ -10,11 +10,11 @@ use provider_core::{
 };
 use serde_json::Value;
 
-use crate::AapProvider;
 use crate::scan::{self, NoObject};
 use crate::search::{Answer, Launched, SLACK, Search, Want, Window};
 use crate::walk::{Range, Step, Walk, no_row};
 use crate::words::HIDDEN;
+use crate::{AapProvider, TemplateName};
 
 /// How long after its intent a launch may leave, as the engine has it.
 const LEASE: Duration = Duration::from_secs(30);
@@ -22,7 +22,8 @@ const LEASE: Duration = Duration::from_secs(30);
 impl AapProvider {
     pub(crate) async fn find(&self, query: &FindRequest) -> Result<Vec<JobStatus>, ProviderError> {
         let token = query.token.as_str();
-        let name = self.template_name(query.job_type, query.resource.kind());
+        let (kind, target) = (query.resource.kind(), query.target.as_deref());
+        let name = self.template_name(query.job_type, kind, target);
         let want = Want {
             tokens: vec![token.to_owned()],
             window: Window {
@@ -50,13 +51,6 @@ impl AapProvider {
         if query.tokens.is_empty() {
             return Ok(Vec::new());
         }
-        let kind = query.resource.kind();
-        let mut templates = vec![self.template_name(JobType::Provision, kind)];
-        if query.resource.is_deleting() {
-            // Before that nothing was launched from it for this object.
-            templates.push(self.template_name(JobType::Deprovision, kind));
-            templates.dedup();
-        }
         let tokens = query.tokens.iter();
         let want = Want {
             tokens: tokens
@@ -68,7 +62,7 @@ impl AapProvider {
                 to: None,
             },
             sent_by: None,
-            templates,
+            templates: self.copied_from(query),
         };
         let found = Self::look(&self.relaunches, want).await?;
         let mut all = Vec::new();
@@ -85,6 +79,31 @@ impl AapProvider {
             }
         }
         Ok(all)
+    }
+
+    /// The templates whose jobs a search for copies must see, each once: those of what was launched, or all that
+    /// are used where that is not known.
+    fn copied_from(&self, query: &RelaunchQuery) -> Vec<TemplateName> {
+        let kind = query.resource.kind();
+        let names: Vec<TemplateName> = if query.launched_for.is_empty() {
+            let used = self.config.templates.uses(kind).into_iter();
+            used.map(|used| self.placed(used.name)).collect()
+        } else {
+            let launched = query.launched_for.iter();
+            // From what a newer version has launched its own types nobody here knows; a template that only
+            // seems to be the one proves nothing, and its lack must not hold the object up.
+            let known = launched.filter(|(job_type, _)| !matches!(job_type, JobType::Other(_)));
+            known
+                .map(|(job_type, target)| self.template_name(*job_type, kind, target.as_deref()))
+                .collect()
+        };
+        let mut each = Vec::with_capacity(names.len());
+        for name in names {
+            if !each.contains(&name) {
+                each.push(name);
+            }
+        }
+        each
     }
 
     /// All jobs with this label, in the order of their launch, in whatever state: how jobs are

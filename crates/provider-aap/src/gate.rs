@@ -3,7 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use provider_core::{Clock, Effect, ErrorKind, LaunchRequest, ProviderError, clock};
+use provider_core::clock::Elapsed as _;
+use provider_core::{Clock, Effect, ErrorKind, LaunchRequest, ProviderError};
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::Instant;
 
@@ -69,7 +70,7 @@ impl Gate {
         let permit = match request.send_by {
             None => turn.await.ok(),
             Some(last) => {
-                let left = clock::since(last, clock.now());
+                let left = last.elapsed_since(clock.now());
                 // A clock that stands still must not keep anybody here.
                 match tokio::time::timeout(left, turn).await {
                     Ok(permit) => permit.ok(),

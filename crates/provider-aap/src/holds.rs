@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{JobRef, TrackedJob, text};
+use provider_core::{JobRef, JobType, TrackedJob, text};
 use serde_json::value::RawValue;
 
 use crate::body::JobBody;
@@ -51,7 +51,8 @@ pub(crate) fn look_at(text: &str, now: Timestamp) {
     );
     assert!(!status.message.contains(char::is_control));
     for at in [Timestamp::MIN, now, Timestamp::MAX] {
-        let tracked = TrackedJob::from(JobRef::new("aap", "job", "1")).with_launched_at(at);
+        let tracked = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "1"))
+            .with_launched_at(at);
         let _ = Launch::of(&tracked, Duration::MAX).verdict(&body, false);
     }
     // As the worker learns from it: again and again, for one template.

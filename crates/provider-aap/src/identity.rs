@@ -138,12 +138,11 @@ impl AapProvider {
         &self,
         resource: &Resource,
         tracked: &TrackedJob,
-        job_types: &[JobType],
     ) -> Result<Found, ProviderError> {
         let read = self.read(&tracked.job).await?;
         let launch = self.launch_of(tracked);
         if launch.verdict(&read.body, true) == Verdict::Doubtful {
-            self.is_launched_by(resource, job_types, launch, &read)?;
+            self.is_launched_by(resource, tracked, launch, &read)?;
         }
         Ok(read)
     }
@@ -154,16 +153,13 @@ impl AapProvider {
         &self,
         resource: &Resource,
         tracked: &TrackedJob,
-        job_types: &[JobType],
         body: &JobBody,
         is_whole: bool,
     ) -> Result<(), ProviderError> {
         let launch = self.launch_of(tracked);
         match launch.verdict(body, is_whole) {
             Verdict::Ours => Ok(()),
-            Verdict::Doubtful => {
-                Box::pin(self.identify(resource, tracked, job_types, launch)).await
-            }
+            Verdict::Doubtful => Box::pin(self.identify(resource, tracked, launch)).await,
         }
     }
 
@@ -176,18 +172,17 @@ impl AapProvider {
         &self,
         resource: &Resource,
         tracked: &TrackedJob,
-        job_types: &[JobType],
         launch: Launch<'_>,
     ) -> Result<(), ProviderError> {
         let read = self.read(&tracked.job).await?;
-        self.is_launched_by(resource, job_types, launch, &read)
+        self.is_launched_by(resource, tracked, launch, &read)
     }
 
     /// Whether a job that was read by itself is that of this launch.
     fn is_launched_by(
         &self,
         resource: &Resource,
-        job_types: &[JobType],
+        tracked: &TrackedJob,
         launch: Launch<'_>,
         read: &Found,
     ) -> Result<(), ProviderError> {
@@ -197,16 +192,18 @@ impl AapProvider {
         }
         let person: Person = serde_json::from_str(read.text.get()).unwrap_or_default();
         let fits = launch.fits(body.created);
-        let of_ours =
-            |job_type: &JobType| person.name == self.template_name(*job_type, resource.kind()).name;
+        let (kind, target) = (resource.kind(), tracked.target.as_deref());
+        let of_ours = || match tracked.job_type {
+            // Only the version that has launched it knows from what.
+            JobType::Other(_) => true,
+            job_type => person.name == self.template_name(job_type, kind, target).name,
+        };
         let is_ours = match (launch.token, body.carried) {
             // One of somebody else's launches.
             (Some(_), Carried::Token(_)) => false,
             // Our template may have dropped our variables; there would be no record of another's.
-            (Some(_), Carried::Nothing) => fits && job_types.iter().any(of_ours),
-            (Some(_), Carried::Untold) => {
-                fits && (person.name.is_empty() || job_types.iter().any(of_ours))
-            }
+            (Some(_), Carried::Nothing) => fits && of_ours(),
+            (Some(_), Carried::Untold) => fits && (person.name.is_empty() || of_ours()),
             (None, _) => fits,
         };
         if is_ours {

@@ -42,7 +42,8 @@ impl AapProvider {
         request: &LaunchRequest,
         job_type: JobType,
     ) -> Result<Started, TriggerError> {
-        let name = self.template_name(job_type, request.resource.kind());
+        let (kind, target) = (request.resource.kind(), request.target.as_deref());
+        let name = self.template_name(job_type, kind, target);
         let template = self.template(&name).await?;
         shallow(request.resource.object())?;
         let vars = self.variables(request);

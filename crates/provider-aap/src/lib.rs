@@ -14,7 +14,7 @@
 //! }))?;
 //! // Launches `osac-create-compute-instance` with the object in its variables.
 //! let started = aap.trigger_provision(&LaunchRequest::new(vm, OperationToken::from_random(1))).await?;
-//! println!("{}", started.job);
+//! println!("{}", started.message);
 //! # Ok(()) }
 //! ```
 //!
@@ -24,6 +24,30 @@
 //! All questions about jobs go through one poller ([`MonitorConfig`]): few jobs are asked about one by one,
 //! many in pages. Ends that it has seen are told by [`Provider::wake_ups`](provider_core::Provider::wake_ups),
 //! for a controller that wants to reconcile at once; [`AapProvider::job_events`] tells of every change.
+//!
+//! # Which template does what
+//!
+//! | setting | default | what it names |
+//! |---|---|---|
+//! | `templates.prefix` | none | by convention `PREFIX-create-KIND`, `PREFIX-delete-KIND`, `PREFIX-ACTION-KIND`, the kind in kebab case |
+//! | `templates.create`, `templates.delete` | none | the template that provisions, or deprovisions, every kind |
+//! | `templates.actions.ACTION` | none | the template that does this to every kind |
+//! | `templates.usedActions` | none | actions whose templates the preflight looks for although nothing names them |
+//! | `templates.kinds.KIND.{create,delete,actions,usedActions}` | none | the same for one kind |
+//! | `templates.targets.TARGET.{prefix,create,delete,actions,usedActions,kinds}` | none | the same for one of several targets of an object |
+//!
+//! The most specific one is meant: the target's entry of the kind, the target's own, the target's convention
+//! where it has a prefix; then the entry of the kind, the fixed one, the convention. [`Templates`] has an example,
+//! and [`AapConfig::from_vars`] the variables.
+//!
+//! An action is a job like any other: [`trigger_action`](provider_core::Provider::trigger_action) sends the object
+//! in its envelope, the token and the caller's variables. What is to be done is told by the template alone, as with
+//! create and delete. One template that does several actions learns which by the extra variables of the action.
+//! An action called `create` or `delete` needs a template that is named.
+//!
+//! [`Provider::preflight`](provider_core::Provider::preflight) looks for all templates that are named or follow from
+//! a prefix, with those of every target, and of actions for those that are named or used: `action/restart of KIND`.
+//! Where only targets have templates, objects without a target are left out.
 //!
 //! # Features
 //! - `push`: `AapConfig::with_push`, hints from the controller's websocket; the end of a job is then known
@@ -83,7 +107,7 @@ pub use config::{AapConfig, Auth, Timing};
 pub use envelope::Envelope;
 pub use error::ConfigError;
 pub use monitor::{JobEvents, MonitorConfig};
-pub use names::{KindTemplates, TemplateKind, TemplateName, Templates};
+pub use names::{KindTemplates, TargetTemplates, TemplateKind, TemplateName, Templates};
 pub use provider::AapProvider;
 pub use provider_http::{ClientIdentity, HttpConfig};
 pub use status::map_status;

@@ -48,11 +48,10 @@ pub(crate) struct Found {
 
 impl AapProvider {
     /// The status of a job, by its reference alone.
-    pub(crate) async fn status(
+    pub(crate) async fn standing(
         &self,
         resource: &Resource,
         tracked: &TrackedJob,
-        job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
         // Most polls are answered by what the last round has seen. What is rarer is kept apart: it needs
         // more room.
@@ -66,7 +65,7 @@ impl AapProvider {
             Some(seen) => {
                 let job = self.own(&tracked.job);
                 let mut status = seen.body.to_status(job, |text| self.client.redact(text));
-                note_version(&mut status, tracked, job_type);
+                note_version(&mut status, tracked);
                 self.note_pace(&mut status);
                 let may_wait =
                     status.state == JobState::Running && seen.body.kind == Some(Kind::Workflow);
@@ -75,7 +74,7 @@ impl AapProvider {
                 }
                 Ok(status)
             }
-            None => Box::pin(self.asked_status(resource, tracked, job_type, known)).await,
+            None => Box::pin(self.asked_status(resource, tracked, known)).await,
         }
     }
 
@@ -106,11 +105,10 @@ impl AapProvider {
         &self,
         resource: &Resource,
         tracked: &TrackedJob,
-        job_type: JobType,
         known: Option<Seen>,
     ) -> Result<JobStatus, ProviderError> {
         let mut seen = self.watch(&tracked.job, known).await?;
-        self.is_it(resource, tracked, &[job_type], &seen.body, seen.is_detail)
+        self.is_it(resource, tracked, &seen.body, seen.is_detail)
             .await?;
         if seen.body.hides_who_cancelled() && !seen.is_detail {
             let read = self.read(&tracked.job).await?;
@@ -123,7 +121,7 @@ impl AapProvider {
                 .clone_into(&mut status.message);
             return Ok(status);
         }
-        note_version(&mut status, tracked, job_type);
+        note_version(&mut status, tracked);
         self.note_pace(&mut status);
         Box::pin(self.tell_more(&mut status, &seen.body)).await;
         Ok(status)
@@ -302,8 +300,8 @@ impl AapProvider {
 }
 
 /// A provision that has succeeded has applied what it carried.
-fn note_version(status: &mut JobStatus, tracked: &TrackedJob, job_type: JobType) {
-    if status.state == JobState::Succeeded && job_type == JobType::Provision {
+fn note_version(status: &mut JobStatus, tracked: &TrackedJob) {
+    if status.state == JobState::Succeeded && tracked.job_type == JobType::Provision {
         status
             .reconciled_version
             .clone_from(&tracked.config_version);

@@ -1,12 +1,36 @@
 //! Which templates do the work.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use provider_core::JobType;
+use provider_core::ActionName;
 use serde::{Deserialize, Serialize};
 
-/// Which template does what: the entry of the kind, else the fixed one, else
-/// `PREFIX-create-KIND` / `PREFIX-delete-KIND` with the kind in kebab case.
+mod choice;
+
+/// Which template does what. For an object without a target: the entry of the kind, else the fixed one, else by
+/// convention `PREFIX-create-KIND` / `PREFIX-delete-KIND` / `PREFIX-ACTION-KIND` with the kind in kebab case.
+/// For one of several targets those of the target come first: its entry of the kind, its fixed one, and by
+/// convention where it has a prefix of its own.
+///
+/// ```
+/// use provider_aap::Templates;
+/// use provider_core::{ActionName, JobType};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let templates: Templates = serde_json::from_value(serde_json::json!({
+///     "prefix": "osac",
+///     "usedActions": ["restart"],
+///     "kinds": {"Tenant": {"actions": {"restart": "bounce-tenant"}}},
+///     "targets": {"east": {"prefix": "east"}, "west": {"create": "make-in-west"}},
+/// }))?;
+/// let restart = JobType::Action(ActionName::new("restart")?);
+/// let name = |job_type, kind, target| templates.name(job_type, kind, target).name;
+/// assert_eq!(name(restart, "ComputeInstance", None), "osac-restart-compute-instance");
+/// assert_eq!(name(restart, "Tenant", Some("west")), "bounce-tenant");
+/// assert_eq!(name(JobType::Provision, "Tenant", Some("east")), "east-create-tenant");
+/// assert_eq!(name(JobType::Provision, "Tenant", Some("west")), "make-in-west");
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(
     remote = "Self",
@@ -15,14 +39,23 @@ use serde::{Deserialize, Serialize};
     deny_unknown_fields
 )]
 pub struct Templates {
-    /// What names begin with, without the dash; empty for none.
+    /// What names begin with, without the dash. Default: empty, for none.
     pub prefix: String,
-    /// The template that provisions every kind.
+    /// The template that provisions every kind. Default: none.
     pub create: Option<TemplateName>,
-    /// The template that deprovisions every kind.
+    /// The template that deprovisions every kind. Default: none.
     pub delete: Option<TemplateName>,
-    /// Templates of single kinds, by kind (`ComputeInstance`).
+    /// The templates that act on every kind, by the name of the action (`restart`). Default: none.
+    pub actions: BTreeMap<ActionName, TemplateName>,
+    /// The actions that are used on every kind, by templates that nothing names here. The preflight looks for
+    /// the template of each, as for those that are named; without an entry an action works as well, and its
+    /// template is looked for at its first launch. Default: none.
+    pub used_actions: BTreeSet<ActionName>,
+    /// Templates of single kinds, by kind (`ComputeInstance`). Default: none.
     pub kinds: BTreeMap<String, KindTemplates>,
+    /// Templates of single targets, by the name of the target. Default: none, so that all targets of an object
+    /// share the templates above.
+    pub targets: BTreeMap<String, TargetTemplates>,
 }
 
 /// The templates of one kind.
@@ -34,10 +67,40 @@ pub struct Templates {
     deny_unknown_fields
 )]
 pub struct KindTemplates {
-    /// Provisions it.
+    /// Provisions it. Default: none.
     pub create: Option<TemplateName>,
-    /// Deprovisions it.
+    /// Deprovisions it. Default: none.
     pub delete: Option<TemplateName>,
+    /// Act on it, by the name of the action (`restart`). Default: none.
+    pub actions: BTreeMap<ActionName, TemplateName>,
+    /// The actions that are used on it, beside those that are used on every kind; see
+    /// [`Templates::used_actions`]. Default: none.
+    pub used_actions: BTreeSet<ActionName>,
+}
+
+/// The templates of one target. What is not said here is as for objects without a target.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
+pub struct TargetTemplates {
+    /// What names begin with, without the dash; empty for none. Default: none, with which the
+    /// target has no convention of its own.
+    pub prefix: Option<String>,
+    /// The template that provisions every kind there. Default: none.
+    pub create: Option<TemplateName>,
+    /// The template that deprovisions every kind there. Default: none.
+    pub delete: Option<TemplateName>,
+    /// The templates that act on every kind there, by the name of the action (`restart`). Default: none.
+    pub actions: BTreeMap<ActionName, TemplateName>,
+    /// The actions that are used there, beside those that are used everywhere; see
+    /// [`Templates::used_actions`]. Default: none.
+    pub used_actions: BTreeSet<ActionName>,
+    /// Templates of single kinds there, by kind (`ComputeInstance`). Default: none.
+    pub kinds: BTreeMap<String, KindTemplates>,
 }
 
 /// A template by name: `"NAME"`, or an object that says more.
@@ -46,9 +109,9 @@ pub struct KindTemplates {
 pub struct TemplateName {
     /// Its name, exactly.
     pub name: String,
-    /// Its organization, where it is not the one of the configuration.
+    /// Its organization, where it is not the one of the configuration. Default: none.
     pub organization: Option<String>,
-    /// Its kind, where a job template and a workflow template of one organization share the name.
+    /// Its kind, where a job template and a workflow template of one organization share the name. Default: none.
     pub kind: Option<TemplateKind>,
 }
 
@@ -66,7 +129,7 @@ enum TemplateNameForm {
     },
 }
 
-provider_core::guarded_settings!(Templates, KindTemplates);
+provider_core::guarded_settings!(Templates, KindTemplates, TargetTemplates);
 
 impl From<TemplateNameForm> for TemplateName {
     fn from(form: TemplateNameForm) -> Self {
@@ -119,86 +182,4 @@ pub enum TemplateKind {
     JobTemplate,
     /// A workflow job template.
     WorkflowJobTemplate,
-}
-
-impl Templates {
-    /// The template for an object of this kind.
-    #[must_use]
-    pub fn name(&self, job_type: JobType, kind: &str) -> TemplateName {
-        let of_kind = self.kinds.get(kind);
-        let (of_kind, fixed, action) = match job_type {
-            JobType::Provision => (
-                of_kind.and_then(|k| k.create.as_ref()),
-                &self.create,
-                "create",
-            ),
-            JobType::Deprovision => (
-                of_kind.and_then(|k| k.delete.as_ref()),
-                &self.delete,
-                "delete",
-            ),
-        };
-        of_kind.or(fixed.as_ref()).cloned().unwrap_or_else(|| {
-            let dash = if self.prefix.is_empty() { "" } else { "-" };
-            TemplateName::new(format!("{}{dash}{action}-{}", self.prefix, kebab(kind)))
-        })
-    }
-}
-
-/// `ComputeInstance` → `compute-instance`, `ExternalIP` → `external-ip`, `VMPool` → `vm-pool`.
-fn kebab(kind: &str) -> String {
-    let chars: Vec<char> = kind.chars().collect();
-    let mut out = String::with_capacity(kind.len() + 4);
-    for (at, c) in chars.iter().enumerate() {
-        let upper = |at: Option<usize>| at.and_then(|at| chars.get(at)).map(|c| c.is_uppercase());
-        if c.is_uppercase() {
-            let after_lower = upper(at.checked_sub(1)) == Some(false);
-            let begins_word = at > 0 && upper(Some(at + 1)) == Some(false);
-            if after_lower || begins_word {
-                out.push('-');
-            }
-        }
-        out.extend(c.to_lowercase());
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{AapConfig, Auth};
-
-    #[test]
-    fn kinds_become_kebab_case() {
-        for (kind, expected) in [
-            ("ComputeInstance", "compute-instance"),
-            ("ExternalIP", "external-ip"),
-            ("VMPool", "vm-pool"),
-            ("Tenant", "tenant"),
-            ("S3Bucket", "s3-bucket"),
-            ("", ""),
-        ] {
-            assert_eq!(kebab(kind), expected);
-        }
-    }
-
-    #[test]
-    fn the_most_specific_template_wins() {
-        let mut config =
-            AapConfig::new("https://x", Auth::token("abcd")).with_template_prefix("osac");
-        let name = |c: &AapConfig, kind: &str| c.templates.name(JobType::Provision, kind).name;
-        assert_eq!(
-            name(&config, "ComputeInstance"),
-            "osac-create-compute-instance"
-        );
-        config.templates.create = Some(TemplateName::new("make"));
-        assert_eq!(name(&config, "ComputeInstance"), "make");
-        let own: Templates = serde_json::from_str(
-            r#"{"create": "make", "kinds": {"Tenant": {"create": {"name": "t", "organization": "o"}}}}"#,
-        )
-        .unwrap();
-        config.templates = own;
-        assert_eq!(name(&config, "Tenant"), "t");
-        assert_eq!(name(&config, "Other"), "make");
-    }
 }

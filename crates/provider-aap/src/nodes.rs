@@ -2,7 +2,8 @@
 
 use std::collections::HashSet;
 
-use provider_core::{ErrorKind, JobState, ProviderError, clock};
+use provider_core::clock::Elapsed as _;
+use provider_core::{ErrorKind, JobState, ProviderError};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -64,7 +65,7 @@ impl AapProvider {
         if certainty != Certainty::Doubtful || row.id.is_none() {
             return Ok(certainty);
         }
-        let is_past_window = clock::since(confirm.now, confirm.ended) >= confirm.window;
+        let is_past_window = confirm.now.elapsed_since(confirm.ended) >= confirm.window;
         // What counts no events has none to wait for, and is no playbook.
         let without_events = if is_past_window {
             Certainty::Settled
@@ -151,7 +152,7 @@ fn is_over(job: Option<&NodeJob>, confirm: Confirmation) -> bool {
         "workflow_approval" => true,
         // No playbook of ours, and nothing that counts events which could be waited for.
         "project_update" | "inventory_update" | "system_job" => {
-            let is_past_window = clock::since(confirm.now, confirm.ended) >= confirm.window;
+            let is_past_window = confirm.now.elapsed_since(confirm.ended) >= confirm.window;
             crate::map_status(&job.status).is_terminal() && is_past_window
         }
         // Any other end may be a claimed one, until the limit.

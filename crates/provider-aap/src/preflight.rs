@@ -1,13 +1,13 @@
 //! The configuration, tried out without launching anything.
 
-use provider_core::{JobType, OperationToken, Preflight, ProviderError};
+use provider_core::{OperationToken, Preflight, ProviderError, text};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::AapProvider;
 use crate::answer::List;
 use crate::body::lenient;
 use crate::refusal::refusals;
+use crate::{AapProvider, TemplateName};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -56,8 +56,13 @@ impl AapProvider {
             Err(error) => failed(&mut report, "clocks", &error),
         }
         for kind in kinds {
-            for job_type in [JobType::Provision, JobType::Deprovision] {
-                self.check_template(&mut report, kind, job_type, me.is_superuser)
+            for used in self.config.templates.uses(kind) {
+                let target = used.target.map_or_else(String::new, |target| {
+                    format!(" for target {}", text::bounded(target, 100))
+                });
+                let check = format!("{} of {kind}{target}", used.job_type);
+                let name = self.placed(used.name);
+                self.check_template(&mut report, &check, &name, me.is_superuser)
                     .await;
             }
         }
@@ -74,17 +79,15 @@ impl AapProvider {
     async fn check_template(
         &self,
         report: &mut Preflight,
-        kind: &str,
-        job_type: JobType,
+        check: &str,
+        name: &TemplateName,
         is_superuser: bool,
     ) {
-        let check = format!("{} of {kind}", job_type.as_str());
-        let name = self.template_name(job_type, kind);
         // Asked afresh: a preflight that reports what was true five minutes ago helps nobody.
-        self.templates.forget(&name);
-        let template = match self.template(&name).await {
+        self.templates.forget(name);
+        let template = match self.template(name).await {
             Ok(template) => template,
-            Err(error) => return failed(report, &check, &error),
+            Err(error) => return failed(report, check, &error),
         };
         // What every launch carries: the caller's own variables, and the object's members, are not known.
         let (caller, object) = (Map::new(), Value::Object(Map::new()));
@@ -102,7 +105,7 @@ impl AapProvider {
         }
         refusals.extend(self.shows_token(&template).err());
         for refusal in &refusals {
-            failed(report, &check, refusal);
+            failed(report, check, refusal);
         }
         let nodes = |ids: &[Value]| {
             let shown: Vec<String> = ids.iter().take(20).map(ToString::to_string).collect();
@@ -114,14 +117,14 @@ impl AapProvider {
         );
         if !missing.is_empty() {
             report.error(
-                &check,
+                check,
                 &format!("{template} has nodes whose template was deleted: {}", nodes(missing)),
                 "give these nodes another template, or remove them: the workflow fails when it comes to them",
             );
         }
         if !rejected.is_empty() {
             report.warning(
-                &check,
+                check,
                 &format!(
                     "{template} has nodes that give their templates what those do not ask for: {}",
                     nodes(rejected)
@@ -131,7 +134,7 @@ impl AapProvider {
         }
         if refusals.is_empty() && missing.is_empty() {
             report.ok(
-                &check,
+                check,
                 &format!(
                     "{template} of organization \"{}\" can be launched",
                     template.organization

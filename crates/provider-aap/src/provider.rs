@@ -7,10 +7,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use provider_core::{
-    CancelResult, Capabilities, Clock, DeprovisionResult, ErrorKind, FindRequest, JobRecord,
-    JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, Preflight, Provider,
-    ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource, SystemClock, TrackedJob,
-    TriggerError, WakeUps, clock,
+    ActionName, CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind,
+    FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity,
+    Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource,
+    SystemClock, TrackedJob, TriggerError, WakeUps, clock,
 };
 
 use crate::approvals::Approvals;
@@ -133,8 +133,17 @@ impl AapProvider {
         &self.config
     }
 
-    pub(crate) fn template_name(&self, job_type: JobType, kind: &str) -> TemplateName {
-        let mut name = self.config.templates.name(job_type, kind);
+    pub(crate) fn template_name(
+        &self,
+        job_type: JobType,
+        kind: &str,
+        target: Option<&str>,
+    ) -> TemplateName {
+        self.placed(self.config.templates.name(job_type, kind, target))
+    }
+
+    /// The same template in its organization.
+    pub(crate) fn placed(&self, mut name: TemplateName) -> TemplateName {
         if name.organization.is_none() {
             name.organization.clone_from(&self.config.organization);
         }
@@ -157,16 +166,17 @@ impl AapProvider {
         self.monitor.subscribe()
     }
 
-    /// The first provision job of the history that is not settled, after a cancel of it.
+    /// The first job of the history that is not settled and does not remove the object, after a cancel of it:
+    /// one that provisions, acts on it, or does what only a newer version knows.
     async fn unsettled(
         &self,
         request: &LaunchRequest,
         history: &[JobRecord],
     ) -> Result<Option<Unsettled>, ProviderError> {
-        let provisions = history
+        let others = history
             .iter()
-            .filter(|record| record.job_type == JobType::Provision && record.may_be_live());
-        for record in provisions {
+            .filter(|record| record.job_type != JobType::Deprovision && record.may_be_live());
+        for record in others {
             let owner = record.provider.as_deref().unwrap_or(&self.config.name);
             if owner != self.config.name {
                 let reason = format!(
@@ -177,10 +187,7 @@ impl AapProvider {
             }
             let jobs = match record.tracked() {
                 // As it is now, and not behind polls: a launch waits for it.
-                Some(tracked) => match self
-                    .identified(&request.resource, &tracked, &[JobType::Provision])
-                    .await
-                {
+                Some(tracked) => match self.identified(&request.resource, &tracked).await {
                     Ok(read) => vec![self.judge(&read.body, read.job, read.now).await?],
                     // Purged: only jobs that have ended are. Or forgotten with all that came after a
                     // backup; whatever has its id now is none of ours.
@@ -195,9 +202,10 @@ impl AapProvider {
                     Some(token) => {
                         let mut query = FindRequest::new(
                             request.resource.clone(),
-                            JobType::Provision,
+                            record.job_type,
                             token.clone(),
                         );
+                        query.target.clone_from(&record.target);
                         query.not_before = record.timestamp.or(record.sent_at);
                         let window = std_duration(self.config.timing.visibility_window);
                         let latest = record.timestamp.max(record.sent_at);
@@ -224,25 +232,31 @@ impl AapProvider {
                 if status.settled {
                     continue;
                 }
+                let job = format!("{} job {}", record.job_type, status.job.id);
                 let reason = if status.state.is_terminal() {
-                    format!(
-                        "the end of provision job {} is not certain yet",
-                        status.job.id
-                    )
+                    format!("the end of {job} is not certain yet")
                 } else {
                     self.send_cancel(&status.job).await?;
-                    format!(
-                        "provision job {} was still {} and is being cancelled",
-                        status.job.id, status.state
-                    )
+                    format!("{job} was still {} and is being cancelled", status.state)
                 };
+                let is_provision = record.job_type == JobType::Provision;
                 return Ok(Some(Unsettled {
                     reason,
-                    job: Some(status),
+                    job: is_provision.then_some(status),
                 }));
             }
         }
         Ok(None)
+    }
+
+    async fn start(
+        &self,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let started = self.launch(request, job_type).await?;
+        let message = format!("launched from {}", started.template);
+        Ok(ProvisionResult::new(started.job, started.state, &message))
     }
 
     /// Asks a job to stop, if it is the one on record and goes on.
@@ -251,8 +265,7 @@ impl AapProvider {
         resource: &Resource,
         tracked: &TrackedJob,
     ) -> Result<CancelResult, ProviderError> {
-        let either = [JobType::Provision, JobType::Deprovision];
-        let read = self.identified(resource, tracked, &either).await;
+        let read = self.identified(resource, tracked).await;
         match read {
             Ok(read) if read.body.state().is_terminal() => {
                 let status = self.judge_end(read).await?;
@@ -313,6 +326,7 @@ impl AapProvider {
 
 struct Unsettled {
     reason: String,
+    /// Where it is one that provisions.
     job: Option<JobStatus>,
 }
 
@@ -325,6 +339,7 @@ impl Provider for AapProvider {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
+        capabilities.actions = true;
         capabilities.find_launched = true;
         capabilities.find_relaunched = true;
         capabilities.visibility_window = std_duration(self.config.timing.visibility_window);
@@ -338,17 +353,33 @@ impl Provider for AapProvider {
         &self,
         request: &LaunchRequest,
     ) -> Result<ProvisionResult, TriggerError> {
-        let started = self.launch(request, JobType::Provision).await?;
-        let message = format!("launched from {}", started.template);
-        Ok(ProvisionResult::new(started.job, started.state, &message))
+        self.start(request, JobType::Provision).await
     }
 
-    async fn provision_status(
+    async fn trigger_action(
+        &self,
+        action: &ActionName,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let (kind, target) = (request.resource.kind(), request.target.as_deref());
+        if self.config.templates.is_taken(action, kind, target) {
+            return Err(ProviderError::new(
+                Effect::NotSent,
+                ErrorKind::Invalid,
+                format!("no template is named for the action {action}, and by convention that is no action"),
+            )
+            .with_advice("name its template in the configuration (templates.actions)")
+            .into());
+        }
+        self.start(request, JobType::Action(*action)).await
+    }
+
+    async fn status(
         &self,
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        self.status(resource, job, JobType::Provision).await
+        self.standing(resource, job).await
     }
 
     async fn trigger_deprovision(
@@ -369,19 +400,11 @@ impl Provider for AapProvider {
         }
         let started = self.launch(request, JobType::Deprovision).await?;
         Ok(DeprovisionResult::Triggered {
-            job: started.job,
+            job: Some(started.job),
             initial_state: started.state,
             block_deletion_on_failure: true,
             provision_job: None,
         })
-    }
-
-    async fn deprovision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.status(resource, job, JobType::Deprovision).await
     }
 
     async fn cancel(

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{JobRef, JobState, JobStatus, clock, text};
+use provider_core::clock::Elapsed as _;
+use provider_core::{JobRef, JobState, JobStatus, text};
 
 use crate::body::JobBody;
 use crate::words::Kind;
@@ -117,7 +118,7 @@ impl JobBody {
         let workflow = self.kind == Some(Kind::Workflow);
         // The failure of a workflow is its own; what may be a lie are the ends of its jobs.
         let own_end = workflow && &*self.status == "failed";
-        let age = clock::since(confirm.now, confirm.ended);
+        let age = confirm.now.elapsed_since(confirm.ended);
         if age >= confirm.limit.max(confirm.window) {
             Certainty::Settled
         } else if age < confirm.window && !own_end {

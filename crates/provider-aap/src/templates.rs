@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{Clock, Effect, ErrorKind, ProviderError, clock, text};
+use provider_core::clock::Elapsed as _;
+use provider_core::{Clock, Effect, ErrorKind, ProviderError, text};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
@@ -125,7 +126,7 @@ impl Templates {
         let slot = {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             slots.retain(|_, slot| {
-                slot.0 <= now && clock::since(now, slot.0) < keep.max(Duration::from_millis(1))
+                slot.0 <= now && now.elapsed_since(slot.0) < keep.max(Duration::from_millis(1))
             });
             Arc::clone(
                 slots

@@ -16,7 +16,8 @@ use provider_core::lifecycle::{
     Desired, Freshness, Lifecycle, MemoryStore, Policy, PolicyConfig, ProviderRegistry, StatusStore,
 };
 use provider_core::{
-    ConfigVersion, JobRef, JobState, JobStatus, ManualClock, Provider, Resource, TrackedJob, text,
+    ConfigVersion, JobRef, JobState, JobStatus, JobType, ManualClock, Provider, Resource,
+    TrackedJob, text,
 };
 use provider_testkit::TimerClock;
 use provider_testkit::aap::{
@@ -68,7 +69,7 @@ async fn setup_with(template: Template, vars: Value, adapt: fn(AapConfig) -> Aap
     let aap = AapProvider::with_clock(adapt(config(sim.url())), clock.clone()).unwrap();
     let vars = vars.as_object().cloned().unwrap_or_default();
     let id = sim.launch(CREATE, &vars, &[]).unwrap();
-    let job = TrackedJob::from(JobRef::new("aap", kind, id.to_string()));
+    let job = TrackedJob::new(JobType::Provision, JobRef::new("aap", kind, id.to_string()));
     Setup {
         sim,
         aap,
@@ -97,7 +98,7 @@ impl Setup {
     }
 
     async fn status(&self) -> JobStatus {
-        self.aap.provision_status(&vm(), &self.job).await.unwrap()
+        self.aap.status(&vm(), &self.job).await.unwrap()
     }
 
     async fn message(&self) -> String {
@@ -332,8 +333,8 @@ async fn a_project_that_could_not_be_synchronised_is_the_cause_of_the_job_behind
         ("project_updates/5/events/", json!({"results": [failed]})),
     ])
     .await;
-    let job = TrackedJob::from(JobRef::new("aap", "job", "7"));
-    let status = aap.provision_status(&vm(), &job).await.unwrap();
+    let job = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"));
+    let status = aap.status(&vm(), &job).await.unwrap();
     assert_eq!(
         status.message,
         "the project update 5 before it failed: task \"Update project using git\" failed on localhost: \
@@ -498,8 +499,11 @@ async fn events_that_are_not_there_yet_are_asked_for_again() {
     let id = sim.launch(CREATE, &Map::new(), &[]).unwrap();
     tokio::time::sleep(Duration::from_millis(1_200)).await;
     assert_eq!(sim.status(id), Some("failed"));
-    let job = TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
-    let status = aap.provision_status(&vm(), &job).await.unwrap();
+    let job = TrackedJob::new(
+        JobType::Provision,
+        JobRef::new("aap", "job", id.to_string()),
+    );
+    let status = aap.status(&vm(), &job).await.unwrap();
     assert_eq!(status.message, "task \"t\" failed on h0: told");
 }
 

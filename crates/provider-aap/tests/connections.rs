@@ -7,14 +7,17 @@
     reason = "a test that panics has failed"
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::job_of;
 use jiff::{SignedDuration, Timestamp};
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
 use provider_core::{
-    Effect, ErrorKind, JobRef, JobState, JobStatus, LaunchRequest, ManualClock, OperationToken,
-    Provider, ProviderError, Resource, Secret, TrackedJob, TriggerError,
+    Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, LaunchRequest, ManualClock,
+    OperationToken, Provider, ProviderError, Resource, Secret, TrackedJob, TriggerError,
 };
 use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Fault, Layout, OPERATOR_TOKEN, Route, RunPlan, Template, World,
@@ -55,8 +58,12 @@ fn request(n: u128) -> LaunchRequest {
     LaunchRequest::new(vm(), OperationToken::from_random(n))
 }
 
+async fn launched(aap: &AapProvider) -> JobRef {
+    job_of(&aap.trigger_provision(&request(1)).await.unwrap())
+}
+
 async fn status(aap: &AapProvider, job: &JobRef) -> Result<JobStatus, ProviderError> {
-    aap.provision_status(&vm(), &TrackedJob::from(job.clone()))
+    aap.status(&vm(), &TrackedJob::new(JobType::Provision, job.clone()))
         .await
 }
 
@@ -67,14 +74,14 @@ async fn a_404_of_a_gateway_is_not_the_controllers() {
     let plan = RunPlan::endless();
     let (sim, clock) = sim(World::with([Template::job(CREATE).with_plan(plan)])).await;
     let aap = AapProvider::with_clock(config(&sim.url()), clock.clone()).unwrap();
-    let launched = aap.trigger_provision(&request(1)).await.unwrap();
+    let job = launched(&aap).await;
     clock.advance(Duration::from_secs(20));
     sim.fault(Route::Any, &Fault::Gateway(404), 100);
     for _ in 0..3 {
-        let error = status(&aap, &launched.job).await.unwrap_err();
+        let error = status(&aap, &job).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
         let error = aap
-            .cancel(&vm(), &TrackedJob::from(launched.job.clone()))
+            .cancel(&vm(), &TrackedJob::new(JobType::Provision, job.clone()))
             .await;
         assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
         let error = aap.trigger_provision(&request(2)).await.unwrap_err();
@@ -86,13 +93,13 @@ async fn a_404_of_a_gateway_is_not_the_controllers() {
     sim.clear_faults();
     clock.advance(Duration::from_secs(120));
     // The breaker lets one question through, and the job is there.
-    let mut seen = status(&aap, &launched.job).await;
+    let mut seen = status(&aap, &job).await;
     for _ in 0..5 {
         if seen.is_ok() {
             break;
         }
         clock.advance(Duration::from_secs(60));
-        seen = status(&aap, &launched.job).await;
+        seen = status(&aap, &job).await;
     }
     assert_eq!(seen.unwrap().state, JobState::Running);
     // The controller's own is one.
@@ -159,11 +166,11 @@ async fn a_404_without_marks_counts_in_the_controllers_words_while_it_is_there()
 async fn an_api_that_moves_is_found_again() {
     let (sim, clock) = sim(World::with([Template::job(CREATE)])).await;
     let aap = AapProvider::with_clock(config(&sim.url()), clock).unwrap();
-    let launched = aap.trigger_provision(&request(1)).await.unwrap();
+    let job = launched(&aap).await;
     sim.move_to(Layout::Gateway);
-    let error = status(&aap, &launched.job).await.unwrap_err();
+    let error = status(&aap, &job).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    status(&aap, &launched.job).await.unwrap();
+    status(&aap, &job).await.unwrap();
 }
 
 // ---- answers as the world writes them ----
@@ -527,16 +534,16 @@ async fn a_token_that_is_rotated_in_its_file_needs_no_restart() {
     let mut config = config(&sim.url());
     config.auth = Auth::token(Secret::of_file(&file));
     let aap = AapProvider::with_clock(config, clock).unwrap();
-    let launched = aap.trigger_provision(&request(1)).await.unwrap();
+    let job = launched(&aap).await;
     // The old one still works; the file has another.
     std::fs::write(&file, format!("{OPERATOR_TOKEN}\n")).unwrap();
     sim.revoke(ADMIN_TOKEN);
-    status(&aap, &launched.job).await.unwrap();
+    status(&aap, &job).await.unwrap();
     // It changes without a trace, and is read again for the 401.
     let at = std::fs::metadata(&file).unwrap().modified().unwrap();
     sim.revoke(OPERATOR_TOKEN);
     let other = format!("revoked {OPERATOR_TOKEN}");
-    assert!(status(&aap, &launched.job).await.is_err(), "{other}");
+    assert!(status(&aap, &job).await.is_err(), "{other}");
     let reader = provider_testkit::aap::READER_TOKEN;
     std::fs::write(
         &file,
@@ -549,7 +556,7 @@ async fn a_token_that_is_rotated_in_its_file_needs_no_restart() {
         .unwrap()
         .set_modified(at)
         .unwrap();
-    status(&aap, &launched.job).await.unwrap();
+    status(&aap, &job).await.unwrap();
     std::fs::remove_dir_all(&dir).unwrap();
 }
 
@@ -578,13 +585,13 @@ async fn a_dead_connection_of_http2_is_not_used_for_ever() {
     config.http.insecure = true;
     config.http.keep_alive = SignedDuration::from_millis(200);
     let aap = AapProvider::with_clock(config, clock).unwrap();
-    let launched = aap.trigger_provision(&request(1)).await.unwrap();
+    let job = launched(&aap).await;
     assert_eq!(forwarder.connections(), 1);
     forwarder.swallow();
     // Less than the 30 s after which a connection that nobody uses is closed anyway.
     let given_up = tokio::time::timeout(Duration::from_secs(20), forwarder.given_up(1)).await;
     given_up.expect("the client keeps a dead connection");
-    status(&aap, &launched.job).await.unwrap();
+    status(&aap, &job).await.unwrap();
     assert_eq!(forwarder.connections(), 2);
 }
 
@@ -661,8 +668,8 @@ async fn a_controller_that_asks_for_our_certificate_gets_it_and_a_renewed_one_to
     assert_eq!(error.kind(), ErrorKind::Unauthorized, "{error}");
     assert!(!error.advice().contains("none is set"), "{error}");
     write(&ours);
-    let launched = aap.trigger_provision(&request(1)).await.unwrap();
-    status(&aap, &launched.job).await.unwrap();
+    let job = launched(&aap).await;
+    status(&aap, &job).await.unwrap();
     assert_eq!(sim.journal().len(), 1);
     std::fs::remove_dir_all(&dir).unwrap();
 }

@@ -8,16 +8,19 @@
     reason = "a test that panics has failed"
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::job_of;
 use jiff::{SignedDuration, Timestamp};
 use provider_aap::{
     AapConfig, AapProvider, Auth, Envelope, HttpConfig, TemplateKind, TemplateName,
 };
 use provider_core::{
     CancelResult, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars, FindRequest,
-    JobRecord, JobState, JobType, LaunchRequest, ManualClock, OperationToken, Provider,
+    JobRecord, JobRef, JobState, JobType, LaunchRequest, ManualClock, OperationToken, Provider,
     ProvisionResult, Resource, TrackedJob, TriggerError, text,
 };
 use provider_testkit::aap::{
@@ -75,7 +78,7 @@ fn request(n: u128) -> LaunchRequest {
 /// The record of a job, as an engine would keep it.
 fn record(result: &ProvisionResult, n: u128) -> JobRecord {
     let mut record = JobRecord::new(1, JobType::Provision);
-    record.set_job_ref(result.job.clone());
+    record.set_job_ref(job_of(result));
     record.token = Some(OperationToken::from_random(n));
     record.state = result.initial_state;
     record
@@ -86,10 +89,10 @@ impl Setup {
         self.aap.trigger_provision(&request(n)).await.unwrap()
     }
 
-    async fn state(&self, job: &ProvisionResult) -> provider_core::JobStatus {
-        let job = TrackedJob::from(job.job.clone())
+    async fn state(&self, launched: &ProvisionResult) -> provider_core::JobStatus {
+        let job = TrackedJob::new(JobType::Provision, job_of(launched))
             .with_config_version(ConfigVersion::of_json(&json!({"cores": 4})));
-        self.aap.provision_status(&vm(), &job).await.unwrap()
+        self.aap.status(&vm(), &job).await.unwrap()
     }
 
     fn pass(&self, seconds: u64) {
@@ -107,7 +110,7 @@ impl Setup {
 async fn d01_a_workflow_job_is_polled_where_it_lives() {
     let s = setup(Template::workflow(CREATE)).await;
     let launched = s.provision(1).await;
-    assert_eq!(launched.job.kind, "workflow_job");
+    assert_eq!(job_of(&launched).kind, "workflow_job");
     s.pass(60);
     let status = s.state(&launched).await;
     assert_eq!(status.state, JobState::Succeeded);
@@ -123,7 +126,7 @@ async fn d01_a_workflow_job_is_polled_where_it_lives() {
 async fn d01_a_sliced_job_template_is_followed_to_its_workflow_job() {
     let s = setup(Template::job(CREATE).sliced(3)).await;
     let launched = s.provision(1).await;
-    assert_eq!(launched.job.kind, "workflow_job");
+    assert_eq!(job_of(&launched).kind, "workflow_job");
     s.pass(60);
     assert_eq!(s.state(&launched).await.state, JobState::Succeeded);
     assert_eq!(
@@ -148,7 +151,7 @@ async fn d02_deleting_while_a_workflow_provisions_cancels_it_first() {
             .unwrap()
         {
             DeprovisionResult::Waiting { provision_job, .. } => {
-                assert_eq!(provision_job.unwrap().job.id, launched.job.id);
+                assert_eq!(provision_job.unwrap().job.id, job_of(&launched).id);
                 waited += 1;
                 s.pass(20);
             }
@@ -271,7 +274,7 @@ async fn d07_a_name_in_two_organizations_is_an_error_that_lists_them() {
         .trigger_provision(&request(2))
         .await
         .unwrap();
-    assert_eq!(launched.job.kind, "workflow_job");
+    assert_eq!(job_of(&launched).kind, "workflow_job");
 }
 
 #[tokio::test]
@@ -319,7 +322,7 @@ async fn d09_a_failed_lookup_is_not_remembered_and_decides_no_kind() {
         matches!(&error, TriggerError::NotLaunched(e) if e.kind() == ErrorKind::Unavailable),
         "{error}"
     );
-    assert_eq!(s.provision(1).await.job.kind, "job");
+    assert_eq!(job_of(&s.provision(1).await).kind, "job");
 }
 
 #[tokio::test]
@@ -351,7 +354,7 @@ async fn a_template_that_was_replaced_is_found_again() {
         matches!(&error, TriggerError::NotLaunched(e) if e.kind() == ErrorKind::NotFound),
         "{error}"
     );
-    assert_eq!(s.provision(2).await.job.kind, "workflow_job");
+    assert_eq!(job_of(&s.provision(2).await).kind, "workflow_job");
 }
 
 #[tokio::test]
@@ -369,8 +372,8 @@ async fn d23_a_large_error_page_leaves_a_short_text() {
     let s = setup(Template::job(CREATE)).await;
     let launched = s.provision(1).await;
     s.sim.fault(Route::Any, &Fault::Html(2 << 20), 1);
-    let job = TrackedJob::from(launched.job);
-    let error = s.aap.provision_status(&vm(), &job).await.unwrap_err();
+    let job = TrackedJob::new(JobType::Provision, job_of(&launched));
+    let error = s.aap.status(&vm(), &job).await.unwrap_err();
     assert!(
         error.to_string().len() < 400 && !error.to_string().contains("xxx"),
         "{error}"
@@ -449,7 +452,7 @@ async fn d28_a_refused_cancel_of_an_ended_job_says_so() {
         .await;
         let launched = s.provision(1).await;
         s.pass(60);
-        let job = TrackedJob::from(launched.job);
+        let job = TrackedJob::new(JobType::Provision, job_of(&launched));
         let CancelResult::Finished(status) = s.aap.cancel(&vm(), &job).await.unwrap() else {
             panic!("405 and 403 both mean that it has ended");
         };
@@ -463,7 +466,7 @@ async fn d28_a_refused_cancel_of_an_ended_job_says_so() {
 async fn a_pending_job_is_cancelled_at_once() {
     let s = setup(Template::job(CREATE)).await;
     let launched = s.provision(1).await;
-    let job = TrackedJob::from(launched.job.clone());
+    let job = TrackedJob::new(JobType::Provision, job_of(&launched));
     assert_eq!(
         s.aap.cancel(&vm(), &job).await.unwrap(),
         CancelResult::Requested
@@ -479,7 +482,7 @@ async fn a_canceled_that_turns_successful_was_never_settled() {
         let s = setup(template.with_plan(lying.clone())).await;
         let launched = s.provision(1).await;
         s.pass(5);
-        let job = TrackedJob::from(launched.job.clone());
+        let job = TrackedJob::new(JobType::Provision, job_of(&launched));
         s.aap.cancel(&vm(), &job).await.unwrap();
         let history = [record(&launched, 1)];
         for _ in 0..19 {
@@ -533,11 +536,11 @@ async fn a_job_that_the_reaper_failed_is_not_settled_while_it_runs_on() {
 #[tokio::test]
 async fn d30_an_id_of_another_provider_is_not_asked_for() {
     let s = setup(Template::job(CREATE)).await;
-    let mut job = provider_core::JobRef::new("eda", "", "eda-webhook-3");
+    let mut job = JobRef::new("eda", "", "eda-webhook-3");
     job.kind = String::new();
     let error = s
         .aap
-        .provision_status(&vm(), &TrackedJob::from(job))
+        .status(&vm(), &TrackedJob::new(JobType::Provision, job))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -553,8 +556,11 @@ async fn records_without_a_kind_are_looked_for_as_both() {
     let s = setup(Template::workflow(CREATE)).await;
     let launched = s.provision(1).await;
     s.pass(60);
-    let legacy = TrackedJob::from(provider_core::JobRef::new("", "", launched.job.id));
-    let status = s.aap.provision_status(&vm(), &legacy).await.unwrap();
+    let legacy = TrackedJob::new(
+        JobType::Provision,
+        JobRef::new("", "", job_of(&launched).id),
+    );
+    let status = s.aap.status(&vm(), &legacy).await.unwrap();
     assert_eq!(
         (status.state, status.job.kind.as_str()),
         (JobState::Succeeded, "workflow_job")
@@ -730,7 +736,9 @@ async fn a_persons_relaunch_is_not_our_launch() {
     let s = setup(Template::job(CREATE)).await;
     let launched = s.provision(1).await;
     s.pass(60);
-    s.sim.relaunch(launched.job.id.parse().unwrap()).unwrap();
+    s.sim
+        .relaunch(job_of(&launched).id.parse().unwrap())
+        .unwrap();
     assert_eq!(s.find(1).await.len(), 1);
 }
 
@@ -767,7 +775,7 @@ async fn a_search_goes_through_all_pages() {
         s.provision(n).await;
     }
     let found = s.find(450).await;
-    assert_eq!(found[0].job.id, wanted.job.id);
+    assert_eq!(found[0].job.id, job_of(&wanted).id);
     assert_eq!(s.find(420).await.len(), 1);
 }
 

@@ -61,8 +61,8 @@ impl Setup {
     async fn status(&self, kind: &str, id: u64) -> Result<JobStatus, ProviderError> {
         let object = json!({"kind": "Machine", "metadata": {"name": "m"}});
         let resource = Resource::from_json(object).unwrap();
-        let job = TrackedJob::from(JobRef::new("aap", kind, id.to_string()));
-        self.aap.provision_status(&resource, &job).await
+        let job = TrackedJob::new(JobType::Provision, JobRef::new("aap", kind, id.to_string()));
+        self.aap.status(&resource, &job).await
     }
 
     async fn all(&self, ids: &[u64]) -> Vec<JobState> {
@@ -175,7 +175,10 @@ async fn a_status_after_our_own_cancel_is_not_from_before_it() {
     s.all(&[one, other]).await;
     let object = json!({"kind": "Machine", "metadata": {"name": "m"}});
     let resource = Resource::from_json(object).unwrap();
-    let job = TrackedJob::from(JobRef::new("aap", "job", one.to_string()));
+    let job = TrackedJob::new(
+        JobType::Provision,
+        JobRef::new("aap", "job", one.to_string()),
+    );
     let answer = s.aap.cancel(&resource, &job).await.unwrap();
     assert_eq!(answer, CancelResult::Requested);
     s.clock.advance(Duration::from_secs(1));
@@ -221,8 +224,11 @@ async fn a_launch_does_not_wait_for_polls() {
         .map(|_| {
             let (aap, object, id) = (Arc::clone(&aap), object.clone(), s.launch("work"));
             tokio::spawn(async move {
-                let job = TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
-                aap.provision_status(&object, &job).await
+                let job = TrackedJob::new(
+                    JobType::Provision,
+                    JobRef::new("aap", "job", id.to_string()),
+                );
+                aap.status(&object, &job).await
             })
         })
         .collect();
@@ -239,7 +245,7 @@ async fn a_launch_does_not_wait_for_polls() {
     tokio::time::timeout(soon, launch).await.unwrap().unwrap();
     // Nor does a deprovision, which looks at the provision job first.
     let mut record = JobRecord::new(1, JobType::Provision);
-    record.set_job_ref(ended);
+    record.set_job_ref(ended.unwrap());
     let (request, history) = (request(3), [record]);
     let launch = aap.trigger_deprovision(&request, &history);
     let launch = tokio::time::timeout(soon, launch).await.unwrap().unwrap();

@@ -6,16 +6,20 @@
     reason = "a test that panics has failed"
 )]
 
+mod common;
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderName, Request, StatusCode};
+use common::job_of;
 use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, MonitorConfig, Timing};
 use provider_core::{
-    JobRef, JobState, LaunchRequest, ManualClock, OperationToken, Provider, Resource, TrackedJob,
+    JobRef, JobState, JobType, LaunchRequest, ManualClock, OperationToken, Provider, Resource,
+    TrackedJob,
 };
 use provider_testkit::aap::{
     ADMIN_TOKEN, AapSim, Fault, Layout, OnCancel, Route, RunPlan, Template, Weather, Webhook, World,
@@ -73,12 +77,11 @@ impl Setup {
     async fn state(&self, id: u64) -> JobState {
         let object = json!({"kind": "Machine", "metadata": {"name": "m"}});
         let resource = Resource::from_json(object).unwrap();
-        let job = TrackedJob::from(JobRef::new("aap", "job", id.to_string()));
-        self.aap
-            .provision_status(&resource, &job)
-            .await
-            .unwrap()
-            .state
+        let job = TrackedJob::new(
+            JobType::Provision,
+            JobRef::new("aap", "job", id.to_string()),
+        );
+        self.aap.status(&resource, &job).await.unwrap().state
     }
 
     /// Whoever spins keeps the time from passing by itself.
@@ -282,7 +285,7 @@ async fn the_stream_of_wake_ups_listens_and_names_jobs_that_have_ended() {
     let launched = s.aap.trigger_provision(&request).await.unwrap();
     s.clock.advance(Duration::from_secs(90));
     let job = tokio::time::timeout(Duration::from_secs(20), told.next());
-    assert_eq!(job.await.unwrap().unwrap().id, launched.job.id);
+    assert_eq!(job.await.unwrap().unwrap().id, job_of(&launched).id);
     controller.abort();
     s.listeners(0).await;
 }

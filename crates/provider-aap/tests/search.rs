@@ -8,10 +8,13 @@
     reason = "a test that panics has failed"
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use common::job_of;
 use futures::future::join_all;
 use jiff::Timestamp;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
@@ -85,7 +88,7 @@ impl Setup {
     async fn launch(&self, n: u128) -> u64 {
         let request = self.request(n);
         let launched = self.aap.trigger_provision(&request).await.unwrap();
-        launched.job.id.parse().unwrap()
+        job_of(&launched).id.parse().unwrap()
     }
 
     /// A launch that is carried out, and whose answer is lost.
@@ -676,7 +679,7 @@ async fn what_a_person_relaunched_is_found_with_its_token_and_by_its_object_only
         let query = RelaunchQuery::new(vm(), vec![token(1), token(2)]).not_before(start());
         assert_eq!(s.aap.find_relaunched(&query).await, Ok(vec![]));
         let copy = s.sim.relaunch(id).unwrap();
-        s.sim.relaunch(other.job.id.parse().unwrap()).unwrap();
+        s.sim.relaunch(job_of(&other).id.parse().unwrap()).unwrap();
         let found = s.aap.find_relaunched(&query).await.unwrap();
         let ids: Vec<_> = found
             .iter()

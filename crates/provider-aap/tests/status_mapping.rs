@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig, map_status};
 use provider_core::{
-    ConfigVersion, Effect, ErrorKind, JobRef, JobState, JobStatus, Provider, ProviderError,
-    Resource, TrackedJob, text,
+    ConfigVersion, Effect, ErrorKind, JobRef, JobState, JobStatus, JobType, Provider,
+    ProviderError, Resource, TrackedJob, text,
 };
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
@@ -87,8 +87,9 @@ async fn poll(server: &MockServer, body: &Value) -> Result<JobStatus, ProviderEr
         ResponseTemplate::new(200).set_body_json(body),
     )
     .await;
-    let job = TrackedJob::from(JobRef::new("aap", "job", "7")).with_config_version(version());
-    provider(server).provision_status(&vm(), &job).await
+    let job = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"))
+        .with_config_version(version());
+    provider(server).status(&vm(), &job).await
 }
 
 #[tokio::test]
@@ -106,10 +107,13 @@ async fn every_status_word_for_both_kinds_in_both_directions() {
             )
             .await;
             let provider = provider(&server);
-            let job =
-                TrackedJob::from(JobRef::new("aap", kind, "7")).with_config_version(version());
-            let up = provider.provision_status(&vm(), &job).await.unwrap();
-            let down = provider.deprovision_status(&vm(), &job).await.unwrap();
+            let poll = async |job_type| {
+                let job = TrackedJob::new(job_type, JobRef::new("aap", kind, "7"));
+                let job = job.with_config_version(version());
+                provider.status(&vm(), &job).await.unwrap()
+            };
+            let up = poll(JobType::Provision).await;
+            let down = poll(JobType::Deprovision).await;
             assert_eq!((up.state, down.state), (state, state), "{word} of a {kind}");
             assert_eq!(up.job.kind, kind);
             // The version is reached by a provision job that succeeded, and by nothing else.
@@ -274,11 +278,8 @@ async fn answers_that_are_no_job_end_in_one_clear_sentence() {
     ];
     for (response, kind) in cases {
         answer(&server, "/api/v2/jobs/7/", response).await;
-        let job = TrackedJob::from(JobRef::new("aap", "job", "7"));
-        let error = provider(&server)
-            .provision_status(&vm(), &job)
-            .await
-            .unwrap_err();
+        let job = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"));
+        let error = provider(&server).status(&vm(), &job).await.unwrap_err();
         let text = error.to_string();
         assert_eq!(error.kind(), kind, "{text}");
         assert!(

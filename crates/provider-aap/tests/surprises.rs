@@ -7,9 +7,12 @@
     reason = "a test that panics has failed"
 )]
 
+mod common;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use common::job_of;
 use jiff::Timestamp;
 use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
 use provider_core::{
@@ -71,8 +74,8 @@ fn search(n: u128) -> FindRequest {
 }
 
 async fn status(aap: &AapProvider, job: JobRef) -> JobStatus {
-    let job = TrackedJob::from(job);
-    aap.provision_status(&vm(), &job).await.unwrap()
+    let job = TrackedJob::new(JobType::Provision, job);
+    aap.status(&vm(), &job).await.unwrap()
 }
 
 #[tokio::test]
@@ -179,7 +182,10 @@ async fn a_search_for_an_old_launch_does_not_go_through_all_that_came_after_it()
 async fn an_id_that_is_a_path_is_not_followed() {
     let (sim, aap, _) = setup(Template::job(CREATE), 0).await;
     for kind in ["job", "workflow_job", ""] {
-        let job = TrackedJob::from(JobRef::new("aap", kind, "../job_templates/7/launch/?x="));
+        let job = TrackedJob::new(
+            JobType::Provision,
+            JobRef::new("aap", kind, "../job_templates/7/launch/?x="),
+        );
         let error = aap.cancel(&vm(), &job).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Invalid);
     }
@@ -205,7 +211,7 @@ async fn a_credential_is_hidden_before_the_text_is_cut() {
         let (_sim, aap, clock) = setup(Template::job(CREATE).with_plan(plan), 0).await;
         let launched = aap.trigger_provision(&request(1)).await.unwrap();
         clock.advance(Duration::from_secs(60));
-        let status = status(&aap, launched.job).await;
+        let status = status(&aap, job_of(&launched)).await;
         assert_eq!(status.state, JobState::Failed);
         let shown = format!("{} {}", status.message, status.details.unwrap_or_default());
         assert!(!shown.contains(&ADMIN_TOKEN[..4]), "{ending:?}: {shown}");
@@ -233,7 +239,7 @@ async fn a_variable_of_the_caller_is_hidden_before_the_text_is_cut_and_its_lines
         let request = request(1).with_extra_vars(vars);
         let launched = aap.trigger_provision(&request).await.unwrap();
         clock.advance(Duration::from_secs(60));
-        let status = status(&aap, launched.job).await;
+        let status = status(&aap, job_of(&launched)).await;
         assert_eq!(status.state, JobState::Failed);
         let shown = format!("{} {}", status.message, status.details.unwrap_or_default());
         assert!(shown.contains("failed on h0"), "{shown}");
@@ -431,7 +437,7 @@ async fn a_reaped_playbook_that_is_hidden_from_us_runs_to_its_end_before_the_wor
     config.auth = Auth::token(OPERATOR_TOKEN);
     let aap = AapProvider::with_clock(config, clock.clone()).unwrap();
     sim.estrange(OPERATOR_TOKEN, "install", true);
-    let launched = aap.trigger_provision(&request(1)).await.unwrap().job;
+    let launched = job_of(&aap.trigger_provision(&request(1)).await.unwrap());
     clock.advance(Duration::from_secs(10));
     let runs = || {
         sim.journal()
@@ -500,8 +506,8 @@ async fn a_list_that_does_not_end_is_no_answer() {
             assert_eq!(error.effect(), provider_core::Effect::Unreadable, "{error}");
             assert!(error.to_string().contains("without an end"), "{error}");
         } else {
-            let job = TrackedJob::from(JobRef::new("aap", "workflow_job", "5"));
-            let status = aap.provision_status(&vm(), &job).await.unwrap();
+            let job = TrackedJob::new(JobType::Provision, JobRef::new("aap", "workflow_job", "5"));
+            let status = aap.status(&vm(), &job).await.unwrap();
             assert!(!status.settled, "{status:?}");
         }
     }

@@ -81,13 +81,13 @@ impl Setup {
         let request = LaunchRequest::new(vm(), token(n));
         let ProvisionResult { job, .. } = self.aap.trigger_provision(&request).await.unwrap();
         let now = provider_core::Clock::now(&*self.clock);
-        TrackedJob::from(job)
+        TrackedJob::new(JobType::Provision, job.unwrap())
             .with_token(token(n))
             .with_launched_at(now)
     }
 
     async fn status(&self, job: &TrackedJob) -> Result<JobStatus, ProviderError> {
-        self.aap.provision_status(&vm(), job).await
+        self.aap.status(&vm(), job).await
     }
 
     /// What the controller answers to a launch with these variables, by whoever sends it.
@@ -246,9 +246,12 @@ async fn a_persons_relaunch_of_our_job_carries_our_token_and_is_ours_whenever_it
 async fn a_stray_job_of_ours_is_watched_and_cancelled_although_it_has_no_token() {
     let s = setup(Template::job(CREATE).with_plan(RunPlan::endless()), 32).await;
     let id = s.sim.launch(CREATE, &Map::new(), &[]).unwrap();
-    let stray = TrackedJob::from(JobRef::new("aap", "job", id.to_string()))
-        .with_token(token(1))
-        .with_launched_at(start());
+    let stray = TrackedJob::new(
+        JobType::Provision,
+        JobRef::new("aap", "job", id.to_string()),
+    )
+    .with_token(token(1))
+    .with_launched_at(start());
     s.pass(5);
     assert_eq!(s.status(&stray).await.unwrap().state, JobState::Running);
     let result = s.aap.cancel(&vm(), &stray).await.unwrap();
@@ -286,15 +289,15 @@ async fn a_job_whose_variables_cannot_be_read_is_no_stranger_by_that_alone() {
             json!({"id": 7, "type": "job", "status": "successful", "name": CREATE, "created": created,
                    "extra_vars": variables})
         };
-        let ours = TrackedJob::from(JobRef::new("aap", "job", "7"))
+        let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"))
             .with_token(token(1))
             .with_launched_at(start());
         let (_server, aap, _) = controller(&[("jobs/7/", job("2026-11-23T04:00:01Z"))]).await;
-        let status = aap.provision_status(&vm(), &ours).await.unwrap();
+        let status = aap.status(&vm(), &ours).await.unwrap();
         assert_eq!(status.state, JobState::Succeeded, "{variables}");
         for created in ["2026-11-23T03:40:00Z", "2026-11-23T05:00:00Z"] {
             let (_server, aap, _) = controller(&[("jobs/7/", job(created))]).await;
-            let error = aap.provision_status(&vm(), &ours).await.unwrap_err();
+            let error = aap.status(&vm(), &ours).await.unwrap_err();
             is_replaced(&error, &[CREATE, "not when ours was launched"]);
         }
     }
@@ -319,11 +322,11 @@ async fn a_job_of_another_template_is_not_ours_by_its_time_when_its_variables_ca
                 .respond_with(ResponseTemplate::new(202))
                 .mount(&server)
                 .await;
-            let ours = TrackedJob::from(JobRef::new("aap", "job", "7"))
+            let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"))
                 .with_token(token(1))
                 .with_launched_at(start());
             let cancelled = aap.cancel(&vm(), &ours).await;
-            let seen = aap.provision_status(&vm(), &ours).await;
+            let seen = aap.status(&vm(), &ours).await;
             let requests = server.received_requests().await.unwrap();
             let posts = requests.iter().filter(|sent| sent.method == "POST").count();
             if name == CREATE {
@@ -377,10 +380,10 @@ async fn an_end_without_a_readable_time_is_settled_from_when_it_was_first_seen()
             "event_processing_finished": true,
         });
         let (_server, aap, clock) = controller(&[("jobs/7/", job)]).await;
-        let ours = TrackedJob::from(JobRef::new("aap", "job", "7"));
+        let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"));
         for (after, settled) in [(0, false), (59, false), (2, true), (86_400, true)] {
             clock.advance(Duration::from_secs(after));
-            let status = aap.provision_status(&vm(), &ours).await.unwrap();
+            let status = aap.status(&vm(), &ours).await.unwrap();
             let shown = (status.state, status.settled);
             assert_eq!(
                 shown,
@@ -433,8 +436,8 @@ async fn times_are_read_however_they_are_written() {
     ] {
         let job = json!({"id": 7, "type": "job", "status": "running", "started": text});
         let (_server, aap, _) = controller(&[("jobs/7/", job)]).await;
-        let ours = TrackedJob::from(JobRef::new("aap", "job", "7"));
-        let status = aap.provision_status(&vm(), &ours).await.unwrap();
+        let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"));
+        let status = aap.status(&vm(), &ours).await.unwrap();
         let started = status.started_at.map(|at| at.to_string());
         assert_eq!(started.as_deref(), Some(read), "{text}");
     }
@@ -516,10 +519,10 @@ async fn a_node_that_nobody_lets_us_see_is_settled_with_the_limit() {
         .respond_with(denied)
         .mount(&server)
         .await;
-    let ours = TrackedJob::from(JobRef::new("aap", "workflow_job", "5"));
+    let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "workflow_job", "5"));
     for (after, settled) in [(0, false), (600, false), (300, true)] {
         clock.advance(Duration::from_secs(after));
-        let status = aap.provision_status(&vm(), &ours).await.unwrap();
+        let status = aap.status(&vm(), &ours).await.unwrap();
         assert_eq!((status.state, status.settled), (JobState::Failed, settled));
     }
 }
@@ -577,8 +580,8 @@ async fn a_row_that_does_not_say_who_cancelled_is_asked_by_itself() {
             ("unified_jobs/", json!({"results": [row(json!({}))]})),
         ])
         .await;
-        let ours = TrackedJob::from(JobRef::new("aap", "job", "7"));
-        let status = aap.provision_status(&vm(), &ours).await.unwrap();
+        let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"));
+        let status = aap.status(&vm(), &ours).await.unwrap();
         assert_eq!(status.state, state, "{told}");
     }
 }

@@ -1,7 +1,7 @@
 //! Where time comes from. Nothing else in the workspace reads a clock (clippy enforces it).
 
 use std::fmt;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -37,15 +37,15 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that moves only when told to, for tests and simulations.
-#[derive(Debug)]
-pub struct ManualClock(Mutex<Timestamp>);
+/// A clock that moves only when told to, for tests and simulations. Its copies are the same clock.
+#[derive(Debug, Clone)]
+pub struct ManualClock(Arc<Mutex<Timestamp>>);
 
 impl ManualClock {
     /// A clock that shows `start` until it is moved.
     #[must_use]
     pub fn new(start: Timestamp) -> Self {
-        Self(Mutex::new(start))
+        Self(Arc::new(Mutex::new(start)))
     }
 
     /// Moves the clock forward; stops at the largest representable time.
@@ -78,8 +78,14 @@ pub fn add(at: Timestamp, by: Duration) -> Timestamp {
     at.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
-/// How long after `earlier` is `later`; zero when it is not later (clocks jump back).
-#[must_use]
-pub fn since(later: Timestamp, earlier: Timestamp) -> Duration {
-    Duration::try_from(later.duration_since(earlier)).unwrap_or(Duration::ZERO)
+/// How long ago another moment was: `now.elapsed_since(launched)`, in the order in which it is said.
+pub trait Elapsed {
+    /// The time from `earlier` to this moment; zero when it is not later (clocks jump back).
+    fn elapsed_since(self, earlier: Timestamp) -> Duration;
+}
+
+impl Elapsed for Timestamp {
+    fn elapsed_since(self, earlier: Timestamp) -> Duration {
+        Duration::try_from(self.duration_since(earlier)).unwrap_or(Duration::ZERO)
+    }
 }

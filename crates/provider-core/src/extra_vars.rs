@@ -45,6 +45,18 @@ impl ExtraVars {
         self
     }
 
+    /// These and the others; of two values of one name, the other one counts.
+    #[must_use]
+    pub fn merged(mut self, others: &Self) -> Self {
+        for (name, value) in &others.plain {
+            self = self.with(name.clone(), value.clone());
+        }
+        for (name, value) in &others.secret {
+            self = self.with_secret(name.clone(), value.clone());
+        }
+        self
+    }
+
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -5,7 +5,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigVersion, Effect, ErrorKind, ProviderError, text};
+use crate::{ConfigVersion, Effect, ErrorKind, JobType, ProviderError, text};
 
 /// Where a job can be found again: enough to route a question about it to the right provider
 /// and the right endpoint, also after an object was switched to another provider.
@@ -132,8 +132,12 @@ impl fmt::Debug for OperationToken {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct TrackedJob {
+    /// What the job is for.
+    pub job_type: JobType,
     /// The job's name at the backend.
     pub job: JobRef,
+    /// Which of several backends of the object it belongs to; none where there is one only.
+    pub target: Option<String>,
     /// The token that its launch carried; records of older operators have none.
     pub token: Option<OperationToken>,
     /// The configuration that it was launched with.
@@ -142,18 +146,27 @@ pub struct TrackedJob {
     pub launched_at: Option<Timestamp>,
 }
 
-impl From<JobRef> for TrackedJob {
-    fn from(job: JobRef) -> Self {
+impl TrackedJob {
+    /// A job of this type and name, of whose launch nothing is remembered.
+    #[must_use]
+    pub const fn new(job_type: JobType, job: JobRef) -> Self {
         Self {
+            job_type,
             job,
+            target: None,
             token: None,
             config_version: None,
             launched_at: None,
         }
     }
-}
 
-impl TrackedJob {
+    /// The same job of one of several targets of the object.
+    #[must_use]
+    pub fn for_target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
+    }
+
     /// The same job with the version that it was launched with.
     #[must_use]
     pub fn with_config_version(mut self, version: ConfigVersion) -> Self {

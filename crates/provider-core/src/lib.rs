@@ -41,15 +41,19 @@
 //!   `docs/METRICS.md`.
 
 pub mod clock;
+pub mod engine;
 mod error;
 mod extra_vars;
 mod finite;
 #[doc = include_str!("../docs/GUIDE.md")]
 pub mod guide {}
 pub mod history;
+pub mod http;
 mod job;
+mod job_type;
 pub mod lifecycle;
 mod preflight;
+pub mod prelude;
 mod provider;
 mod record;
 mod resource;
@@ -62,7 +66,10 @@ mod version;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use error::{Effect, ErrorKind, ProviderError, TriggerError};
 pub use extra_vars::ExtraVars;
+/// Moments and durations of this crate's types are jiff's.
+pub use jiff;
 pub use job::{JobRef, OperationToken, TrackedJob};
+pub use job_type::{ActionName, BadActionName, JobType};
 pub use preflight::{Finding, Preflight, Severity};
 #[cfg(any(test, feature = "mock"))]
 pub use provider::MockProvider;
@@ -75,7 +82,7 @@ pub use resource::{ObjectKey, Projection, Resource, ResourceError};
 pub use result::{CancelResult, DeprovisionResult, JobStatus, ProvisionResult};
 pub use secrecy::SecretString;
 pub use settings::{ConfigError, Secret};
-pub use state::{JobState, JobType};
+pub use state::JobState;
 pub use version::ConfigVersion;
 
 /// The program in this crate's README compiles.

@@ -10,9 +10,9 @@ use futures_core::Stream;
 use jiff::Timestamp;
 
 use crate::{
-    CancelResult, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars, JobRecord,
-    JobRef, JobStatus, JobType, OperationToken, Preflight, ProviderError, ProvisionResult,
-    Resource, TrackedJob, TriggerError,
+    ActionName, CancelResult, ConfigVersion, DeprovisionResult, Effect, ErrorKind, ExtraVars,
+    JobRecord, JobRef, JobStatus, JobType, OperationToken, Preflight, ProviderError,
+    ProvisionResult, Resource, TrackedJob, TriggerError,
 };
 
 /// Automation outside the cluster that creates and deletes resources by jobs.
@@ -24,6 +24,9 @@ use crate::{
 ///   calling future was dropped at any await point.
 /// - No method retries a request whose effect is doubtful. Reads may be retried.
 /// - Every text that is returned is bounded, on one line, and holds no secret and no body.
+/// - A job has one name for all its life: that which its launch gave, or by which it was first found. A
+///   backend that names a run anew (an attempt of the same run, say) has one part of the name that stays; that
+///   part is the id.
 /// - A job is named in as many bytes as fit on record: an id of 256, a kind of 253, a url of 2,048 at
 ///   most ([`JobRef::check`]). An answer with a longer name is refused; a launch that gave it is in doubt.
 #[cfg_attr(any(test, feature = "mock"), mockall::automock)]
@@ -67,22 +70,10 @@ pub trait Provider: Send + Sync + fmt::Debug {
         request: &LaunchRequest,
     ) -> Result<ProvisionResult, TriggerError>;
 
-    /// Where a provision job stands.
+    /// Starts a job that removes the resource, unless a job that provisions or acts is in the way.
     ///
-    /// *Behaviour*: reads only. A backend may learn completion from the resource itself.
-    ///
-    /// *Errors*: [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when the backend does not
-    /// know the job (any more); no other failure is reported so.
-    async fn provision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError>;
-
-    /// Starts a job that removes the resource, unless a provision job is in the way.
-    ///
-    /// *Behaviour*: while a provision job of `history` is not settled, it is cancelled and the
-    /// answer is [`DeprovisionResult::Waiting`]; nothing is started then. May be called again
+    /// *Behaviour*: while a job of `history` that does not deprovision is not settled, it is cancelled and
+    /// the answer is [`DeprovisionResult::Waiting`]; nothing is started then. May be called again
     /// after `Waiting` with the same token. After `Triggered` it must not be called again.
     ///
     /// *Errors*: as for [`trigger_provision`](Self::trigger_provision).
@@ -92,8 +83,33 @@ pub trait Provider: Send + Sync + fmt::Debug {
         history: &[JobRecord],
     ) -> Result<DeprovisionResult, TriggerError>;
 
-    /// Where a deprovision job stands. As [`provision_status`](Self::provision_status).
-    async fn deprovision_status(
+    /// Starts a job that does something to a living resource: restarts it, say.
+    ///
+    /// *Requires*: [`Capabilities::actions`]; without it nothing is asked for, and the answer is
+    /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
+    ///
+    /// *Behaviour*: as [`trigger_provision`](Self::trigger_provision). Asked for only while the resource is
+    /// applied and nothing else runs.
+    ///
+    /// *Errors*: as for [`trigger_provision`](Self::trigger_provision); a name that the backend has no
+    /// automation for is [`TriggerError::NotLaunched`].
+    async fn trigger_action(
+        &self,
+        _action: &ActionName,
+        _request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        Err(TriggerError::NotLaunched(ProviderError::unsupported(
+            "actions",
+        )))
+    }
+
+    /// Where a job stands.
+    ///
+    /// *Behaviour*: reads only. A backend may learn completion from the resource itself.
+    ///
+    /// *Errors*: [`ErrorKind::NotFound`](crate::ErrorKind::NotFound) when the backend does not
+    /// know the job (any more); no other failure is reported so.
+    async fn status(
         &self,
         resource: &Resource,
         job: &TrackedJob,
@@ -105,7 +121,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported).
     ///
     /// *Behaviour*: a request that may lose. Idempotent: a job that has ended answers
-    /// [`CancelResult::Finished`], one that is gone [`CancelResult::Gone`].
+    /// [`CancelResult::Finished`], one that is gone [`CancelResult::Gone`], one that the backend does not
+    /// cancel at this moment [`CancelResult::NotYet`].
     async fn cancel(
         &self,
         resource: &Resource,
@@ -173,6 +190,8 @@ pub struct Capabilities {
     pub cancel: bool,
     /// Jobs can be found by the token of their launch.
     pub find_launched: bool,
+    /// Living resources can be acted on; see [`trigger_action`](Provider::trigger_action).
+    pub actions: bool,
     /// Jobs that people started as copies of ours can be found; see
     /// [`find_relaunched`](Provider::find_relaunched).
     pub find_relaunched: bool,
@@ -195,6 +214,7 @@ impl Capabilities {
         Self {
             cancel: false,
             find_launched: false,
+            actions: false,
             find_relaunched: false,
             visibility_window: Duration::from_secs(180),
             poll_interval: Duration::from_secs(30),
@@ -225,6 +245,9 @@ pub enum OnAmbiguity {
 pub struct LaunchRequest {
     /// The object.
     pub resource: Resource,
+    /// Which of several backends of the object this is for; none where there is one only. Targets that
+    /// share a provider may get automation of their own.
+    pub target: Option<String>,
     /// The name of this launch, to be carried to the backend.
     pub token: OperationToken,
     /// The configuration that is wanted.
@@ -245,6 +268,7 @@ impl LaunchRequest {
     pub fn new(resource: Resource, token: OperationToken) -> Self {
         Self {
             resource,
+            target: None,
             token,
             config_version: None,
             extra_vars: ExtraVars::new(),
@@ -257,6 +281,13 @@ impl LaunchRequest {
     #[must_use]
     pub fn with_config_version(mut self, version: ConfigVersion) -> Self {
         self.config_version = Some(version);
+        self
+    }
+
+    /// The same launch for one of several targets of the object.
+    #[must_use]
+    pub fn for_target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
         self
     }
 
@@ -304,6 +335,8 @@ impl LaunchRequest {
 pub struct FindRequest {
     /// The object that it was for.
     pub resource: Resource,
+    /// Which of several backends of the object it was for; none where there is one only.
+    pub target: Option<String>,
     /// What the launch was for.
     pub job_type: JobType,
     /// The name of the launch.
@@ -325,12 +358,20 @@ impl FindRequest {
     pub fn new(resource: Resource, job_type: JobType, token: OperationToken) -> Self {
         Self {
             resource,
+            target: None,
             job_type,
             token,
             not_before: None,
             not_after: None,
             extra_vars: ExtraVars::new(),
         }
+    }
+
+    /// The same search for one of several targets of the object.
+    #[must_use]
+    pub fn for_target(mut self, target: impl Into<String>) -> Self {
+        self.target = Some(target.into());
+        self
     }
 
     /// The same search from a moment on.
@@ -363,6 +404,9 @@ pub struct RelaunchQuery {
     pub resource: Resource,
     /// The tokens of their launches.
     pub tokens: Vec<OperationToken>,
+    /// What they were launched for, each with its target; empty where that is not known, and anything is
+    /// searched.
+    pub launched_for: Vec<(JobType, Option<String>)>,
     /// A moment before the first of these launches, by our clock; none searches everything.
     pub not_before: Option<Timestamp>,
 }
@@ -374,8 +418,19 @@ impl RelaunchQuery {
         Self {
             resource,
             tokens,
+            launched_for: Vec::new(),
             not_before: None,
         }
+    }
+
+    /// The same search, where one of these launches was for this.
+    #[must_use]
+    pub fn launched_for(mut self, job_type: JobType, target: Option<&str>) -> Self {
+        let one = (job_type, target.map(ToOwned::to_owned));
+        if !self.launched_for.contains(&one) {
+            self.launched_for.push(one);
+        }
+        self
     }
 
     /// The same search from a moment on.

@@ -12,7 +12,7 @@ use crate::{
     Capabilities, ConfigVersion, JobRef, JobState, JobType, OperationToken, TrackedJob, text,
 };
 
-/// One attempt to provision or deprovision, as it is stored in the object's status.
+/// One attempt to provision, to deprovision, or to act on what is provisioned, as it is stored in the object's status.
 ///
 /// JSON names are camelCase. The shape that existing operators have stored (`jobID`, `type`,
 /// `timestamp`, `state`, `message`, `blockDeletionOnFailure`, `configVersion`, `target`) reads
@@ -51,6 +51,8 @@ pub struct JobRecord {
     pub copy_of: Option<u64>,
     /// What the job is for.
     pub job_type: JobType,
+    /// The request that an action answers; none for other jobs.
+    pub action_request: Option<String>,
     /// Where it stands, as last seen.
     pub state: JobState,
     /// Which of several backends of one object it belongs to; none where there is one only.
@@ -125,6 +127,10 @@ pub enum Reason {
     Intended,
     /// The launch may have been carried out; it is being looked for.
     Ambiguous,
+    /// The launch was carried out, and the backend has not named its job yet.
+    Unnamed,
+    /// Nothing was launched here: what is there was taken over with this version.
+    Imported,
     /// The provider asked to wait before launching; nothing was launched.
     HeldBack,
     /// The launch did not reach the backend.
@@ -167,9 +173,11 @@ pub enum Reason {
 }
 
 impl Reason {
-    const WORDS: [(Self, &'static str); 20] = [
+    const WORDS: [(Self, &'static str); 22] = [
         (Self::Intended, "Intended"),
         (Self::Ambiguous, "Ambiguous"),
+        (Self::Unnamed, "Unnamed"),
+        (Self::Imported, "Imported"),
         (Self::HeldBack, "HeldBack"),
         (Self::NotSent, "NotSent"),
         (Self::Rejected, "Rejected"),
@@ -227,6 +235,7 @@ impl JobRecord {
             attempt,
             copy_of: None,
             job_type,
+            action_request: None,
             state: JobState::Pending,
             target: None,
             provider: None,
@@ -284,7 +293,9 @@ impl JobRecord {
     #[must_use]
     pub fn tracked(&self) -> Option<TrackedJob> {
         Some(TrackedJob {
+            job_type: self.job_type,
             job: self.job_ref()?,
+            target: self.target.clone(),
             token: self.token.clone(),
             config_version: self.config_version.clone(),
             launched_at: self.sent_at.or(self.timestamp),

@@ -291,11 +291,11 @@ fn remove(value: &mut Value, pointer: &str) {
 #[derive(Debug, Clone, PartialEq, Eq, Default, serde::Deserialize, Serialize)]
 #[serde(rename_all = "camelCase", default, deny_unknown_fields)]
 pub struct Projection {
-    /// Send `status` too.
+    /// Send `status` too. Default: off.
     pub status: bool,
-    /// Send `metadata.managedFields` too.
+    /// Send `metadata.managedFields` too. Default: off.
     pub managed_fields: bool,
     /// JSON pointers (RFC 6901) of members that are not sent, for example
-    /// `/spec/credentials/password`.
+    /// `/spec/credentials/password`. Default: none.
     pub without: Vec<String>,
 }

@@ -8,12 +8,13 @@ use serde_json::{Map, Value};
 
 use crate::{ConfigVersion, JobRef, JobState, text};
 
-/// A provision job was started.
+/// A job was started that provisions, or that acts on what was provisioned.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct ProvisionResult {
-    /// The job.
-    pub job: JobRef,
+    /// The job; none where the backend took the launch for sure and names the job later only. Its name
+    /// follows by [`find_launched`](crate::Provider::find_launched), which such a provider has.
+    pub job: Option<JobRef>,
     /// Its state right after the launch.
     pub initial_state: JobState,
     /// What the backend said, for people.
@@ -25,8 +26,18 @@ impl ProvisionResult {
     #[must_use]
     pub fn new(job: JobRef, initial_state: JobState, message: &str) -> Self {
         Self {
-            job,
+            job: Some(job),
             initial_state,
+            message: text::bounded(message, text::MAX_TEXT),
+        }
+    }
+
+    /// A launch that the backend took for sure, and whose job it names later only.
+    #[must_use]
+    pub fn unnamed(message: &str) -> Self {
+        Self {
+            job: None,
+            initial_state: JobState::Pending,
             message: text::bounded(message, text::MAX_TEXT),
         }
     }
@@ -38,8 +49,9 @@ impl ProvisionResult {
 pub enum DeprovisionResult {
     /// A deprovision job was started.
     Triggered {
-        /// The job.
-        job: JobRef,
+        /// The job; none where the backend took the launch for sure and names the job later only, as in
+        /// [`ProvisionResult::job`].
+        job: Option<JobRef>,
         /// Its state right after the launch.
         initial_state: JobState,
         /// Whether the object must stay when this job fails.
@@ -163,4 +175,9 @@ pub enum CancelResult {
     Finished(Box<JobStatus>),
     /// The backend does not know the job (any more).
     Gone,
+    /// The backend does not cancel the job at this moment, though it may later: right after its launch, say.
+    NotYet {
+        /// When to ask again.
+        retry_after: Duration,
+    },
 }

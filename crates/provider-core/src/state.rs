@@ -1,4 +1,4 @@
-//! The seven words a job's state is told in, and the two things a job can be for.
+//! The seven words a job's state is told in.
 
 use std::fmt;
 
@@ -105,39 +105,12 @@ impl<'de> Deserialize<'de> for JobState {
     }
 }
 
-/// What a job is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum JobType {
-    /// Brings the resource to its desired configuration: creates or updates it.
-    Provision,
-    /// Removes the resource.
-    Deprovision,
-}
-
-impl JobType {
-    /// The word as it is serialised.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Provision => "provision",
-            Self::Deprovision => "deprovision",
-        }
-    }
-}
-
-impl fmt::Display for JobType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.as_str())
-    }
-}
-
-/// Plain enums of words: what a structural schema of Kubernetes can hold.
+/// A plain enum of words: what a structural schema of Kubernetes can hold.
 #[cfg(feature = "schema")]
 mod schema {
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
-    use super::{JobState, JobType};
+    use super::JobState;
 
     impl JsonSchema for JobState {
         fn schema_name() -> std::borrow::Cow<'static, str> {
@@ -150,17 +123,6 @@ mod schema {
                 "type": "string", "enum": words,
                 "description": "Where a job stands, in the same words for every backend.",
             })
-        }
-    }
-
-    impl JsonSchema for JobType {
-        fn schema_name() -> std::borrow::Cow<'static, str> {
-            "JobType".into()
-        }
-
-        fn json_schema(_: &mut SchemaGenerator) -> Schema {
-            let words = [Self::Provision, Self::Deprovision].map(Self::as_str);
-            json_schema!({"type": "string", "enum": words, "description": "What a job is for."})
         }
     }
 }

@@ -15,9 +15,9 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 use proptest::prelude::*;
+use provider_core::engine::{Context, Observation, Pass, Situation, absorb, decide};
 use provider_core::lifecycle::{
-    Block, Context, Hold, Mode, Observation, Pass, Policy, PolicyConfig, ProviderRegistry,
-    Situation, Standing, absorb, decide,
+    Block, Hold, Mode, Policy, PolicyConfig, ProviderRegistry, Standing,
 };
 use provider_core::{JobRecord, JobState, JobStatus, Provider, Resource, TriggerError, history};
 use provider_testkit::FakeProvider;
@@ -385,7 +385,7 @@ proptest! {
             .deleting_since(deleting.then_some(now))
             .with_seed(5);
         let mut pass = Pass::default();
-        pass.right = right.map(provider_core::lifecycle::Right::Launch);
+        pass.right = right.map(provider_core::engine::Right::Launch);
         let first = decide(&situation, &pass);
         prop_assert_eq!(&first, &decide(&situation, &pass));
         for asked in &records {

@@ -10,15 +10,16 @@
 
 mod support;
 
+use provider_core::clock::Elapsed as _;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use provider_core::engine::{Context, Observation, absorb};
 use provider_core::lifecycle::{
-    Block, Context, Desired, EventKind, Ground, Hold, IncomparableVersion, Lifecycle, Observation,
-    Policy, PolicyConfig, ProviderRegistry, Purge, SeededEntropy, Standing, StoreError, StoreFault,
-    Supersede, absorb,
+    Block, Desired, EventKind, Ground, Hold, IncomparableVersion, Lifecycle, Policy, PolicyConfig,
+    ProviderRegistry, Purge, SeededEntropy, Standing, StoreError, StoreFault, Supersede,
 };
 use provider_core::{
     ConfigVersion, Effect, ErrorKind, JobRecord, JobRef, JobState, JobStatus, JobType, OnAmbiguity,
@@ -132,7 +133,7 @@ async fn d04_a_launch_that_never_arrived_is_sent_again_under_its_token() {
     assert_eq!((life.jobs(), life.records().len()), (1, 1));
     assert_eq!(Some(life.fake.jobs()[0].token.clone()), token);
     assert_eq!(life.records()[0].sends, 2);
-    let waited = clock::since(life.records()[0].sent_at.unwrap(), sent);
+    let waited = (life.records()[0].sent_at.unwrap()).elapsed_since(sent);
     assert!(
         waited >= Duration::from_secs(90),
         "window and lease: {waited:?}"
@@ -828,18 +829,18 @@ async fn d50_polls_are_spread_also_after_a_restart() {
     life.pass(3_600);
     life.restart();
     let mut wakes = BTreeSet::new();
-    let before = life.fake.count(Function::ProvisionStatus);
+    let before = life.fake.count(Function::Status);
     for object in &objects {
         life.object = object.clone();
         wakes.insert(life.step().await.wake_at.unwrap());
     }
-    let at_once = life.fake.count(Function::ProvisionStatus) - before;
+    let at_once = life.fake.count(Function::Status) - before;
     assert!(
         at_once < 20,
         "{at_once} of 100 were polled in the first moment"
     );
     assert!(wakes.len() > 80, "{} different wake-ups", wakes.len());
-    let span = clock::since(*wakes.last().unwrap(), *wakes.first().unwrap());
+    let span = (*wakes.last().unwrap()).elapsed_since(*wakes.first().unwrap());
     assert!(span > Duration::from_secs(15), "{span:?}");
 }
 
@@ -915,8 +916,8 @@ async fn several_targets_live_side_by_side_and_one_absorbs_the_untagged_history(
     let mut life = Life::new(FakeProvider::new("fake"));
     life.applied().await;
     let untagged = life.desired.clone();
-    let net = untagged.clone().for_target("net", true);
-    let disk = untagged.for_target("disk", false);
+    let net = untagged.clone().for_target("net").absorbing_untagged();
+    let disk = untagged.for_target("disk");
     life.desired = net;
     life.applied().await;
     assert_eq!(life.jobs(), 1, "the old history is that of the network");
@@ -927,7 +928,9 @@ async fn several_targets_live_side_by_side_and_one_absorbs_the_untagged_history(
     life.delete();
     life.released().await;
     assert_eq!(life.jobs(), 3);
-    life.desired = Desired::new(version("a"), "fake").for_target("net", true);
+    life.desired = Desired::new(version("a"), "fake")
+        .for_target("net")
+        .absorbing_untagged();
     life.released().await;
     assert_eq!(life.jobs(), 4);
     let targets: Vec<_> = life.records().iter().map(|r| r.target.clone()).collect();

@@ -9,14 +9,14 @@
 
 mod support;
 
+use provider_core::clock::Elapsed as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use provider_core::lifecycle::{
-    Block, Context, Hold, LAUNCH_LEASE, Observation, Policy, ProviderRegistry, Standing, absorb,
-};
+use provider_core::engine::{Context, LAUNCH_LEASE, Observation, absorb};
+use provider_core::lifecycle::{Block, Hold, Policy, ProviderRegistry, Standing};
 use provider_core::{
     CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight,
@@ -126,7 +126,7 @@ fn a_second_deprovision_job_is_put_on_record_too() {
     let mut there = sent(JobType::Deprovision, 2);
     there.set_job_ref(JobRef::new("fake", "job", "501"));
     let answer = DeprovisionResult::Triggered {
-        job: JobRef::new("fake", "job", "502"),
+        job: Some(JobRef::new("fake", "job", "502")),
         initial_state: JobState::Pending,
         block_deletion_on_failure: false,
         provision_job: None,
@@ -254,12 +254,12 @@ impl Provider for Slow {
         self.inner.trigger_provision(request).await
     }
 
-    async fn provision_status(
+    async fn status(
         &self,
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        self.inner.provision_status(resource, job).await
+        self.inner.status(resource, job).await
     }
 
     async fn trigger_deprovision(
@@ -268,14 +268,6 @@ impl Provider for Slow {
         history: &[JobRecord],
     ) -> Result<DeprovisionResult, TriggerError> {
         self.inner.trigger_deprovision(request, history).await
-    }
-
-    async fn deprovision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.inner.deprovision_status(resource, job).await
     }
 
     async fn cancel(
@@ -357,7 +349,7 @@ async fn astray(policy: Policy) -> Life {
     );
     life.fake.trouble(
         Function::TriggerProvision,
-        Trouble::Fails(error.with_stray_job(job)),
+        Trouble::Fails(error.with_stray_job(job.unwrap())),
     );
     life
 }
@@ -481,7 +473,7 @@ async fn a_retry_request_ends_no_doubt_while_another_replica_may_be_launching() 
     assert_eq!(outcome.standing, Standing::Blocked(block));
     life.until(|_| life.jobs() == 1).await;
     let window = life.fake.capabilities().visibility_window;
-    let waited = clock::since(life.now(), at(0));
+    let waited = life.now().elapsed_since(at(0));
     assert!(waited >= LAUNCH_LEASE + window, "{waited:?}");
 }
 
@@ -617,7 +609,7 @@ fn an_end_that_a_slower_clock_sees_is_not_before_the_begin_and_is_waited_for_by_
     let changed = seen(std::slice::from_ref(&there), &there, &observation);
     assert_eq!(changed[0].finished_at, Some(at(910)));
     assert_eq!(provider_core::history::check(&changed), []);
-    let wait = clock::since(changed[0].retry_at.unwrap(), at(600));
+    let wait = (changed[0].retry_at.unwrap()).elapsed_since(at(600));
     assert!(wait < Duration::from_secs(60), "{wait:?}");
 }
 
@@ -877,7 +869,7 @@ fn names_that_do_not_fit_are_refused_wherever_they_come_in() {
         let copy = provider_core::Relaunched::new(OperationToken::from_random(1), status.clone());
         let result = ProvisionResult::new(job.clone(), JobState::Pending, "");
         let triggered = DeprovisionResult::Triggered {
-            job: job.clone(),
+            job: Some(job.clone()),
             initial_state: JobState::Pending,
             block_deletion_on_failure: true,
             provision_job: None,

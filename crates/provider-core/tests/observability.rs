@@ -14,7 +14,7 @@ use provider_core::lifecycle::{EventKind, Mode, Outcome, Standing, StoreError};
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
 use provider_testkit::{FakeProvider, Function, Trouble};
 use serde_json::{Value, json};
-use support::{Life, endless, failed};
+use support::{Life, applied, endless, failed};
 
 async fn explained(life: &Life) -> (String, Value) {
     let explanation = life
@@ -119,6 +119,42 @@ fn metrics_count_launches_adoptions_doubts_conflicts_and_phases() {
             .iter()
             .all(|(name, _)| name.starts_with("provider_phase_seconds"))
     );
+}
+
+/// What is left behind by a target that is gone is counted with what has brought it about, and once; what is to
+/// stay is none.
+#[test]
+fn orphans_are_counted_once_and_what_is_to_stay_is_no_orphan() {
+    let orphans = |snapshot: Snapshot| -> u64 {
+        let all = snapshot.into_vec().into_iter();
+        all.filter(|(key, ..)| key.key().name() == "provider_orphans_total")
+            .map(|(_, _, _, value)| match value {
+                DebugValue::Counter(n) => n,
+                _ => 0,
+            })
+            .sum()
+    };
+    let without_block = || endless().with_capabilities(|c| c.block_deletion_on_failure = false);
+    let absent = measured(async {
+        let mut life = applied(without_block()).await;
+        life.desired = life.desired.clone().absent();
+        life.step().await;
+        life.fake.end(2, JobState::Failed);
+        let is_absent = |o: &Outcome| matches!(o.standing, Standing::Absent { .. });
+        life.until(is_absent).await;
+        for _ in 0..5 {
+            life.pass(3_600);
+            life.step().await;
+        }
+    });
+    assert_eq!(orphans(absent), 1);
+    let kept = measured(async {
+        let mut life = applied(endless()).await;
+        life.desired = life.desired.clone().keep_on_delete();
+        life.delete();
+        life.released().await;
+    });
+    assert_eq!(orphans(kept), 0);
 }
 
 /// Three others write while the job of a launch goes on record.

@@ -8,11 +8,12 @@
 
 mod support;
 
+use provider_core::clock::Elapsed as _;
 use std::time::Duration;
 
 use jiff::SignedDuration;
 use provider_core::lifecycle::Policy;
-use provider_core::{JobState, Provider, WakeUps, clock};
+use provider_core::{JobState, Provider, WakeUps};
 use provider_testkit::Function;
 use support::{Life, endless, policy};
 
@@ -26,9 +27,9 @@ fn life(policy: Policy) -> Life {
 
 /// Runs it for five minutes, and says how often it was polled.
 async fn polls(life: &Life) -> usize {
-    let before = life.fake.count(Function::ProvisionStatus);
+    let before = life.fake.count(Function::Status);
     life.for_a_while(Duration::from_secs(300)).await;
-    life.fake.count(Function::ProvisionStatus) - before
+    life.fake.count(Function::Status) - before
 }
 
 fn listening(life: &Life) -> WakeUps {
@@ -63,7 +64,7 @@ async fn an_end_that_is_told_is_seen_at_once_and_any_other_at_the_next_poll() {
             life.step().await;
         }
         life.applied().await;
-        let late = clock::since(life.now(), ended);
+        let late = life.now().elapsed_since(ended);
         let most = if is_told { 0 } else { 75 };
         assert!(late <= Duration::from_secs(most), "{late:?}");
         drop(wake_ups);

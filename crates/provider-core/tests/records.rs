@@ -13,7 +13,8 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 use provider_core::{
-    ConfigVersion, JobRecord, JobRef, JobState, JobType, OperationToken, Reason, history, text,
+    ActionName, ConfigVersion, JobRecord, JobRef, JobState, JobType, OperationToken, Reason,
+    history, text,
 };
 use serde_json::{Value, json};
 
@@ -30,7 +31,12 @@ fn state() -> impl Strategy<Value = JobState> {
 }
 
 fn job_type() -> impl Strategy<Value = JobType> {
-    prop::sample::select(vec![JobType::Provision, JobType::Deprovision])
+    prop_oneof![
+        prop::sample::select(vec![JobType::Provision, JobType::Deprovision]),
+        "[a-z][a-z0-9-]{0,40}[a-z0-9]"
+            .prop_map(|name| JobType::Action(ActionName::new(&name).unwrap())),
+        "z[a-z0-9-]{0,40}[a-z0-9]".prop_map(|name| JobType::Other(ActionName::new(&name).unwrap())),
+    ]
 }
 
 fn moment() -> impl Strategy<Value = Timestamp> {
@@ -48,6 +54,8 @@ fn reason() -> impl Strategy<Value = Reason> {
             Reason::Withdrawn,
             Reason::Adopted,
             Reason::Purged,
+            Reason::Unnamed,
+            Reason::Imported,
         ]),
         "Z[a-z]{1,20}".prop_map(Reason::Other),
     ]
@@ -85,6 +93,9 @@ prop_compose! {
         record.retry_at = times[6];
         (record.sends, record.cancel_requests, record.failures) = numbers;
         record.reason = reason;
+        if record.job_type.action().is_some() {
+            record.action_request = Some(format!("request {attempt}"));
+        }
         record.set_message(&message);
         (record.block_deletion_on_failure, record.doubtful, record.retry_request) = flags;
         record
@@ -339,4 +350,73 @@ fn d24_a_version_survives_key_order_nulls_and_new_empty_fields() {
     assert!(base.as_str().starts_with("v1-"));
     let newer = ConfigVersion::from_text("v2-00000000000000000000000000000000");
     assert!(!base.is_comparable(&newer));
+}
+
+// ---- histories as they were written: by older operators, by this version before it knew actions, and by
+// ---- versions to come
+
+fn golden(text: &str) -> (Vec<Value>, Vec<JobRecord>) {
+    let stored: Vec<Value> = serde_json::from_str(text).unwrap();
+    let records: Vec<JobRecord> = serde_json::from_str(text).unwrap();
+    // Nothing of it is lost or changed when it is written again.
+    for (stored, record) in stored.iter().zip(&records) {
+        assert_eq!(record.defect, None, "{stored}");
+        let written = serde_json::to_value(record).unwrap();
+        for (name, value) in stored.as_object().unwrap() {
+            assert_eq!(written.get(name), Some(value), "{name} of {stored}");
+        }
+    }
+    (stored, records)
+}
+
+#[test]
+fn the_history_of_an_older_operator_reads() {
+    let (_, records) = golden(include_str!("golden/older-operators.json"));
+    let live: Vec<bool> = records.iter().map(JobRecord::may_be_live).collect();
+    assert_eq!(live, [false, false, true]);
+    assert_eq!(records[1].target.as_deref(), Some("net"));
+    assert_eq!(records[2].block_deletion_on_failure, Some(true));
+}
+
+#[test]
+fn a_history_from_before_there_were_actions_reads_and_is_written_as_it_was() {
+    let (stored, records) = golden(include_str!("golden/before-actions.json"));
+    assert_eq!(serde_json::to_value(&records).unwrap(), Value::from(stored));
+    let live: Vec<bool> = records.iter().map(JobRecord::may_be_live).collect();
+    assert_eq!(live, [false, true, true, true]);
+    assert_eq!(records[2].reason, Some(Reason::PurgeSuspected));
+    assert_eq!((records[2].copy_of, records[2].turned_away), (Some(2), 1));
+    assert!(records[1].is_unresolved() && records[3].doubtful);
+}
+
+#[test]
+fn jobs_of_types_that_a_newer_version_has_written_are_kept_and_watched() {
+    let (_, records) = golden(include_str!("golden/newer-version.json"));
+    let restart = JobType::Action(ActionName::new("restart").unwrap());
+    let other = |word| JobType::Other(ActionName::new(word).unwrap());
+    let types: Vec<JobType> = records.iter().map(|record| record.job_type).collect();
+    assert_eq!(types, [restart, other("migrate"), other("action")]);
+    let live: Vec<bool> = records.iter().map(JobRecord::may_be_live).collect();
+    assert_eq!(live, [false, true, true]);
+    assert_eq!(
+        records[0].action_request.as_deref(),
+        Some("2026-11-01T10:00:00Z")
+    );
+    // The members of an action that this version cannot read stay where they are.
+    assert_eq!(records[2].action_request, None);
+}
+
+#[test]
+fn a_type_that_is_no_word_is_a_defect() {
+    for bad in [
+        json!("Some Thing"),
+        json!(7),
+        json!("x".repeat(64)),
+        json!(null),
+    ] {
+        let stored = json!({"jobID": "1", "type": bad, "state": "Running"});
+        let record: JobRecord = serde_json::from_value(stored.clone()).unwrap();
+        assert!(record.defect.is_some(), "{stored}");
+        assert_eq!(serde_json::to_value(&record).unwrap(), stored);
+    }
 }

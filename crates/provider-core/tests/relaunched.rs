@@ -9,13 +9,14 @@
 
 mod support;
 
+use provider_core::clock::Elapsed as _;
 use std::time::Duration;
 
 use provider_core::lifecycle::{
     EventKind, Ground, Hold, Lifecycle, Outcome, Policy, PolicyConfig, Purge, SeededEntropy,
     Standing, Why,
 };
-use provider_core::{Effect, ErrorKind, JobState, JobType, ProviderError, Reason, clock};
+use provider_core::{Effect, ErrorKind, JobState, JobType, ProviderError, Reason};
 use provider_testkit::{FakeProvider, Function, Trouble};
 use support::{Life, applied, endless, failed, policy, version};
 
@@ -168,7 +169,7 @@ async fn a_relaunch_is_seen_long_before_a_back_off_ends() {
         }
         life.until(|o| in_progress(o, 2) || matches!(o.standing, Standing::Applied { .. }))
             .await;
-        assert!(clock::since(until, life.now()) > Duration::from_secs(600));
+        assert!(until.elapsed_since(life.now()) > Duration::from_secs(600));
         life.fake.end(copy, JobState::Succeeded);
         life.applied().await;
         assert_eq!((life.jobs(), life.records().len()), (2, 2));
@@ -224,7 +225,7 @@ async fn a_rest_in_which_nobody_can_tell_of_relaunches_stays_what_it_is() {
         let outcome = life.step().await;
         assert_eq!(ends_at(&outcome), until, "{n}");
         assert_eq!(life.fake.count(Function::FindRelaunched), before + 1);
-        let wait = clock::since(outcome.wake_at.unwrap(), life.now());
+        let wait = outcome.wake_at.unwrap().elapsed_since(life.now());
         assert!(wait >= Duration::from_secs(60), "{wait:?}");
         assert_eq!(outcome.trouble.unwrap().message(), "it is away");
     }
@@ -348,7 +349,7 @@ async fn while_nobody_can_tell_of_relaunches_nothing_is_launched_or_let_go_and_i
             "one look a pass"
         );
         let wait = outcome.wake_at.unwrap();
-        assert!(clock::since(wait, life.now()) >= Duration::from_secs(5));
+        assert!(wait.elapsed_since(life.now()) >= Duration::from_secs(5));
         life.clock.set(wait);
     }
     assert_eq!(life.jobs(), 1);

@@ -9,13 +9,14 @@
 
 mod support;
 
+use provider_core::clock::Elapsed as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use provider_core::engine::{Context, Observation, absorb};
 use provider_core::lifecycle::{
-    Block, Context, Ground, Hold, Lifecycle, Observation, Outcome, Policy, Purge, SeededEntropy,
-    Standing, Supersede, absorb,
+    Block, Ground, Hold, Lifecycle, Outcome, Policy, Purge, SeededEntropy, Standing, Supersede,
 };
 use provider_core::{
     Capabilities, Effect, ErrorKind, JobRecord, JobState, JobType, OnAmbiguity, OperationToken,
@@ -52,7 +53,7 @@ async fn suspected(policy: Policy) -> Life {
     let life = at_work(policy).await;
     life.fake.away(&[Function::FindLaunched], unreachable());
     life.fake
-        .trouble(Function::ProvisionStatus, Trouble::Fails(not_found()));
+        .trouble(Function::Status, Trouble::Fails(not_found()));
     life.until(|o| o.records[0].reason == Some(Reason::PurgeSuspected))
         .await;
     life
@@ -347,7 +348,7 @@ fn a_doubtful_error_among_those_of_launches_that_were_not_made_is_a_doubt() {
             let wrong = TriggerError::NotLaunched(error(effect, ErrorKind::Timeout));
             let seen = match job_type {
                 JobType::Provision => Observation::Provisioned(Err(wrong)),
-                JobType::Deprovision => Observation::Deprovisioned(Err(wrong)),
+                _ => Observation::Deprovisioned(Err(wrong)),
             };
             let changed = absorb(std::slice::from_ref(&asked), &asked, &seen, &context);
             assert_eq!(changed[0].reason, Some(Reason::Ambiguous));
@@ -445,7 +446,7 @@ async fn a_cancel_that_was_not_sent_goes_out_when_it_was_told_to() {
     let asked = life.now();
     life.until(|_| life.fake.jobs()[0].state == JobState::Canceled)
         .await;
-    let late = clock::since(life.now(), asked);
+    let late = life.now().elapsed_since(asked);
     assert!(late <= Duration::from_secs(6), "{late:?}");
 }
 
@@ -473,7 +474,7 @@ async fn after_an_outage_the_first_cancel_goes_out_at_once() {
         let back = life.now();
         life.until(|_| life.fake.jobs()[0].state == JobState::Canceled)
             .await;
-        let late = clock::since(life.now(), back);
+        let late = life.now().elapsed_since(back);
         assert!(late <= Duration::from_secs(75), "{kind:?}: {late:?}");
     }
 }
@@ -643,7 +644,7 @@ async fn a_clock_that_is_ahead_forgets_no_job_that_cannot_be_seen_yet() {
     let life = Life::new(endless());
     life.step().await;
     // It is not in the list yet, nor can it be read.
-    life.fake.away(&[Function::ProvisionStatus], not_found());
+    life.fake.away(&[Function::Status], not_found());
     life.fake.hide(1, true);
     let other = replica(Policy::default());
     for _ in 0..4 {
@@ -700,7 +701,7 @@ async fn no_process_remembers_the_deletion_of_an_object_that_is_gone() {
 async fn a_target_is_given_up_in_time_although_another_one_was_let_go_long_before() {
     let give_up = policy(|p| p.deletion.abandon_after = Some(SignedDuration::from_hours(2)));
     let mut life = Life::with(endless().ignoring_cancels(), give_up);
-    let two = ["done", "stuck"].map(|name| life.desired.clone().for_target(name, false));
+    let two = ["done", "stuck"].map(|name| life.desired.clone().for_target(name));
     for (id, desired) in (1..).zip(two.clone()) {
         life.desired = desired;
         life.step().await;

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{ErrorKind, Preflight, ProviderError, Secret, clock, text};
+use provider_core::clock::Elapsed as _;
+use provider_core::{ErrorKind, Preflight, ProviderError, Secret, text};
 use provider_http::json::lenient;
 use serde::Deserialize;
 use tokio::sync::Mutex;
@@ -24,7 +25,7 @@ pub struct Activation {
     /// A token of the gateway; or the password of `username`.
     #[serde(alias = "password")]
     pub token: Secret,
-    /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens.
+    /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens. Default: none.
     #[serde(default)]
     pub username: Option<String>,
     /// The activation's name.
@@ -145,7 +146,7 @@ impl Watch {
         let mut known = self.0.lock().await;
         if let Some((asked, told)) = &*known
             && *asked <= now
-            && clock::since(now, *asked) < LATELY
+            && now.elapsed_since(*asked) < LATELY
         {
             return told.clone();
         }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use percent_encoding::percent_decode_str;
+use provider_core::http::{Intent, Refused};
 use provider_core::{Effect, ErrorKind, ProviderError, text};
-use provider_http::is_said_beforehand;
 use url::Url;
 
 use crate::TransportKind;
@@ -194,72 +194,57 @@ impl Answer {
                     "compare token or secret, encoding and prefix with the stream's credential",
                 )
             }
-            (_, 401) => rejected(
-                ErrorKind::Unauthorized,
-                "something in front of the event stream does not accept our credential",
-                "check the URL, and what guards it",
-            ),
-            (_, 403) => rejected(
-                ErrorKind::Forbidden,
-                "the event was forbidden",
-                "check the credential, and what is in front of the service",
-            ),
-            (_, 404) => rejected(
-                ErrorKind::Unavailable,
-                "the event was answered with 404, which neither a rulebook nor an event stream says",
-                "check the URL, the route, and whether the activation is running",
-            ),
-            (_, 405) => rejected(
-                ErrorKind::Invalid,
-                "the URL takes no events",
-                "check the URL, and its slash at the end",
-            ),
-            (_, 413) => rejected(
-                ErrorKind::Invalid,
-                "the event is too large for the service or for what is in front of it",
-                "exclude large members in the projection",
-            ),
-            (_, 429) => rejected(
-                ErrorKind::RateLimited,
-                "the event was put off by a rate limit",
-                "",
-            ),
-            (_, 407) => rejected(
-                ErrorKind::Unavailable,
-                "the proxy wants to know who we are before it passes the event on",
-                "put user and password into the proxy's URL, or except the service by NO_PROXY",
-            ),
-            (_, 421 | 425) => rejected(
-                ErrorKind::Unavailable,
-                &format!(
-                    "the event was answered with {} before it was looked at",
-                    self.status
-                ),
-                "look at what is in front of the service",
-            ),
-            (_, status) if is_said_beforehand(status) => rejected(
-                ErrorKind::Invalid,
-                &format!("the {transport} refused the event with {status}"),
-                "check the object for what the service cannot read",
-            ),
-            // Said by proxies that have lost one side in the middle of the request.
-            (_, 408 | 460 | 499) => meaning(
-                Effect::MaybeSent,
-                ErrorKind::Timeout,
-                format!(
-                    "something in front of the {transport} gave up on the event ({})",
-                    self.status
-                ),
-                "check what is in front of the service",
-            ),
-            // Neither of the two says it, so it proves nothing: the event may have been passed on before.
-            (_, status) => meaning(
-                Effect::MaybeSent,
-                ErrorKind::Unavailable,
-                format!("the event was answered with {status}, which no {transport} says"),
-                "look at what is in front of the service",
-            ),
+            _ => self.in_general(transport),
         }
+    }
+
+    /// What neither of the two says in words of its own, or what is in front of it has said.
+    fn in_general(&self, transport: TransportKind) -> Meaning {
+        let status = self.status;
+        // A 404 is none of theirs.
+        let refused = Refused::new(status, Intent::Writes).by_somebody_else();
+        let (effect, kind) = (refused.effect(), refused.kind());
+        let text = match status {
+            401 => {
+                "something in front of the event stream does not accept our credential".to_owned()
+            }
+            403 => "the event was forbidden".to_owned(),
+            404 => {
+                "the event was answered with 404, which neither a rulebook nor an event stream says"
+                    .to_owned()
+            }
+            405 => "the URL takes no events".to_owned(),
+            413 => {
+                "the event is too large for the service or for what is in front of it".to_owned()
+            }
+            429 => "the event was put off by a rate limit".to_owned(),
+            407 => "the proxy wants to know who we are before it passes the event on".to_owned(),
+            421 | 425 => {
+                format!("the event was answered with {status} before it was looked at")
+            }
+            _ if effect == Effect::Rejected => {
+                format!("the {transport} refused the event with {status}")
+            }
+            _ if kind == ErrorKind::Timeout => {
+                format!("something in front of the {transport} gave up on the event ({status})")
+            }
+            // It proves nothing: the event may have been passed on before.
+            _ => format!("the event was answered with {status}, which no {transport} says"),
+        };
+        let advice = match status {
+            401 => "check the URL, and what guards it",
+            403 => "check the credential, and what is in front of the service",
+            404 => "check the URL, the route, and whether the activation is running",
+            405 => "check the URL, and its slash at the end",
+            413 => "exclude large members in the projection",
+            429 => "",
+            407 => "put user and password into the proxy's URL, or except the service by NO_PROXY",
+            421 | 425 => "look at what is in front of the service",
+            _ if effect == Effect::Rejected => "check the object for what the service cannot read",
+            _ if kind == ErrorKind::Timeout => "check what is in front of the service",
+            _ => "look at what is in front of the service",
+        };
+        meaning(effect, kind, text, advice)
     }
 }
 

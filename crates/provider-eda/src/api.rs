@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use provider_core::http::{Intent, Refused};
 use provider_core::{Effect, ErrorKind, ProviderError, Secret, text};
 use provider_http::json;
 use serde::Deserialize;
@@ -179,16 +180,12 @@ fn read<T: DeserializeOwned>(status: u16, body: &[u8], what: &str) -> Result<T, 
             "with AAP, use a token of the gateway: the EDA server takes no other; an EDA server without \
              a gateway knows no tokens: set the user name as well, and the password as the token",
         )),
-        404 => Err(failed(
-            ErrorKind::NotFound,
-            "the API of the EDA server answered 404".to_owned(),
-            about_url,
-        )),
-        status => Err(failed(
-            ErrorKind::Unavailable,
-            format!("the API of the EDA server answered {status}"),
-            about_url,
-        )),
+        status => {
+            let refused = Refused::new(status, Intent::Reads);
+            let text = format!("the API of the EDA server answered {status}");
+            let error = ProviderError::new(refused.effect(), refused.kind(), text);
+            Err(error.with_advice(about_url))
+        }
     }
 }
 

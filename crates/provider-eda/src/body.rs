@@ -18,10 +18,12 @@ const REPORT_MAX: usize = (1 << 20) - 16_384;
 const LENGTHS: u64 = 512;
 
 /// The word for the action in payloads.
-pub(crate) const fn action(job_type: JobType) -> &'static str {
+pub(crate) fn action(job_type: &JobType) -> &str {
     match job_type {
         JobType::Provision => "create",
         JobType::Deprovision => "delete",
+        JobType::Action(name) => name.as_str(),
+        other => other.as_str(),
     }
 }
 
@@ -127,7 +129,7 @@ fn pad(body: &mut Vec<u8>, token: &str) {
 /// What is ours in the payload.
 fn ours(request: &LaunchRequest, job_type: JobType) -> Value {
     let mut ours = Map::new();
-    ours.insert("action".to_owned(), action(job_type).into());
+    ours.insert("action".to_owned(), action(&job_type).into());
     ours.insert("operationToken".to_owned(), request.token.as_str().into());
     if let Some(version) = &request.config_version {
         ours.insert("configVersion".to_owned(), version.as_str().into());

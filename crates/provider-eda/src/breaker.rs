@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use provider_core::clock::Elapsed as _;
 use provider_core::{ProviderError, clock};
 
 #[derive(Debug, Default)]
@@ -53,7 +54,7 @@ impl Breaker {
         {
             let closed = |left| cause.left_alone(&format!("the service at {host}"), left);
             // More than the pause is left only after the clock was set back.
-            let left = clock::since(*until, now).min(self.pause);
+            let left = (*until).elapsed_since(now).min(self.pause);
             if !left.is_zero() {
                 return Err(closed(left));
             }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use provider_core::{
-    ConfigVersion, JobRecord, JobRef, JobState, JobStatus, JobType, OperationToken, Resource,
+    ConfigVersion, JobRecord, JobRef, JobState, JobStatus, JobType, OperationToken, Reason,
+    Resource,
 };
 
 use crate::client::std_duration;
@@ -18,14 +19,17 @@ impl Completion {
         resource: &Resource,
         version: Option<&ConfigVersion>,
     ) -> bool {
-        let shown = resource.annotation(&self.version_annotation);
+        let shown = resource.annotation(&self.version_annotation(resource));
         version.is_some_and(|version| shown == Some(version.as_str()))
     }
 
-    /// Whether it was this very event that the automation has last worked off; none where it does
-    /// not say.
-    fn worked_off(&self, resource: &Resource, token: Option<&OperationToken>) -> Option<bool> {
-        let seen = resource.annotation(&self.operation_annotation)?;
+    /// Whether the operation that is shown is this event's; none where none is shown.
+    pub(crate) fn shows_operation(
+        &self,
+        resource: &Resource,
+        token: Option<&OperationToken>,
+    ) -> Option<bool> {
+        let seen = resource.annotation(&self.operation_annotation(resource))?;
         token.map(|token| seen == token.as_str())
     }
 
@@ -37,7 +41,7 @@ impl Completion {
         token: Option<&OperationToken>,
         kind: Option<&str>,
     ) -> bool {
-        let at_this_event = self.worked_off(resource, token);
+        let at_this_event = self.shows_operation(resource, token);
         self.shows_version(resource, version) && at_this_event.unwrap_or(!is_blind(kind))
     }
 
@@ -48,12 +52,33 @@ impl Completion {
         token: Option<&OperationToken>,
         kind: Option<&str>,
     ) -> bool {
-        let by_report = || self.worked_off(resource, token) == Some(true);
+        let by_report = || self.has_worked_off(resource, token);
         !self.has_finalizer(resource) && (!is_blind(kind) || by_report())
     }
 
+    /// Whether the automation has worked off this very event, whatever it was for.
+    pub(crate) fn has_worked_off(
+        &self,
+        resource: &Resource,
+        token: Option<&OperationToken>,
+    ) -> bool {
+        self.shows_operation(resource, token) == Some(true)
+    }
+
+    /// Whether the object carries the sign of the good end of an event that removes nothing. An action changes
+    /// no version, so its sign is its operation alone.
+    pub(crate) fn has_done(&self, resource: &Resource, record: &JobRecord) -> bool {
+        let (token, kind) = (record.token.as_ref(), record.kind.as_deref());
+        match record.job_type {
+            JobType::Provision => {
+                self.has_applied(resource, record.config_version.as_ref(), token, kind)
+            }
+            _ => self.has_worked_off(resource, token),
+        }
+    }
+
     pub(crate) fn has_finalizer(&self, resource: &Resource) -> bool {
-        resource.has_finalizer(&self.finalizer(resource.kind()))
+        resource.has_finalizer(&self.finalizer(resource))
     }
 }
 
@@ -67,7 +92,7 @@ pub(crate) enum Verdict {
     },
     /// There is nothing to remove.
     Nothing(String),
-    /// A provision may be at work or on its way.
+    /// Something else may be at work or on its way.
     Wait {
         reason: String,
         left: Duration,
@@ -97,12 +122,13 @@ impl EdaProvider {
             })
             .map(|record| record.attempt)
             .max();
-        let provisions = history.iter().filter(|record| {
-            record.job_type == JobType::Provision
+        // Actions too: two jobs of one object are never at work at once.
+        let others = history.iter().filter(|record| {
+            record.job_type != JobType::Deprovision
                 && record.may_have_run()
                 && removed.is_none_or(|removed| record.attempt > removed)
         });
-        for record in provisions {
+        for record in others {
             let ours = record
                 .provider
                 .as_deref()
@@ -124,22 +150,17 @@ impl EdaProvider {
                 continue;
             }
             let live = record.may_be_live();
-            let (version, token) = (record.config_version.as_ref(), record.token.as_ref());
-            let kind = record.kind.as_deref();
             if !live && record.state == JobState::Succeeded {
+                // Nothing of ours was launched, so nothing has left a finalizer either.
+                of_others |= record.reason == Some(Reason::Imported);
                 continue;
             }
-            let is_copy = kind.is_some_and(is_copy);
-            if !is_copy
-                && self
-                    .config
-                    .completion
-                    .has_applied(resource, version, token, kind)
-            {
-                settled = record
-                    .job_ref()
-                    .filter(|_| live)
-                    .map(|job| applied(job, version));
+            let is_copy = record.kind.as_deref().is_some_and(is_copy);
+            if !is_copy && self.config.completion.has_done(resource, record) {
+                if live && record.job_type == JobType::Provision {
+                    let job = record.job_ref();
+                    settled = job.map(|job| applied(job, record.config_version.as_ref()));
+                }
                 continue;
             }
             // Ended without a sign: the engine has given it up. With the finalizer there, the
@@ -164,7 +185,7 @@ impl EdaProvider {
                 provision_job: settled.map(Box::new),
             };
         }
-        let finalizer = self.config.completion.finalizer(resource.kind());
+        let finalizer = self.config.completion.finalizer(resource);
         let rest = if assumed {
             "and it is assumed, not known, that after so long no event for it will still be worked off"
         } else {
@@ -187,6 +208,12 @@ impl EdaProvider {
         let known_for = self.sights.of_record(resource, record, now);
         window.checked_sub(known_for).filter(|left| !left.is_zero())
     }
+}
+
+/// An event whose operation the object carries.
+pub(crate) fn worked_off(job: JobRef) -> JobStatus {
+    JobStatus::new(job, JobState::Succeeded)
+        .with_message("the automation has reported this operation as worked off")
 }
 
 /// A provision job whose version the object carries.

@@ -1,6 +1,5 @@
 //! All settings: where events go, who we are there, how the end of a job is seen.
 
-use std::collections::BTreeMap;
 use std::fmt;
 
 use jiff::SignedDuration;
@@ -10,8 +9,12 @@ use provider_core::text::MASK;
 use provider_http::HttpConfig;
 use serde::Deserialize;
 
-use crate::endpoints::{kebab, shown};
+use crate::endpoints::shown;
 use crate::{Activation, ConfigError, Tracking, Transport};
+
+mod completion;
+
+pub use completion::Completion;
 
 /// All settings of an [`EdaProvider`](crate::EdaProvider).
 ///
@@ -31,37 +34,37 @@ use crate::{Activation, ConfigError, Tracking, Transport};
 #[serde(remote = "Self", rename_all = "camelCase", deny_unknown_fields)]
 pub struct EdaConfig {
     /// The name of this provider in records and logs: at most 63 characters, and never changed
-    /// while records exist.
+    /// while records exist. Default: `eda`.
     #[serde(default = "default_name")]
     pub name: String,
     /// Where events are sent, and how.
     pub transport: Transport,
-    /// Connections.
+    /// Connections. Default: those of [`HttpConfig`].
     #[serde(default)]
     pub http: HttpConfig,
-    /// What of the object is sent.
+    /// What of the object is sent. Default: all but its status and its managed fields.
     #[serde(default)]
     pub projection: Projection,
-    /// The member of the payload that carries what is ours: action, token, version.
+    /// The member of the payload that carries what is ours: action, token, version. Default: `providerEvent`.
     #[serde(default = "default_envelope")]
     pub envelope: String,
     /// Whether events with `{{` or `{%` in a text are refused: an action `run_playbook` of a
-    /// rulebook executes such text of the object (ansible-core 2.19); `run_job_template` does not.
+    /// rulebook executes such text of the object (ansible-core 2.19); `run_job_template` does not. Default: off.
     #[serde(default)]
     pub refuse_templates: bool,
-    /// How the end of a job is seen on the object.
+    /// How the end of a job is seen on the object. Default: by names in the object's group, those of [`Completion`].
     #[serde(default)]
     pub completion: Completion,
-    /// How often, and how many at once.
+    /// How often, and how many at once. Default: those of [`Pacing`].
     #[serde(default)]
     pub pacing: Pacing,
-    /// Times; all have defaults that suit a controller of usual size.
+    /// Times. Default: those of [`Timing`], which suit a controller of usual size.
     #[serde(default)]
     pub timing: Timing,
-    /// The activation behind the events, to be looked at before work begins.
+    /// The activation behind the events, to be looked at before work begins. Default: none.
     #[serde(default)]
     pub activation: Option<Activation>,
-    /// Where the jobs behind the events can be seen.
+    /// Where the jobs behind the events can be seen. Default: none, so that only the object tells of their ends.
     #[serde(default)]
     pub tracking: Option<Tracking>,
 }
@@ -74,66 +77,6 @@ fn default_envelope() -> String {
     "providerEvent".to_owned()
 }
 
-/// How the end of a job is seen on the object, since an event has no answer.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(
-    remote = "Self",
-    rename_all = "camelCase",
-    default,
-    deny_unknown_fields
-)]
-pub struct Completion {
-    /// The annotation in which the automation writes the version that it has applied.
-    pub version_annotation: String,
-    /// The annotation in which the automation may write the operation token of the event. Where
-    /// it is there, it must be the event's: an older event for the same version is no proof.
-    pub operation_annotation: String,
-    /// The automation's finalizer; `{kind}` becomes the kind in kebab case without dashes.
-    pub finalizer: String,
-    /// Finalizers of single kinds, by kind (`ComputeInstance`).
-    pub finalizers: BTreeMap<String, String>,
-}
-
-impl Default for Completion {
-    fn default() -> Self {
-        Self {
-            version_annotation: "osac.openshift.io/reconciled-config-version".to_owned(),
-            operation_annotation: "osac.openshift.io/reconciled-operation".to_owned(),
-            finalizer: "osac.openshift.io/{kind}-aap".to_owned(),
-            finalizers: BTreeMap::new(),
-        }
-    }
-}
-
-impl Completion {
-    fn tidy(&mut self) -> Result<(), ConfigError> {
-        let Self {
-            version_annotation,
-            operation_annotation,
-            finalizer,
-            finalizers,
-        } = self;
-        tidy_text("completion.versionAnnotation", version_annotation)?;
-        tidy_text("completion.operationAnnotation", operation_annotation)?;
-        tidy_text("completion.finalizer", finalizer)?;
-        for finalizer in finalizers.values_mut() {
-            tidy_text("completion.finalizers", finalizer)?;
-        }
-        Ok(())
-    }
-
-    /// The automation's finalizer on objects of this kind.
-    #[must_use]
-    pub fn finalizer(&self, kind: &str) -> String {
-        match self.finalizers.get(kind) {
-            Some(own) => own.clone(),
-            None => self
-                .finalizer
-                .replace("{kind}", &kebab(kind).replace('-', "")),
-        }
-    }
-}
-
 /// How often, and how many at once.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(
@@ -143,16 +86,16 @@ impl Completion {
     deny_unknown_fields
 )]
 pub struct Pacing {
-    /// The least time between two events of one action for one object, however the first went.
+    /// The least time between two events of one action for one object, however the first went. Default: 30s.
     pub min_interval: SignedDuration,
     /// How many events are on their way at once. A rulebook that runs its actions one after the
-    /// other takes 13 and then lets the senders hang (ansible-rulebook 1.3.2).
+    /// other takes 13 and then lets the senders hang (ansible-rulebook 1.3.2). Default: 10.
     pub max_in_flight: u32,
-    /// How long an event waits for its turn before it is put off.
+    /// How long an event waits for its turn before it is put off: 20s at most. Default: 10s.
     pub max_wait: SignedDuration,
-    /// After so many sendings in a row that found no service, nothing is sent for a while.
+    /// After so many sendings in a row that found no service, nothing is sent for a while. Default: 5.
     pub breaker_failures: u32,
-    /// How long; then one event is let through to try.
+    /// How long; then one event is let through to try. Default: 30s.
     pub breaker_pause: SignedDuration,
 }
 
@@ -177,17 +120,18 @@ impl Default for Pacing {
     deny_unknown_fields
 )]
 pub struct Timing {
-    /// Proposed time between two looks at an object.
+    /// Proposed time between two looks at an object. Default: 15s.
     pub poll_interval: SignedDuration,
-    /// How long a provision event without a sign of its end may still be at work: deletion waits
-    /// so long. Counted by this process's own clock, from when it sent the event or first saw its record; a
-    /// restart counts anew. Zero takes the risk that a delete event runs beside it or before it.
+    /// How long the event of a provision or of an action without a sign of its end may still be at work:
+    /// deletion waits so long. Counted by this process's own clock, from when it sent the event or first saw its record; a
+    /// restart counts anew. Zero takes the risk that a delete event runs beside it or before it. Default: 15m.
     pub in_flight_window: SignedDuration,
     /// How long the automation's finalizer may stay after a deprovision event whose job cannot be
     /// seen before nobody can tell what became of it: longer than the longest deletion. Counted by this
     /// process's own clock, from when it sent the event or first asked about it; a restart counts anew. An
     /// event that was lost looks the same until then. What is still unknown when the engine's deadline for that has
     /// passed as well has failed, because the finalizer proves that nothing was removed, and is sent again.
+    /// Default: 2h.
     pub deprovision_limit: SignedDuration,
 }
 
@@ -201,7 +145,7 @@ impl Default for Timing {
     }
 }
 
-provider_core::guarded_settings!(EdaConfig, Completion, Pacing, Timing);
+provider_core::guarded_settings!(EdaConfig, Pacing, Timing);
 
 impl EdaConfig {
     /// A configuration with defaults for everything else.
@@ -347,13 +291,7 @@ impl EdaConfig {
         if self.envelope.is_empty() || reserved.contains(&self.envelope.as_str()) {
             return refuse("envelope", "expected a member that objects do not have");
         }
-        let completion = &self.completion;
-        if completion.version_annotation.is_empty()
-            || completion.operation_annotation.is_empty()
-            || completion.finalizer.is_empty()
-        {
-            return refuse("completion", "expected names that are not empty");
-        }
+        self.completion.validate()?;
         if self.pacing.max_in_flight == 0 || self.pacing.breaker_failures == 0 {
             return refuse("pacing", "expected counts of at least 1");
         }
@@ -404,8 +342,17 @@ impl fmt::Display for EdaConfig {
                 write!(f, ", {action} at {}", shown(url))?;
             }
         }
+        for (name, url) in &endpoints.actions {
+            write!(f, ", {name} at {}", shown(url))?;
+        }
+        if let Some(url) = &endpoints.action {
+            write!(f, ", any action at {}", shown(url))?;
+        }
         if !endpoints.kinds.is_empty() {
             write!(f, ", {} kinds with their own", endpoints.kinds.len())?;
+        }
+        if !endpoints.targets.is_empty() {
+            write!(f, ", {} targets with their own", endpoints.targets.len())?;
         }
         match &self.transport {
             Transport::RulebookWebhook(webhook) => {

@@ -1,20 +1,44 @@
-//! Where events go: one URL for each action, fixed or of single kinds.
+//! Where events go: one URL for each action, fixed, of single kinds, or of single targets.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
-use provider_core::JobType;
+use provider_core::{ActionName, JobType};
 use serde::Deserialize;
 use url::Url;
 
 use crate::ConfigError;
+use crate::body::action;
 use crate::config::tidy_text;
+
+mod made;
+mod text;
+
+pub(crate) use made::Made;
+use text::parse;
+pub(crate) use text::{kebab, shown};
 
 /// What stands for the kind in a URL.
 const KIND: &str = "{kind}";
+/// What stands for the action.
+const ACTION: &str = "{action}";
 
-/// The URLs: the entry of the kind, else the fixed one. `{kind}` in a URL becomes the kind in
-/// kebab case: `http://rulebook:5000/create-{kind}`.
+/// The URLs. Of all that fit an event the most specific one counts: that of the target and the kind, of the
+/// target, of the kind, the fixed one. Where one of these has no URL for the event, the next one is asked; of an
+/// action, each is asked for the URL of its name first, and for that of every action then.
+///
+/// In a URL, `{kind}` becomes the kind in kebab case, and `{action}` the word that the payload says too:
+/// `create`, `delete`, or the name of the action. So one template can serve all:
+/// `http://rulebook:5000/{action}-{kind}`.
+///
+/// ```
+/// use provider_eda::Endpoints;
+///
+/// # fn main() -> Result<(), provider_core::BadActionName> {
+/// let urls = Endpoints::new("http://rulebook:5000/create-{kind}", "http://rulebook:5000/delete-{kind}")
+///     .with_action("restart".parse()?, "http://rulebook:5000/restart-{kind}");
+/// assert_eq!(urls.actions.len(), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(
     remote = "Self",
@@ -23,15 +47,22 @@ const KIND: &str = "{kind}";
     deny_unknown_fields
 )]
 pub struct Endpoints {
-    /// Takes the events that provision.
+    /// Takes the events that provision. Default: none.
     pub create: Option<String>,
-    /// Takes the events that deprovision.
+    /// Takes the events that deprovision. Default: none.
     pub delete: Option<String>,
-    /// URLs of single kinds, by kind (`ComputeInstance`).
+    /// Takes the events of every action that has no URL of its own in `actions`. Default: none.
+    pub action: Option<String>,
+    /// Take the events that act on a living object, by the name of the action (`restart`). Default: none; with
+    /// no URL for any action the provider has no actions.
+    pub actions: BTreeMap<ActionName, String>,
+    /// URLs of single kinds, by kind (`ComputeInstance`). Default: none.
     pub kinds: BTreeMap<String, KindEndpoints>,
+    /// URLs of single targets, by the name of the target, for objects of several backends. Default: none.
+    pub targets: BTreeMap<String, TargetEndpoints>,
 }
 
-/// The URLs of one kind.
+/// The URLs of one kind. What it has none for goes where the next more general place says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(
     remote = "Self",
@@ -40,34 +71,127 @@ pub struct Endpoints {
     deny_unknown_fields
 )]
 pub struct KindEndpoints {
-    /// Takes the events that provision.
+    /// Takes the events that provision. Default: none.
     pub create: Option<String>,
-    /// Takes the events that deprovision.
+    /// Takes the events that deprovision. Default: none.
     pub delete: Option<String>,
+    /// Takes the events of every action that has no URL of its own in `actions`. Default: none.
+    pub action: Option<String>,
+    /// Take the events that act on it, by the name of the action (`restart`). Default: none.
+    pub actions: BTreeMap<ActionName, String>,
 }
 
-provider_core::guarded_settings!(Endpoints, KindEndpoints);
+/// The URLs of one target. What it has none for goes where the next more general place says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(
+    remote = "Self",
+    rename_all = "camelCase",
+    default,
+    deny_unknown_fields
+)]
+pub struct TargetEndpoints {
+    /// Takes the events that provision. Default: none.
+    pub create: Option<String>,
+    /// Takes the events that deprovision. Default: none.
+    pub delete: Option<String>,
+    /// Takes the events of every action that has no URL of its own in `actions`. Default: none.
+    pub action: Option<String>,
+    /// Take the events that act on it, by the name of the action (`restart`). Default: none.
+    pub actions: BTreeMap<ActionName, String>,
+    /// URLs of single kinds of this target, by kind. Default: none.
+    pub kinds: BTreeMap<String, KindEndpoints>,
+}
+
+provider_core::guarded_settings!(Endpoints, KindEndpoints, TargetEndpoints);
+
+/// The URLs at one of the places that are asked.
+struct Level<'a> {
+    create: Option<&'a String>,
+    delete: Option<&'a String>,
+    action: Option<&'a String>,
+    actions: &'a BTreeMap<ActionName, String>,
+}
+
+impl<'a> Level<'a> {
+    fn get(&self, job_type: JobType) -> Option<&'a String> {
+        match job_type {
+            JobType::Provision => self.create,
+            JobType::Deprovision => self.delete,
+            JobType::Action(name) => self.actions.get(&name).or(self.action),
+            _ => None,
+        }
+    }
+
+    fn has_actions(&self) -> bool {
+        self.action.is_some() || !self.actions.is_empty()
+    }
+}
+
+macro_rules! levels {
+    ($($endpoints:ty),*) => {$(
+        impl $endpoints {
+            const fn level(&self) -> Level<'_> {
+                Level {
+                    create: self.create.as_ref(),
+                    delete: self.delete.as_ref(),
+                    action: self.action.as_ref(),
+                    actions: &self.actions,
+                }
+            }
+
+            /// The URLs of this place by the names of their settings.
+            fn texts(&mut self) -> impl Iterator<Item = (&'static str, &mut String)> {
+                let named = self.actions.values_mut();
+                let named = named.map(|url| ("endpoints.actions", url));
+                let single = [
+                    ("endpoints.create", &mut self.create),
+                    ("endpoints.delete", &mut self.delete),
+                    ("endpoints.action", &mut self.action),
+                ];
+                let single = single.into_iter();
+                single.filter_map(|(field, url)| Some((field, url.as_mut()?))).chain(named)
+            }
+        }
+    )*};
+}
+
+levels!(Endpoints, KindEndpoints, TargetEndpoints);
+
+/// For whom an event is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Addressee<'a> {
+    pub target: Option<&'a str>,
+    pub kind: &'a str,
+}
+
+/// Where actions go that are named nowhere.
+pub(crate) struct AnyAction {
+    /// Whether the name of the action is no part of the URL.
+    pub is_the_same_for_all: bool,
+    pub url: Result<Url, ConfigError>,
+}
+
+/// A kind that is not named, which stands for all others.
+const ANY_KIND: &str = "AnyKind";
 
 impl Endpoints {
     /// Takes off what surrounds URLs that come from files and Secrets.
     pub(crate) fn tidy(&mut self) -> Result<(), ConfigError> {
-        let kinds = self.kinds.values_mut();
-        let kinds = kinds.flat_map(|kind| {
-            [
-                (JobType::Provision, &mut kind.create),
-                (JobType::Deprovision, &mut kind.delete),
-            ]
-        });
-        let fixed = [
-            (JobType::Provision, &mut self.create),
-            (JobType::Deprovision, &mut self.delete),
-        ];
-        for (job_type, url) in kinds.chain(fixed) {
-            if let Some(url) = url {
-                tidy_text(field(job_type), url)?;
+        fn tidy<'a>(
+            texts: impl Iterator<Item = (&'static str, &'a mut String)>,
+        ) -> Result<(), ConfigError> {
+            for (field, url) in texts {
+                tidy_text(field, url)?;
             }
+            Ok(())
         }
-        Ok(())
+        tidy(self.texts())?;
+        let mut kinds: Vec<&mut KindEndpoints> = self.kinds.values_mut().collect();
+        for target in self.targets.values_mut() {
+            tidy(target.texts())?;
+            kinds.extend(target.kinds.values_mut());
+        }
+        kinds.into_iter().try_for_each(|kind| tidy(kind.texts()))
     }
 
     /// Fixed URLs.
@@ -76,18 +200,32 @@ impl Endpoints {
         Self {
             create: Some(create.into()),
             delete: Some(delete.into()),
-            kinds: BTreeMap::new(),
+            ..Self::default()
         }
     }
 
-    /// One URL for both actions, as for an event stream whose rules look at the action.
+    /// One URL for everything, every action too, as for an event stream whose rules look at the action.
     #[must_use]
     pub fn one(url: impl Into<String>) -> Self {
         let url = url.into();
-        Self::new(url.clone(), url)
+        Self::new(url.clone(), url.clone()).with_any_action(url)
     }
 
-    /// With URLs of their own for a kind.
+    /// With the URL of one action.
+    #[must_use]
+    pub fn with_action(mut self, action: ActionName, url: impl Into<String>) -> Self {
+        self.actions.insert(action, url.into());
+        self
+    }
+
+    /// With a URL for every action that has none of its own.
+    #[must_use]
+    pub fn with_any_action(mut self, url: impl Into<String>) -> Self {
+        self.action = Some(url.into());
+        self
+    }
+
+    /// With URLs of their own for creation and deletion of a kind.
     #[must_use]
     pub fn with_kind(
         mut self,
@@ -98,141 +236,158 @@ impl Endpoints {
         let urls = KindEndpoints {
             create: Some(create.into()),
             delete: Some(delete.into()),
+            ..KindEndpoints::default()
         };
         self.kinds.insert(kind.into(), urls);
         self
     }
 
-    /// The URL for an object of this kind, as text.
-    fn text(&self, job_type: JobType, kind: &str) -> Option<String> {
-        let own = self.kinds.get(kind);
-        let (own, fixed) = match job_type {
-            JobType::Provision => (own.and_then(|k| k.create.as_ref()), self.create.as_ref()),
-            JobType::Deprovision => (own.and_then(|k| k.delete.as_ref()), self.delete.as_ref()),
-        };
-        Some(own.or(fixed)?.replace(KIND, &kebab(kind)))
+    /// With URLs of its own for a target.
+    #[must_use]
+    pub fn with_target(mut self, target: impl Into<String>, urls: TargetEndpoints) -> Self {
+        self.targets.insert(target.into(), urls);
+        self
     }
 
-    /// The URL for an object of this kind.
-    pub(crate) fn url(&self, job_type: JobType, kind: &str) -> Option<Result<Url, ConfigError>> {
-        Some(parse(field(job_type), &self.text(job_type, kind)?))
+    /// The places that are asked for a URL, the most specific one first.
+    fn levels<'a>(&'a self, to: Addressee<'_>) -> impl Iterator<Item = Level<'a>> {
+        let target = to.target.and_then(|target| self.targets.get(target));
+        let of_target = target.and_then(|target| target.kinds.get(to.kind));
+        [
+            of_target.map(KindEndpoints::level),
+            target.map(TargetEndpoints::level),
+            self.kinds.get(to.kind).map(KindEndpoints::level),
+            Some(self.level()),
+        ]
+        .into_iter()
+        .flatten()
     }
 
-    /// Every URL with the name of its setting; a kind that is not named stands for all others.
-    pub(crate) fn all(&self) -> Vec<(&'static str, Result<Url, ConfigError>)> {
-        let kinds = self.kinds.keys().map(String::as_str).chain(["AnyKind"]);
-        kinds
-            .flat_map(|kind| [JobType::Provision, JobType::Deprovision].map(|t| (t, kind)))
-            .filter_map(|(job_type, kind)| Some((field(job_type), self.url(job_type, kind)?)))
+    /// The URL of an event, as text.
+    fn text(&self, job_type: JobType, to: Addressee<'_>) -> Option<String> {
+        let url = self.levels(to).find_map(|level| level.get(job_type))?;
+        let url = url.replace(KIND, &kebab(to.kind));
+        Some(url.replace(ACTION, action(&job_type)))
+    }
+
+    /// The URL of an event.
+    pub(crate) fn url(
+        &self,
+        job_type: JobType,
+        to: Addressee<'_>,
+    ) -> Option<Result<Url, ConfigError>> {
+        Some(parse(field(job_type), &self.text(job_type, to)?))
+    }
+
+    /// Whether there is a URL for any action.
+    pub(crate) fn has_actions(&self) -> bool {
+        let kinds = self.kinds.values().map(KindEndpoints::level);
+        let targets = self.targets.values().flat_map(|target| {
+            let kinds = target.kinds.values().map(KindEndpoints::level);
+            kinds.chain([target.level()])
+        });
+        let mut all = kinds.chain(targets).chain([self.level()]);
+        all.any(|level| level.has_actions())
+    }
+
+    /// The actions that are named anywhere.
+    pub(crate) fn action_names(&self) -> Vec<ActionName> {
+        let kinds = self.kinds.values().map(|kind| &kind.actions);
+        let targets = self.targets.values().flat_map(|target| {
+            let kinds = target.kinds.values().map(|kind| &kind.actions);
+            kinds.chain([&target.actions])
+        });
+        let all = kinds.chain(targets).chain([&self.actions]);
+        let names: BTreeMap<ActionName, ()> = all
+            .flat_map(|actions| actions.keys().map(|name| (*name, ())))
+            .collect();
+        names.into_keys().collect()
+    }
+
+    /// Where actions go that are named nowhere.
+    pub(crate) fn any_action(&self, to: Addressee<'_>) -> Option<AnyAction> {
+        let text = self.levels(to).find_map(|level| level.action)?;
+        Some(AnyAction {
+            is_the_same_for_all: !text.contains(ACTION),
+            url: parse("endpoints.action", &text.replace(KIND, &kebab(to.kind))),
+        })
+    }
+
+    /// The targets that events may be for: none only where something is said of objects without targets.
+    pub(crate) fn addressed(&self) -> Vec<Option<&str>> {
+        let level = self.level();
+        let is_named = level.create.is_some() || level.delete.is_some() || !self.kinds.is_empty();
+        let untargeted = is_named || self.targets.is_empty();
+        let targets = self.targets.keys().map(|target| Some(target.as_str()));
+        untargeted
+            .then_some(None)
+            .into_iter()
+            .chain(targets)
             .collect()
+    }
+
+    /// Every URL with the name of its setting.
+    pub(crate) fn all(&self) -> Vec<(&'static str, Result<Url, ConfigError>)> {
+        let mut types = vec![JobType::Provision, JobType::Deprovision];
+        types.extend(self.action_names().into_iter().map(JobType::Action));
+        types.extend(ActionName::new("any-action").ok().map(JobType::Action));
+        let mut all = Vec::new();
+        let targets = self.targets.keys().map(|target| Some(target.as_str()));
+        for target in targets.chain([None]) {
+            let own = target.and_then(|target| self.targets.get(target));
+            let own = own.into_iter().flat_map(|target| target.kinds.keys());
+            let kinds = self.kinds.keys().chain(own).map(String::as_str);
+            for kind in kinds.chain([ANY_KIND]) {
+                let to = Addressee { target, kind };
+                let urls = types.iter().filter_map(|job_type| {
+                    let url = self.url(*job_type, to)?;
+                    Some((field(*job_type), url))
+                });
+                all.extend(urls);
+            }
+        }
+        all
+    }
+
+    /// Refuses actions whose events a rule would take for something else.
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        match self.action_names().iter().find(|name| is_taken(name)) {
+            None => Ok(()),
+            Some(name) => Err(ConfigError::new(
+                "endpoints.actions",
+                &format!("no action can be called {name}: rules know the events by that word"),
+            )),
+        }
     }
 }
 
-/// URLs that were made before: to make one takes as long as to write a small event.
-#[derive(Debug, Default)]
-pub(crate) struct Made(Mutex<Vec<(JobType, String, Url)>>);
-
-/// More kinds than any operator has.
-const MAX_MADE: usize = 64;
-
-impl Made {
-    /// The URL for an object of this kind, made once.
-    pub(crate) fn url(
-        &self,
-        endpoints: &Endpoints,
-        job_type: JobType,
-        kind: &str,
-    ) -> Option<Result<Url, ConfigError>> {
-        let mut made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, url)) = made.iter().find(|(j, k, _)| *j == job_type && k == kind) {
-            return Some(Ok(url.clone()));
-        }
-        let url = endpoints.url(job_type, kind)?;
-        if let Ok(url) = &url
-            && made.len() < MAX_MADE
-        {
-            made.push((job_type, kind.to_owned(), url.clone()));
-        }
-        Some(url)
-    }
+/// Whether the word for this action in payloads means something else to the rules.
+pub(crate) fn is_taken(name: &ActionName) -> bool {
+    [JobType::Provision, JobType::Deprovision]
+        .iter()
+        .any(|job_type| action(job_type) == name.as_str())
 }
 
 const fn field(job_type: JobType) -> &'static str {
     match job_type {
         JobType::Provision => "endpoints.create",
         JobType::Deprovision => "endpoints.delete",
+        _ => "endpoints.actions",
     }
-}
-
-fn parse(field: &str, given: &str) -> Result<Url, ConfigError> {
-    let refuse = |what: &str| ConfigError::new(field, what);
-    let url = Url::parse(given.trim()).map_err(|error| {
-        refuse(&format!(
-            "it is not a URL ({error}); expected https://host/path"
-        ))
-    })?;
-    if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-        return Err(refuse("expected http:// or https:// and a host"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(refuse(
-            "it holds a user name or password; set them as credentials instead",
-        ));
-    }
-    if url.fragment().is_some() {
-        return Err(refuse("it holds a fragment (#…), which is never sent"));
-    }
-    Ok(url)
-}
-
-/// Scheme, host and path; a query may hold secrets.
-pub(crate) fn shown(given: &str) -> String {
-    let plain = given.split(['?', '#']).next().unwrap_or_default();
-    let plain = match plain.split_once("://") {
-        Some((scheme, rest)) => {
-            let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            let host = host.rsplit('@').next().unwrap_or_default();
-            format!("{scheme}://{host}{path}")
-        }
-        None => plain.rsplit('@').next().unwrap_or_default().to_owned(),
-    };
-    provider_core::text::bounded(&plain, 200)
-}
-
-/// `ComputeInstance` → `compute-instance`, `ExternalIP` → `external-ip`, `VMPool` → `vm-pool`.
-pub(crate) fn kebab(kind: &str) -> String {
-    let mut out = String::with_capacity(kind.len() + 4);
-    let mut before: Option<char> = None;
-    let mut rest = kind.chars().peekable();
-    while let Some(c) = rest.next() {
-        if let Some(before) = before.filter(|_| c.is_uppercase()) {
-            let begins_word = rest.peek().is_some_and(|next| !next.is_uppercase());
-            if !before.is_uppercase() || begins_word {
-                out.push('-');
-            }
-        }
-        out.extend(c.to_lowercase());
-        before = Some(c);
-    }
-    out
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn kinds_become_kebab_case() {
-        for (kind, expected) in [
-            ("ComputeInstance", "compute-instance"),
-            ("ExternalIP", "external-ip"),
-            ("VMPool", "vm-pool"),
-            ("Tenant", "tenant"),
-            ("S3Bucket", "s3-bucket"),
-            ("", ""),
-        ] {
-            assert_eq!(kebab(kind), expected);
-        }
+    fn url(urls: &Endpoints, word: &str, target: Option<&str>, kind: &str) -> Option<String> {
+        let job_type = match word {
+            "create" => JobType::Provision,
+            "delete" => JobType::Deprovision,
+            name => JobType::Action(ActionName::new(name).unwrap()),
+        };
+        let url = urls.url(job_type, Addressee { target, kind })?;
+        Some(url.unwrap().to_string())
     }
 
     #[test]
@@ -242,33 +397,84 @@ mod tests {
             "http://t/new",
             "http://t/gone",
         );
-        let url = |job_type, kind| urls.url(job_type, kind).unwrap().unwrap().to_string();
+        let url = |word, kind| url(&urls, word, None, kind).unwrap();
         assert_eq!(
-            url(JobType::Provision, "ComputeInstance"),
+            url("create", "ComputeInstance"),
             "http://e/create-compute-instance"
         );
-        assert_eq!(url(JobType::Deprovision, "Tenant"), "http://t/gone");
-        assert!(Endpoints::default().url(JobType::Provision, "X").is_none());
+        assert_eq!(url("delete", "Tenant"), "http://t/gone");
+        assert_eq!(self::url(&Endpoints::default(), "create", None, "X"), None);
+        assert_eq!(self::url(&urls, "restart", None, "Tenant"), None);
+    }
+
+    /// Target and kind, target, kind, fixed; and at each the name of the action before every action.
+    #[test]
+    fn of_all_that_fit_the_most_specific_one_counts() {
+        let urls: Endpoints = serde_json::from_value(serde_json::json!({
+            "create": "http://fixed/create", "delete": "http://fixed/{action}",
+            "action": "http://fixed/any/{action}-{kind}",
+            "actions": {"restart": "http://fixed/restart"},
+            "kinds": {"Tenant": {"create": "http://kind/create", "action": "http://kind/{action}"}},
+            "targets": {
+                "dns": {
+                    "create": "http://dns/create",
+                    "actions": {"restart": "http://dns/restart"},
+                    "kinds": {"Tenant": {"actions": {"resize": "http://dns-kind/resize"}}},
+                },
+            },
+        }))
+        .unwrap();
+        for (word, target, kind, expected) in [
+            ("create", None, "X", "http://fixed/create"),
+            ("create", None, "Tenant", "http://kind/create"),
+            ("create", Some("dns"), "Tenant", "http://dns/create"),
+            ("create", Some("other"), "Tenant", "http://kind/create"),
+            ("delete", Some("dns"), "Tenant", "http://fixed/delete"),
+            ("restart", None, "X", "http://fixed/restart"),
+            ("resize", None, "VMPool", "http://fixed/any/resize-vm-pool"),
+            ("restart", None, "Tenant", "http://kind/restart"),
+            ("restart", Some("dns"), "Tenant", "http://dns/restart"),
+            ("resize", Some("dns"), "Tenant", "http://dns-kind/resize"),
+            ("resize", Some("dns"), "X", "http://fixed/any/resize-x"),
+        ] {
+            let found = url(&urls, word, target, kind);
+            assert_eq!(found.as_deref(), Some(expected), "{word} {target:?} {kind}");
+        }
+        let known: Vec<String> = urls
+            .all()
+            .into_iter()
+            .map(|(_, url)| url.unwrap().to_string())
+            .collect();
+        for url in [
+            "http://dns-kind/resize",
+            "http://fixed/any/any-action-any-kind",
+        ] {
+            assert!(known.iter().any(|known| known == url), "{url}: {known:?}");
+        }
+        assert_eq!(urls.addressed(), [None, Some("dns")]);
     }
 
     #[test]
-    fn a_url_that_cannot_work_is_refused_with_the_reason() {
-        for (given, part) in [
-            ("", "not a URL"),
-            ("ftp://h/x", "expected http"),
-            ("https://user:pass@h/x", "set them as credentials"),
-            ("https://h/x#y", "fragment"),
-        ] {
-            let error = parse("endpoints.create", given).unwrap_err().to_string();
-            assert!(
-                error.contains(part) && !error.contains("pass@"),
-                "{given}: {error}"
+    fn one_url_serves_every_action() {
+        let urls = Endpoints::one("http://stream/post/");
+        for word in ["create", "delete", "restart", "resize-disk"] {
+            assert_eq!(
+                url(&urls, word, Some("t"), "K").unwrap(),
+                "http://stream/post/"
             );
         }
-        assert_eq!(shown("https://u:p@h:1/a?token=x#f"), "https://h:1/a");
-        assert_eq!(
-            shown("http://e:5000/create-{kind}"),
-            "http://e:5000/create-{kind}"
-        );
+        assert!(urls.has_actions());
+        assert!(!Endpoints::new("http://e/c", "http://e/d").has_actions());
+    }
+
+    /// A rule for deletions would take its events.
+    #[test]
+    fn no_action_is_called_create_or_delete() {
+        for name in ["create", "delete"] {
+            let action = ActionName::new(name).unwrap();
+            let urls = Endpoints::default().with_action(action, "http://e/x");
+            let error = urls.validate().unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
     }
 }

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use jiff::SignedDuration;
 use provider_core::Secret;
 use provider_core::settings::tidied;
+use serde::de::DeserializeOwned;
 
 use crate::{
     Activation, Algorithm, AuditTracking, ClientIdentity, ConfigError, EdaConfig, Encoding,
-    Endpoints, EventStream, Hmac, KindEndpoints, RulebookWebhook, StreamAuth, Tracking, Transport,
+    Endpoints, EventStream, Hmac, RulebookWebhook, StreamAuth, Tracking, Transport,
 };
 
 /// Variables with a look at them; blank ones count as absent.
@@ -67,17 +68,17 @@ impl Vars<'_> {
         Ok(())
     }
 
-    /// URLs of single kinds, as JSON.
-    fn kinds(&self) -> Result<BTreeMap<String, KindEndpoints>, ConfigError> {
-        let name = "EDA_KIND_URLS";
+    /// URLs of single kinds or targets, as JSON.
+    fn urls<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        what: &str,
+    ) -> Result<BTreeMap<String, T>, ConfigError> {
         let Some(text) = self.get(name) else {
             return Ok(BTreeMap::new());
         };
         // The parser's error is not repeated: a URL may hold a secret.
-        serde_json::from_str(&text).map_err(|_| {
-            let what = "expected JSON such as {\"Tenant\": {\"create\": URL, \"delete\": URL}}";
-            ConfigError::new(name, what)
-        })
+        serde_json::from_str(&text).map_err(|_| ConfigError::new(name, what))
     }
 
     /// The URL and the token of the EDA server's own API.
@@ -201,7 +202,9 @@ impl EdaConfig {
     /// |---|---|
     /// | `EDA_TRANSPORT` | `rulebook-webhook` or `event-stream` (required) |
     /// | `EDA_CREATE_URL`, `EDA_DELETE_URL` | where events go (required); `{kind}` becomes the kind |
-    /// | `EDA_KIND_URLS` | URLs of single kinds, as JSON: `{"Tenant": {"create": URL, "delete": URL}}` |
+    /// | `EDA_ACTION_URL` | where the events of actions go; `{action}` becomes the action, `{kind}` the kind (default: none, so there are no actions) |
+    /// | `EDA_KIND_URLS` | URLs of single kinds, as JSON: `{"Tenant": {"create": URL, "delete": URL, "actions": {"restart": URL}}}` (default: none) |
+    /// | `EDA_TARGET_URLS` | URLs of single targets, as JSON: `{"dns": {"create": URL, "delete": URL}}`, with `actions` and `kinds` as well (default: none) |
     /// | `EDA_TOKEN`, or `EDA_TOKEN_FILE` | bearer token, or a file that holds it, which is read again when it changes, as that of every secret |
     /// | `EDA_TOKEN_HEADER` | header of an event stream's token (default `Authorization`) |
     /// | `EDA_HMAC_SECRET`, or `EDA_HMAC_SECRET_FILE` | secret of the signature |
@@ -212,18 +215,21 @@ impl EdaConfig {
     /// | `EDA_USERNAME`, `EDA_PASSWORD` (or `_FILE`) | basic authentication of an event stream |
     /// | `EDA_CLIENT_CERT_FILE`, `EDA_CLIENT_KEY_FILE` | our certificate; the key may be in the same file |
     /// | `EDA_CA_FILE` | PEM file to trust beside the system's certificates |
-    /// | `EDA_INSECURE` | `true` trusts any certificate |
+    /// | `EDA_INSECURE` | `true` trusts any certificate (default `false`) |
     /// | `EDA_NAME` | name of the provider in records (default `eda`) |
     /// | `EDA_ENVELOPE` | member of the payload for what is ours (default `providerEvent`) |
-    /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied |
-    /// | `EDA_FINALIZER` | finalizer of the automation; `{kind}` becomes the kind |
+    /// | `EDA_VERSION_ANNOTATION` | annotation with the version that was applied; `{group}` becomes the object's API group, `{kind}` its kind (default `{group}/reconciled-config-version`) |
+    /// | `EDA_OPERATION_ANNOTATION` | annotation with the operation that was worked off: the sign of the end of an action (default `{group}/reconciled-operation`) |
+    /// | `EDA_FINALIZER` | finalizer of the automation (default `{group}/{kind}-aap`) |
     /// | `EDA_API_URL`, `EDA_API_TOKEN` (or `_FILE`), `EDA_ACTIVATION` | the activation behind the events, for the preflight and for messages |
     /// | `EDA_API_USERNAME` | the user of an EDA server without a gateway (Basic); `EDA_API_TOKEN` is then the password |
     /// | `EDA_TRACKING` | `jobs`: by label on the controller of `AAP_URL` and the other `AAP_…` variables (feature `aap`); `audit`: in the audit of `EDA_API_URL` |
-    /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `osac-{token}`; `{uid}` for the object's) |
-    /// | `EDA_MAX_IN_FLIGHT` | events on their way at once |
-    /// | `EDA_BREAKER_FAILURES`, `EDA_BREAKER_PAUSE` | after how many sendings that found no service nothing is sent, and how long |
-    /// | `EDA_MIN_INTERVAL`, `EDA_CONNECT_TIMEOUT`, `EDA_REQUEST_TIMEOUT`, `EDA_POLL_INTERVAL`, `EDA_IN_FLIGHT_WINDOW`, `EDA_DEPROVISION_LIMIT` | durations such as `45s` or `2m` |
+    /// | `EDA_TRACKING_LABEL` | the label of the jobs (default `event-{token}`; `{uid}` for the object's) |
+    /// | `EDA_MAX_IN_FLIGHT` | events on their way at once (default 10) |
+    /// | `EDA_BREAKER_FAILURES`, `EDA_BREAKER_PAUSE` | after how many sendings that found no service nothing is sent, and how long (default 5, `30s`) |
+    /// | `EDA_MIN_INTERVAL`, `EDA_POLL_INTERVAL` | durations such as `45s` or `2m` (default `30s`, `15s`) |
+    /// | `EDA_CONNECT_TIMEOUT`, `EDA_REQUEST_TIMEOUT` | the same (default `10s`, `30s`) |
+    /// | `EDA_IN_FLIGHT_WINDOW`, `EDA_DEPROVISION_LIMIT` | the same (default `15m`, `2h`) |
     ///
     /// # Errors
     /// When a required variable is missing or one cannot be read; the error names it.
@@ -249,7 +255,15 @@ impl EdaConfig {
             vars.required("EDA_CREATE_URL", "set it to the URL for creation")?,
             vars.required("EDA_DELETE_URL", "set it to the URL for deletion")?,
         );
-        urls.kinds = vars.kinds()?;
+        urls.action = vars.get("EDA_ACTION_URL");
+        urls.kinds = vars.urls(
+            "EDA_KIND_URLS",
+            "expected JSON such as {\"Tenant\": {\"create\": URL, \"delete\": URL, \"actions\": {\"restart\": URL}}}",
+        )?;
+        urls.targets = vars.urls(
+            "EDA_TARGET_URLS",
+            "expected JSON such as {\"dns\": {\"create\": URL, \"delete\": URL, \"kinds\": {}}}",
+        )?;
         let transport = if is_stream {
             Transport::from(EventStream::new(urls, vars.stream_auth()?))
         } else {
@@ -265,6 +279,10 @@ impl EdaConfig {
             (
                 "EDA_VERSION_ANNOTATION",
                 &mut config.completion.version_annotation,
+            ),
+            (
+                "EDA_OPERATION_ANNOTATION",
+                &mut config.completion.operation_annotation,
             ),
             ("EDA_FINALIZER", &mut config.completion.finalizer),
         ] {

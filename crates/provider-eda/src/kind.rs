@@ -62,6 +62,8 @@ impl Completion {
         let shown = match job_type {
             JobType::Provision => self.shows_version(resource, version),
             JobType::Deprovision => !self.has_finalizer(resource),
+            // The sign of its end is its own token, which no object shows before the event.
+            _ => false,
         };
         Cow::Borrowed(if shown { BLIND_EVENT } else { EVENT })
     }

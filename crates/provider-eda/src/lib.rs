@@ -13,7 +13,9 @@
 //! }))?;
 //! // Sends the object to http://rulebook:5000/create-compute-instance.
 //! let sent = eda.trigger_provision(&LaunchRequest::new(vm, OperationToken::from_random(1))).await?;
-//! println!("{}", sent.job);
+//! if let Some(job) = sent.job {
+//!     println!("{job}");
+//! }
 //! # Ok(()) }
 //! ```
 //!
@@ -21,6 +23,12 @@
 //! anything will run. So a job is `Unknown` (provision) or `Running` (deprovision) until the
 //! automation leaves a sign on the object: an annotation with the version that it has applied, and
 //! its finalizer, which it removes at the end of a deletion.
+//!
+//! An action (`restart`) changes no version, so its end is read off the operation annotation alone: the automation
+//! writes the event's token there when it has worked the event off. Where an automation does so for actions,
+//! it does so for creations too ([`Completion::operation_annotation`]). Events of actions go to the URLs of
+//! [`Endpoints::actions`] and [`Endpoints::action`], with the action's name as `action` in the payload; a
+//! provider without any such URL has no actions.
 //!
 //! Where the rulebook launches on AAP and labels its jobs, [`Tracking`] sees them at work: then a
 //! provision has states, a failure its diagnosis, and a deletion cancels the job that is in its way.
@@ -67,7 +75,7 @@ pub use answer::Answer;
 #[cfg(feature = "aap")]
 pub use backend::ProviderConfig;
 pub use config::{Completion, EdaConfig, Pacing, Timing};
-pub use endpoints::{Endpoints, KindEndpoints};
+pub use endpoints::{Endpoints, KindEndpoints, TargetEndpoints};
 pub use error::ConfigError;
 pub use provider::EdaProvider;
 pub use provider_http::{ClientIdentity, HttpConfig};

@@ -5,26 +5,30 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{JobType, Resource, clock};
+use provider_core::clock::Elapsed as _;
+use provider_core::{JobType, LaunchRequest};
 
 /// Slots are looked through for old ones when there are so many, and then at every doubling.
 const PRUNE_AT: usize = 1_024;
 
-/// Whose turn it is: a name in its namespace, not a name alone.
+/// Whose turn it is: a name in its namespace, not a name alone; and each of its targets by itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     kind: String,
     namespace: Option<String>,
     name: String,
+    target: Option<String>,
     action: JobType,
 }
 
 impl Key {
-    pub(crate) fn new(resource: &Resource, action: JobType) -> Self {
+    pub(crate) fn new(request: &LaunchRequest, action: JobType) -> Self {
+        let resource = &request.resource;
         Self {
             kind: resource.kind().to_owned(),
             namespace: resource.namespace().map(str::to_owned),
             name: resource.name().to_owned(),
+            target: request.target.clone(),
             action,
         }
     }
@@ -101,7 +105,7 @@ impl Paces {
     pub(crate) fn remember(&self, key: &Key, sent: Timestamp, now: Timestamp) {
         // A time that lies ahead is of a clock that ran fast.
         let sent = sent.min(now);
-        if clock::since(now, sent) < self.interval {
+        if now.elapsed_since(sent) < self.interval {
             let mut slots = self.lock();
             let slot = slots.by_key.entry(key.clone()).or_default();
             slot.sent = slot.sent.max(Some(sent));
@@ -111,7 +115,7 @@ impl Paces {
 
 /// What is left of the interval, never more than all of it, also when the clock was set back.
 fn left(slot: &Slot, now: Timestamp, interval: Duration) -> Option<Duration> {
-    let passed = clock::since(now, slot.sent?);
+    let passed = now.elapsed_since(slot.sent?);
     interval.checked_sub(passed).filter(|left| !left.is_zero())
 }
 
@@ -134,6 +138,8 @@ impl Drop for Turn {
 
 #[cfg(test)]
 mod tests {
+    use provider_core::clock;
+
     use super::*;
 
     fn key(name: &str) -> Key {
@@ -141,6 +147,7 @@ mod tests {
             kind: "K".to_owned(),
             namespace: None,
             name: name.to_owned(),
+            target: None,
             action: JobType::Provision,
         }
     }

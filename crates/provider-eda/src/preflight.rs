@@ -1,9 +1,24 @@
 //! The configuration, tried out without sending an event.
 
-use provider_core::{Effect, ErrorKind, JobType, Preflight, ProviderError};
+use provider_core::{Effect, ErrorKind, JobType, Preflight, ProviderError, text};
 
 use crate::body::action;
+use crate::endpoints::Addressee;
 use crate::{EdaProvider, Transport, TransportKind};
+
+/// `ComputeInstance`, and its target where there is one.
+fn shown(to: Addressee<'_>) -> String {
+    let kind = text::bounded(to.kind, 60);
+    match to.target {
+        Some(target) => format!("{kind} for target {}", text::bounded(target, 60)),
+        None => kind,
+    }
+}
+
+/// `restart of ComputeInstance`.
+fn named(job_type: &JobType, to: Addressee<'_>) -> String {
+    format!("{} of {}", action(job_type), shown(to))
+}
 
 impl EdaProvider {
     pub(crate) async fn check(&self, kinds: &[String]) -> Preflight {
@@ -25,18 +40,16 @@ impl EdaProvider {
         }
         let mut seen = Vec::new();
         for kind in kinds {
-            for job_type in [JobType::Provision, JobType::Deprovision] {
-                let check = format!("{} of {kind}", action(job_type));
-                let url = match self.url(job_type, kind) {
-                    Ok(url) if seen.contains(&url) => continue,
-                    Ok(url) => url,
-                    Err(error) => {
-                        report.error(&check, error.message(), error.advice());
-                        continue;
+            for target in self.config.transport.endpoints().addressed() {
+                let to = Addressee { target, kind };
+                for job_type in [JobType::Provision, JobType::Deprovision] {
+                    let check = named(&job_type, to);
+                    match self.url(job_type, to) {
+                        Ok(url) => self.check_new(&mut report, &check, url, &mut seen).await,
+                        Err(error) => report.error(&check, error.message(), error.advice()),
                     }
-                };
-                self.check_url(&mut report, &check, &url).await;
-                seen.push(url);
+                }
+                self.check_actions(&mut report, to, &mut seen).await;
             }
         }
         if kinds.is_empty() {
@@ -47,6 +60,58 @@ impl EdaProvider {
             );
         }
         report
+    }
+
+    /// The URLs of actions. Which ones will be asked for is not known, only which ones are named for anything.
+    async fn check_actions(
+        &self,
+        report: &mut Preflight,
+        to: Addressee<'_>,
+        seen: &mut Vec<url::Url>,
+    ) {
+        let endpoints = self.config.transport.endpoints();
+        for name in endpoints.action_names() {
+            let job_type = JobType::Action(name);
+            let check = named(&job_type, to);
+            match self.url(job_type, to) {
+                Ok(url) => self.check_new(report, &check, url, seen).await,
+                Err(error) => report.warning(
+                    &check,
+                    &format!("{}, although others have one", error.message()),
+                    error.advice(),
+                ),
+            }
+        }
+        let Some(any) = endpoints.any_action(to) else {
+            return;
+        };
+        let check = format!("any other action of {}", shown(to));
+        if !any.is_the_same_for_all {
+            report.warning(
+                &check,
+                "the URL depends on the name of the action, so it cannot be tried out",
+                "name the actions in endpoints.actions to have theirs tried out",
+            );
+            return;
+        }
+        match any.url {
+            Ok(url) => self.check_new(report, &check, url, seen).await,
+            Err(error) => report.error(&check, &error.to_string(), ""),
+        }
+    }
+
+    /// A URL that was not tried out before.
+    async fn check_new(
+        &self,
+        report: &mut Preflight,
+        check: &str,
+        url: url::Url,
+        seen: &mut Vec<url::Url>,
+    ) {
+        if !seen.contains(&url) {
+            self.check_url(report, check, &url).await;
+            seen.push(url);
+        }
     }
 
     fn check_auth(&self, report: &mut Preflight) {
@@ -98,7 +163,7 @@ impl EdaProvider {
 
     async fn check_url(&self, report: &mut Preflight, check: &str, url: &url::Url) {
         match self.try_out(url).await {
-            Ok(text) => report.ok(check, &text),
+            Ok(said) => report.ok(check, &said),
             Err(error) => return report.error(check, error.message(), error.advice()),
         }
         let transport = self.config.transport.kind();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use provider_core::{
-    CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind, FindRequest,
-    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity, OperationToken,
-    Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource,
-    SystemClock, TrackedJob, TriggerError, WakeUps, text,
+    ActionName, CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind,
+    FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, OnAmbiguity,
+    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched,
+    Resource, SystemClock, TrackedJob, TriggerError, WakeUps, text,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
 use url::Url;
@@ -18,8 +18,8 @@ use url::Url;
 use crate::activation::Watch;
 use crate::breaker::Breaker;
 use crate::client::{Client, std_duration};
-use crate::completion::{Verdict, applied};
-use crate::endpoints::Made;
+use crate::completion::{Verdict, applied, worked_off};
+use crate::endpoints::{Addressee, Made, is_taken};
 use crate::kind::{self, EVENT, is_blind, is_ours};
 use crate::pace::{Key, Paces};
 use crate::sights::Sights;
@@ -110,21 +110,25 @@ impl EdaProvider {
         &self.config
     }
 
-    pub(crate) fn url(&self, job_type: JobType, kind: &str) -> Result<Url, ProviderError> {
+    pub(crate) fn url(&self, job_type: JobType, to: Addressee<'_>) -> Result<Url, ProviderError> {
         let endpoints = self.config.transport.endpoints();
-        let advice = "set the URLs for creation and deletion of this kind, or fixed ones";
-        match self.urls.url(endpoints, job_type, kind) {
+        let advice = match job_type {
+            JobType::Action(_) => {
+                "set the URL for this action (endpoints.actions), or one for every action (endpoints.action)"
+            }
+            _ => "set the URLs for creation and deletion of this kind, or fixed ones",
+        };
+        match self.urls.url(endpoints, job_type, to) {
             Some(Ok(url)) => Ok(url),
             Some(Err(error)) => Err(not_sent(ErrorKind::Invalid, error.to_string(), advice)),
-            None => Err(not_sent(
-                ErrorKind::Invalid,
-                format!(
-                    "there is no URL to {} a {}",
-                    crate::body::action(job_type),
-                    text::bounded(kind, 60)
-                ),
-                advice,
-            )),
+            None => {
+                let (action, kind) = (crate::body::action(&job_type), text::bounded(to.kind, 60));
+                let mut said = format!("there is no URL to {action} a {kind}");
+                if let Some(target) = to.target {
+                    said = format!("{said} for target {}", text::bounded(target, 60));
+                }
+                Err(not_sent(ErrorKind::Invalid, said, advice))
+            }
         }
     }
 
@@ -138,9 +142,13 @@ impl EdaProvider {
             let text = "the launch has no operation token";
             return Err(not_sent(ErrorKind::Invalid, text, "").into());
         }
-        let url = self.url(job_type, request.resource.kind())?;
+        let to = Addressee {
+            target: request.target.as_deref(),
+            kind: request.resource.kind(),
+        };
+        let url = self.url(job_type, to)?;
         let body = self.config.body(request, job_type)?;
-        let key = Key::new(&request.resource, job_type);
+        let key = Key::new(request, job_type);
         let now = self.clock.now();
         if let Some(sent) = request.last_sent {
             self.paces.remember(&key, sent, now);
@@ -178,7 +186,7 @@ impl EdaProvider {
         ticket.done(sent.as_ref().err().filter(is_nobody), self.clock.now());
         tracing::debug!(
             object = %request.resource.key(),
-            action = crate::body::action(job_type),
+            action = crate::body::action(&job_type),
             token = request.token.as_str(),
             error = sent.as_ref().err().map(tracing::field::display),
             "sent an event"
@@ -195,6 +203,101 @@ impl EdaProvider {
         }
         let place = tokio::time::timeout(wait, self.in_flight.acquire()).await;
         place.ok()?.ok()
+    }
+
+    /// Sends the event of something that brings about, and says what is known of its job.
+    async fn start(
+        &self,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let job = self.send(request, job_type).await?;
+        let message = format!(
+            "the event was taken by the {}",
+            self.config.transport.kind()
+        );
+        Ok(ProvisionResult::new(job, JobState::Unknown, &message))
+    }
+
+    async fn provision_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        let (version, token) = (job.config_version.as_ref(), job.token.as_ref());
+        let kind = Some(job.job.kind.as_str());
+        let has_applied = self
+            .config
+            .completion
+            .has_applied(resource, version, token, kind);
+        if let Some(mut status) = self.seen_at_work(resource, job, has_applied).await? {
+            if status.state == JobState::Succeeded {
+                status.reconciled_version = version.cloned();
+            }
+            return Ok(status);
+        }
+        if has_applied {
+            return Ok(applied(job.job.clone(), version));
+        }
+        let message = self.not_applied(resource, version, token, kind).await;
+        Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(&message))
+    }
+
+    /// Where an action stands, or a job whose type this version does not know. It applies no version, so its
+    /// end is known by its operation alone, or by its job.
+    async fn action_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        let token = job.token.as_ref();
+        let has_ended = self.config.completion.has_worked_off(resource, token);
+        if let Some(status) = self.seen_at_work(resource, job, has_ended).await? {
+            return Ok(status);
+        }
+        if has_ended {
+            return Ok(worked_off(job.job.clone()));
+        }
+        let message = self.not_worked_off(resource, token).await;
+        Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(&message))
+    }
+
+    /// What is seen of the job behind an event, where that tells more than the sign of its end on the object.
+    /// Where there is neither, this process knows of the event from now on.
+    async fn seen_at_work(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+        is_signed: bool,
+    ) -> Result<Option<JobStatus>, ProviderError> {
+        let (token, kind) = (job.token.as_ref(), Some(job.job.kind.as_str()));
+        // What is seen of the job itself is better than a sign: the sign may come before its end.
+        let is_enough = !self.is_live() && is_signed;
+        if !is_enough && let Look::Job(mut status) = self.seen(resource, token, kind).await? {
+            // With the sign of this very event nothing is left to wait for.
+            status.settled |= status.state == JobState::Succeeded && is_signed;
+            return Ok(Some(*status));
+        }
+        if let (Some(token), false) = (token, is_signed) {
+            self.sights.of_token(token, self.clock.now());
+        }
+        Ok(None)
+    }
+
+    async fn removal_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        let mut status = if kind::is_copy(&job.job.kind) {
+            self.copy_status(resource, job).await?
+        } else {
+            self.removal(resource, job).await?
+        };
+        // As long as the automation keeps its finalizer, it has not removed what it made.
+        status.unfinished =
+            status.state != JobState::Succeeded && self.config.completion.has_finalizer(resource);
+        Ok(status)
     }
 
     /// Refuses to speak for the jobs of others. Jobs of older operators have no kind.
@@ -227,6 +330,7 @@ impl Provider for EdaProvider {
             kind: Cow::Borrowed(EVENT),
         };
         capabilities.block_deletion_on_failure = false;
+        capabilities.actions = self.config.transport.endpoints().has_actions();
         capabilities.cancel = self.is_live();
         capabilities.find_relaunched = self.is_live();
         capabilities
@@ -240,48 +344,37 @@ impl Provider for EdaProvider {
         &self,
         request: &LaunchRequest,
     ) -> Result<ProvisionResult, TriggerError> {
-        let job = self.send(request, JobType::Provision).await?;
-        let message = format!(
-            "the event was taken by the {}",
-            self.config.transport.kind()
-        );
-        Ok(ProvisionResult::new(job, JobState::Unknown, &message))
+        self.start(request, JobType::Provision).await
     }
 
-    async fn provision_status(
+    async fn trigger_action(
+        &self,
+        action: &ActionName,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        if !self.capabilities().actions {
+            return Err(ProviderError::unsupported("actions").into());
+        }
+        if is_taken(action) {
+            let text = format!("no event can be sent for an action that is called {action}");
+            let advice = "rules know other events by that word: give the action another name";
+            return Err(not_sent(ErrorKind::Invalid, text, advice).into());
+        }
+        self.start(request, JobType::Action(*action)).await
+    }
+
+    async fn status(
         &self,
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
         self.own(&job.job)?;
-        if kind::is_copy(&job.job.kind) {
-            return self.copy_status(resource, job, JobType::Provision).await;
+        match job.job_type {
+            JobType::Deprovision => self.removal_status(resource, job).await,
+            _ if kind::is_copy(&job.job.kind) => self.copy_status(resource, job).await,
+            JobType::Provision => self.provision_status(resource, job).await,
+            _ => self.action_status(resource, job).await,
         }
-        let (version, token) = (job.config_version.as_ref(), job.token.as_ref());
-        let kind = Some(job.job.kind.as_str());
-        let has_applied = self
-            .config
-            .completion
-            .has_applied(resource, version, token, kind);
-        // What is seen of the job itself is better than a sign: the sign may come before its end.
-        let signed = !self.is_live() && has_applied;
-        if !signed && let Look::Job(mut status) = self.seen(resource, token, kind).await? {
-            if status.state == JobState::Succeeded {
-                status.reconciled_version = version.cloned();
-                // With the sign of this very event nothing is left to wait for.
-                status.settled |= has_applied;
-            }
-            return Ok(*status);
-        }
-        if has_applied {
-            return Ok(applied(job.job.clone(), version));
-        }
-        if let Some(token) = token {
-            // From now on this process knows of it.
-            self.sights.of_token(token, self.clock.now());
-        }
-        let message = self.not_applied(version, token, kind).await;
-        Ok(JobStatus::new(job.job.clone(), JobState::Unknown).with_message(&message))
     }
 
     async fn trigger_deprovision(
@@ -294,7 +387,7 @@ impl Provider for EdaProvider {
             .filter(|record| record.token.as_ref() != Some(&request.token))
             .cloned()
             .collect();
-        let seen = self.provisions_seen(&request.resource, &mut others).await;
+        let seen = self.others_seen(&request.resource, &mut others).await;
         // Nothing was sent, whatever went wrong while looking.
         let verdict = match seen.map_err(|error| nothing_sent(&error))? {
             Some(wait) => wait,
@@ -323,30 +416,12 @@ impl Provider for EdaProvider {
                     } else {
                         JobState::Running
                     },
-                    job,
+                    job: Some(job),
                     block_deletion_on_failure: false,
                     provision_job: provision_job.map(|job| *job),
                 })
             }
         }
-    }
-
-    async fn deprovision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.own(&job.job)?;
-        let mut status = if kind::is_copy(&job.job.kind) {
-            self.copy_status(resource, job, JobType::Deprovision)
-                .await?
-        } else {
-            self.removal(resource, job).await?
-        };
-        // As long as the automation keeps its finalizer, it has not removed what it made.
-        status.unfinished =
-            status.state != JobState::Succeeded && self.config.completion.has_finalizer(resource);
-        Ok(status)
     }
 
     async fn cancel(
@@ -376,11 +451,10 @@ impl Provider for EdaProvider {
                 }
             }
             Some(result) => Ok(result),
-            None => Err(not_sent(
-                ErrorKind::Conflict,
-                "no job with the event's label is in sight, so there is nothing to cancel yet",
-                "if it stays so: let the rule label its job, and the template prompt for labels",
-            )),
+            // Its job may come into sight yet.
+            None => Ok(CancelResult::NotYet {
+                retry_after: std_duration(self.config.timing.poll_interval),
+            }),
         }
     }
 

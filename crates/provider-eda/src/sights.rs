@@ -5,7 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{JobRecord, OperationToken, Resource, TrackedJob, clock};
+use provider_core::clock::Elapsed as _;
+use provider_core::{JobRecord, OperationToken, Resource, TrackedJob};
 
 /// More than this many are those of objects that went away without a word; the others begin anew.
 const MAX: usize = 100_000;
@@ -48,7 +49,7 @@ impl Sights {
             known.clear();
         }
         match known.get_mut(name) {
-            Some(first) if *first <= now => clock::since(now, *first),
+            Some(first) if *first <= now => now.elapsed_since(*first),
             _ => {
                 known.insert(name.to_owned(), now);
                 Duration::ZERO

@@ -7,10 +7,10 @@ use provider_core::{
     ConfigVersion, JobState, JobStatus, OperationToken, ProviderError, Resource, TrackedJob, text,
 };
 
-use crate::EdaProvider;
 use crate::client::std_duration;
 use crate::kind::is_blind;
 use crate::tracking::Look;
+use crate::{EdaProvider, Tracking};
 
 impl EdaProvider {
     async fn activation_told(&self) -> String {
@@ -19,9 +19,10 @@ impl EdaProvider {
         self.watch.told(&self.client, activation, now).await
     }
 
-    /// Why it is not known whether an event has been worked off.
+    /// Why it is not known whether a provision event has been worked off.
     pub(crate) async fn not_applied(
         &self,
+        resource: &Resource,
         version: Option<&ConfigVersion>,
         token: Option<&OperationToken>,
         kind: Option<&str>,
@@ -30,24 +31,59 @@ impl EdaProvider {
         let Some(version) = version else {
             return "the event carried no version, so its end cannot be seen".to_owned();
         };
-        let expected = |name: &str, value: &str| {
-            let (name, value) = (text::bounded(name, 120), text::bounded(value, 140));
-            format!("expected the annotation {name}: {value}")
+        let operation = || {
+            let token = token.map(OperationToken::as_str).unwrap_or_default();
+            expected(&completion.operation_annotation(resource), token)
         };
         let expected = if is_blind(kind) {
-            let token = token.map(OperationToken::as_str).unwrap_or_default();
             format!(
                 "the object carried this version before the event, so its end is seen only where the \
                  automation reports the operation too; {}",
-                expected(&completion.operation_annotation, token)
+                operation()
+            )
+        } else if completion.shows_version(resource, Some(version)) {
+            format!(
+                "the object carries this version, but by the report of another operation; {}",
+                operation()
             )
         } else {
             format!(
                 "the automation has not reported this version as applied; {}",
-                expected(&completion.version_annotation, version.as_str())
+                expected(&completion.version_annotation(resource), version.as_str())
             )
         };
-        format!("{expected}; {}", self.activation_told().await)
+        self.waited_for(expected).await
+    }
+
+    /// Why it is not known whether the event of an action has been worked off.
+    pub(crate) async fn not_worked_off(
+        &self,
+        resource: &Resource,
+        token: Option<&OperationToken>,
+    ) -> String {
+        let Some(token) = token else {
+            return "the event carried no operation token, so its end cannot be seen".to_owned();
+        };
+        let annotation = self.config.completion.operation_annotation(resource);
+        let expected = format!(
+            "the automation has not reported this operation as worked off, and an action changes no version \
+             that would tell; {}",
+            expected(&annotation, token.as_str())
+        );
+        self.waited_for(expected).await
+    }
+
+    /// What is expected, what else would tell, and whether somebody is there to do it.
+    async fn waited_for(&self, expected: String) -> String {
+        let job = match self.config.tracking.as_ref().map(Tracking::is_live) {
+            None => "",
+            Some(true) => {
+                ", or a job with the event's label: let the rule label its job, and the template prompt for \
+                 labels"
+            }
+            Some(false) => ", or an action for this event in the audit",
+        };
+        format!("{expected}{job}; {}", self.activation_told().await)
     }
 
     /// Where a deprovision stands.
@@ -111,7 +147,7 @@ impl EdaProvider {
         let now = self.clock.now();
         // By our own clock: whoever sent the event may have had another.
         let known_for = self.sights.of_job(resource, job, now);
-        let finalizer = self.config.completion.finalizer(resource.kind());
+        let finalizer = self.config.completion.finalizer(resource);
         if known_for < limit {
             let status = JobStatus::new(job.job.clone(), JobState::Running);
             return Ok(status.with_message("the automation has not removed its finalizer yet"));
@@ -127,6 +163,11 @@ impl EdaProvider {
             self.activation_told().await
         )))
     }
+}
+
+fn expected(name: &str, value: &str) -> String {
+    let (name, value) = (text::bounded(name, 120), text::bounded(value, 140));
+    format!("expected the annotation {name}: {value}")
 }
 
 fn shown(duration: Duration) -> String {

@@ -63,12 +63,13 @@ impl fmt::Display for TransportKind {
     deny_unknown_fields
 )]
 pub struct RulebookWebhook {
-    /// The URLs; their last part is what rules see as `event.meta.endpoint`.
+    /// The URLs; their last part is what rules see as `event.meta.endpoint`. Default: none, with which nothing
+    /// can be sent.
     pub endpoints: Endpoints,
-    /// The source's `token`.
+    /// The source's `token`. Default: none.
     pub token: Option<Secret>,
-    /// The source's `hmac_secret` and what belongs to it. By default the digest is sent in hex
-    /// as `sha256=DIGEST`.
+    /// The source's `hmac_secret` and what belongs to it. Default: none, so that nothing is signed. With a
+    /// secret alone the digest is sent in hex as `sha256=DIGEST`.
     pub hmac: Option<Hmac>,
 }
 
@@ -113,7 +114,7 @@ pub enum StreamAuth {
     Token {
         /// The token.
         token: Secret,
-        /// The header of the credential, `Authorization` unless it was changed there.
+        /// The header of the credential, as it stands there. Default: `Authorization`.
         #[serde(default = "authorization")]
         header: String,
     },
@@ -328,6 +329,7 @@ impl Transport {
                 "set the URLs for creation and deletion",
             ));
         }
+        self.endpoints().validate()?;
         for (field, url) in urls {
             self.fits(field, &url?)?;
         }

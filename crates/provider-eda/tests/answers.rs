@@ -36,7 +36,8 @@ async fn send(
     match &result {
         Ok(sent) => {
             assert_eq!(taken, 1);
-            assert_eq!(sent.job.id, common::token(1).as_str());
+            let job = sent.job.as_ref().unwrap();
+            assert_eq!(job.id, common::token(1).as_str());
         }
         Err(TriggerError::NotLaunched(error)) => assert_eq!(taken, 0, "{error}"),
         Err(TriggerError::Ambiguous(_)) => {}
@@ -347,10 +348,8 @@ async fn the_payload_is_the_object_with_ours_beside_it() {
         .trigger_provision(&request(vm("vm"), 1).with_extra_vars(vars))
         .await
         .unwrap();
-    assert_eq!(
-        (sent.job.provider.as_str(), sent.job.kind.as_str()),
-        ("eda", "event")
-    );
+    let job = sent.job.unwrap();
+    assert_eq!((job.provider.as_str(), job.kind.as_str()), ("eda", "event"));
     let payload = s.sim.journal()[0].payload.clone();
     assert_eq!(payload["metadata"]["name"], "vm");
     assert_eq!(payload["spec"], json!({"cores": 4}));

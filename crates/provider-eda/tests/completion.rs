@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use common::{
     APPLIED, FINALIZER, Setup, config, marked, object, record, reported, request, resource, setup,
-    start, token, tracked, version, vm, webhook,
+    start, token, tracked, tracked_removal, version, vm, webhook,
 };
 use jiff::SignedDuration;
 use provider_core::{
@@ -51,16 +51,12 @@ async fn capabilities_are_those_of_events() {
 #[tokio::test]
 async fn a_provision_is_unknown_until_its_version_is_reported() {
     let s = plain().await;
-    let status = s
-        .eda
-        .provision_status(&vm("vm"), &tracked(1))
-        .await
-        .unwrap();
+    let status = s.eda.status(&vm("vm"), &tracked(1)).await.unwrap();
     assert_eq!((status.state, status.settled), (JobState::Unknown, false));
     let other = ConfigVersion::of_json(&json!({"cores": 8}));
     let status = s
         .eda
-        .provision_status(&reported("vm", &other), &tracked(1))
+        .status(&reported("vm", &other), &tracked(1))
         .await
         .unwrap();
     assert_eq!(
@@ -69,7 +65,7 @@ async fn a_provision_is_unknown_until_its_version_is_reported() {
     );
     let status = s
         .eda
-        .provision_status(&reported("vm", &version()), &tracked(1))
+        .status(&reported("vm", &version()), &tracked(1))
         .await
         .unwrap();
     assert_eq!((status.state, status.settled), (JobState::Succeeded, true));
@@ -79,7 +75,7 @@ async fn a_provision_is_unknown_until_its_version_is_reported() {
     job.config_version = None;
     let status = s
         .eda
-        .provision_status(&reported("vm", &version()), &job)
+        .status(&reported("vm", &version()), &job)
         .await
         .unwrap();
     assert_eq!(status.state, JobState::Unknown);
@@ -97,17 +93,9 @@ async fn where_the_automation_reports_the_token_an_older_event_is_no_proof() {
         });
         resource(object)
     };
-    let status = s
-        .eda
-        .provision_status(&with_token(1), &tracked(3))
-        .await
-        .unwrap();
+    let status = s.eda.status(&with_token(1), &tracked(3)).await.unwrap();
     assert_eq!(status.state, JobState::Unknown);
-    let status = s
-        .eda
-        .provision_status(&with_token(3), &tracked(3))
-        .await
-        .unwrap();
+    let status = s.eda.status(&with_token(3), &tracked(3)).await.unwrap();
     assert_eq!(status.state, JobState::Succeeded);
 }
 
@@ -120,12 +108,12 @@ async fn what_was_shown_before_the_event_is_no_sign_of_its_end() {
         .trigger_provision(&request(reported("vm", &version()), 1))
         .await
         .unwrap();
-    assert_eq!(sent.job.kind, "blind-event");
     let mut job = tracked(1);
-    job.job = sent.job;
+    job.job = sent.job.unwrap();
+    assert_eq!(job.job.kind, "blind-event");
     let status = s
         .eda
-        .provision_status(&reported("vm", &version()), &job)
+        .status(&reported("vm", &version()), &job)
         .await
         .unwrap();
     assert_eq!(
@@ -150,7 +138,7 @@ async fn what_was_shown_before_the_event_is_no_sign_of_its_end() {
         .trigger_provision(&request(vm("other"), 3))
         .await
         .unwrap();
-    assert_eq!(sent.job.kind, "event");
+    assert_eq!(sent.job.unwrap().kind, "event");
 }
 
 #[tokio::test]
@@ -176,20 +164,16 @@ async fn a_deprovision_runs_while_the_finalizer_is_there() {
     assert_eq!(event.endpoint, "delete-compute-instance");
     assert_eq!(
         event.text("/providerEvent/operationToken"),
-        Some(job.id.as_str())
+        Some(job.unwrap().id.as_str())
     );
     s.pass(3_600);
     let status = s
         .eda
-        .deprovision_status(&marked("vm"), &tracked(1))
+        .status(&marked("vm"), &tracked_removal(1))
         .await
         .unwrap();
     assert_eq!(status.state, JobState::Running);
-    let status = s
-        .eda
-        .deprovision_status(&vm("vm"), &tracked(1))
-        .await
-        .unwrap();
+    let status = s.eda.status(&vm("vm"), &tracked_removal(1)).await.unwrap();
     assert_eq!((status.state, status.settled), (JobState::Succeeded, true));
     assert_eq!(status.reconciled_version, None);
 }
@@ -201,8 +185,12 @@ async fn finalizers_are_of_the_kind_or_of_ones_own() {
     })
     .await;
     let completion = &s.eda.config().completion;
-    assert_eq!(completion.finalizer("ComputeInstance"), FINALIZER);
-    assert_eq!(completion.finalizer("Tenant"), "example.com/mine");
+    assert_eq!(completion.finalizer(&vm("vm")), FINALIZER);
+    let tenant = json!({
+        "apiVersion": "example.org/v1", "kind": "Tenant", "metadata": {"name": "t"},
+    });
+    let tenant = Resource::from_json(tenant).unwrap();
+    assert_eq!(completion.finalizer(&tenant), "example.com/mine");
 }
 
 enum Expect {
@@ -422,9 +410,12 @@ async fn nothing_is_skipped_while_an_event_may_be_on_its_way() {
         // This process knows of the events since they were sent.
         for record in &history {
             let token = record.token.clone().unwrap();
-            let job =
-                TrackedJob::from(JobRef::new("eda", "event", token.as_str())).with_token(token);
-            s.eda.provision_status(&vm("vm"), &job).await.unwrap();
+            let job = TrackedJob::new(
+                JobType::Provision,
+                JobRef::new("eda", "event", token.as_str()),
+            )
+            .with_token(token);
+            s.eda.status(&vm("vm"), &job).await.unwrap();
         }
         s.pass(seconds);
         let result = s
@@ -495,9 +486,9 @@ async fn a_kept_finalizer_is_not_given_up_because_the_senders_clock_was_behind()
     for behind in [2 * 3_600, 3 * 24 * 3_600, -3 * 24 * 3_600] {
         let s = plain().await;
         let sent = start() - SignedDuration::from_secs(behind);
-        let job = tracked(1).with_launched_at(sent);
+        let job = tracked_removal(1).with_launched_at(sent);
         let ask = async || {
-            let status = s.eda.deprovision_status(&marked("vm"), &job).await;
+            let status = s.eda.status(&marked("vm"), &job).await;
             status.unwrap().state
         };
         assert_eq!(ask().await, JobState::Running, "{behind}");
@@ -518,7 +509,7 @@ async fn what_is_missing_is_told_with_the_activation_and_its_state() {
     s.sim.serve_api("api-token");
     s.sim.activation("mine", "stopped");
     let told = async || {
-        let status = s.eda.provision_status(&vm("vm"), &tracked(1)).await;
+        let status = s.eda.status(&vm("vm"), &tracked(1)).await;
         status.unwrap().message
     };
     let message = told().await;
@@ -538,11 +529,11 @@ async fn what_is_missing_is_told_with_the_activation_and_its_state() {
     s.sim.activation("mine", "running");
     assert!(told().await.contains("activation \"mine\" is running"));
     // A deprovision beyond its limit: nothing was removed, and what to do.
-    let job = tracked(2).with_launched_at(s.clock.now());
-    let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    let job = tracked_removal(2).with_launched_at(s.clock.now());
+    let status = s.eda.status(&marked("vm"), &job).await.unwrap();
     assert_eq!((status.state, status.unfinished), (JobState::Running, true));
     s.pass(2 * 3_600);
-    let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    let status = s.eda.status(&marked("vm"), &job).await.unwrap();
     assert_eq!((status.state, status.unfinished), (JobState::Unknown, true));
     for part in [
         FINALIZER,
@@ -551,7 +542,7 @@ async fn what_is_missing_is_told_with_the_activation_and_its_state() {
     ] {
         assert!(status.message.contains(part), "{}", status.message);
     }
-    let status = s.eda.deprovision_status(&vm("vm"), &job).await.unwrap();
+    let status = s.eda.status(&vm("vm"), &job).await.unwrap();
     assert_eq!(
         (status.state, status.unfinished),
         (JobState::Succeeded, false)

@@ -17,12 +17,13 @@ use std::time::Duration;
 
 use common::{
     Setup, config, marked, not_launched, object, record, reported, request, resource, setup, start,
-    token, tracked, version, vm, webhook,
+    token, tracked, tracked_removal, version, vm, webhook,
 };
 use futures::future::join_all;
 use jiff::SignedDuration;
+use provider_core::engine::Backends;
 use provider_core::lifecycle::{
-    Backends, Desired, Lifecycle, MemoryStore, Policy, ProviderRegistry, Standing,
+    Desired, Lifecycle, MemoryStore, Policy, ProviderRegistry, Standing,
 };
 use provider_core::{
     Clock, DeprovisionResult, Effect, ErrorKind, JobRecord, JobRef, JobState, JobType, Provider,
@@ -63,20 +64,20 @@ async fn d30_an_event_of_an_older_operator_is_answered_by_eda_after_a_switch_to_
     assert_eq!(registry.owner(&old).unwrap().0, "eda");
     let job = old.tracked().unwrap();
     let eda = registry.get("eda").unwrap();
-    let status = eda.provision_status(&vm("vm"), &job).await.unwrap();
+    let status = eda.status(&vm("vm"), &job).await.unwrap();
     assert_eq!(status.state, JobState::Unknown);
-    let status = eda
-        .provision_status(&reported("vm", &version()), &job)
-        .await
-        .unwrap();
+    let status = eda.status(&reported("vm", &version()), &job).await.unwrap();
     assert_eq!(status.state, JobState::Succeeded);
-    let status = eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    let mut removal = old;
+    removal.job_type = JobType::Deprovision;
+    let job = removal.tracked().unwrap();
+    let status = eda.status(&marked("vm"), &job).await.unwrap();
     assert_eq!(status.state, JobState::Running);
-    let status = eda.deprovision_status(&vm("vm"), &job).await.unwrap();
+    let status = eda.status(&vm("vm"), &job).await.unwrap();
     assert_eq!(status.state, JobState::Succeeded);
     // The job of another provider is not answered for.
-    let foreign = TrackedJob::from(JobRef::new("aap", "job", "42"));
-    let error = eda.provision_status(&vm("vm"), &foreign).await.unwrap_err();
+    let foreign = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "42"));
+    let error = eda.status(&vm("vm"), &foreign).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
 }
 
@@ -316,11 +317,7 @@ async fn d44_an_event_that_no_rule_fits_stays_unknown_and_has_an_end() {
         .unwrap();
     assert_eq!(sent.initial_state, JobState::Unknown);
     s.pass(3_600);
-    let status = s
-        .eda
-        .provision_status(&vm("vm"), &tracked(1))
-        .await
-        .unwrap();
+    let status = s.eda.status(&vm("vm"), &tracked(1)).await.unwrap();
     assert_eq!(
         (status.state, status.reconciled_version),
         (JobState::Unknown, None)
@@ -329,12 +326,12 @@ async fn d44_an_event_that_no_rule_fits_stays_unknown_and_has_an_end() {
     let asked = request(marked("vm"), 2);
     let sent = s.eda.trigger_deprovision(&asked, &[]).await.unwrap();
     assert!(matches!(sent, DeprovisionResult::Triggered { .. }));
-    let job = tracked(2).with_launched_at(s.clock.now());
+    let job = tracked_removal(2).with_launched_at(s.clock.now());
     s.pass(29 * 60);
-    let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    let status = s.eda.status(&marked("vm"), &job).await.unwrap();
     assert_eq!(status.state, JobState::Running);
     s.pass(60);
-    let status = s.eda.deprovision_status(&marked("vm"), &job).await.unwrap();
+    let status = s.eda.status(&marked("vm"), &job).await.unwrap();
     assert_eq!((status.state, status.unfinished), (JobState::Unknown, true));
     assert!(!s.eda.capabilities().block_deletion_on_failure);
 }
@@ -350,7 +347,8 @@ async fn d44_names_of_jobs_are_never_used_again() {
             .trigger_provision(&request(vm("vm"), n))
             .await
             .unwrap();
-        assert_eq!(sent.job.id, token(n).as_str());
-        assert!(names.insert(sent.job.id));
+        let job = sent.job.unwrap();
+        assert_eq!(job.id, token(n).as_str());
+        assert!(names.insert(job.id));
     }
 }

@@ -141,7 +141,7 @@ async fn the_events_of_many_rules_are_read_side_by_side() {
     let server = Slow::audit(Duration::from_secs(1), 24);
     let eda = by_audit(&server);
     let begun = Instant::now();
-    let status = eda.provision_status(&vm("vm"), &tracked(1)).await;
+    let status = eda.status(&vm("vm"), &tracked(1)).await;
     assert_eq!(status.unwrap().state, JobState::Unknown);
     assert_eq!((server.all(), server.most()), (25, AT_ONCE));
     assert_eq!(begun.elapsed().as_secs(), 4);
@@ -152,7 +152,7 @@ async fn an_audit_that_is_too_slow_is_given_up_before_a_launch_has_lost_its_leas
     let server = Slow::audit(Duration::from_secs(3), 24);
     let eda = by_audit(&server);
     let begun = Instant::now();
-    let status = eda.provision_status(&vm("vm"), &tracked(1)).await;
+    let status = eda.status(&vm("vm"), &tracked(1)).await;
     is_late(&status.unwrap_err(), "not read to its end in 10 s");
     assert_eq!(begun.elapsed(), LOOK);
 }

@@ -68,7 +68,7 @@ async fn an_end_is_seen_however_the_audit_is_written() {
         ),
     ];
     let (_api, eda) = reader(&answers).await;
-    let status = eda.provision_status(&vm("vm"), &tracked(1)).await.unwrap();
+    let status = eda.status(&vm("vm"), &tracked(1)).await.unwrap();
     assert_eq!(status.state, JobState::Succeeded);
     let ended = status.finished_at.map(|at| at.to_string());
     assert_eq!(ended.as_deref(), Some("2026-11-23T03:59:00Z"));

@@ -9,10 +9,11 @@
 
 mod common;
 
-use common::{config, setup, stream, webhook};
-use provider_core::Provider;
+use common::{all_by_one_template, config, setup, stream, webhook, with};
+use provider_core::{Provider, Severity};
 use provider_eda::{ClientIdentity, EdaConfig, Hmac, StreamAuth};
 use provider_testkit::eda::{EdaSim, Fault, HmacCheck, Stream, StreamCredential, Webhook, World};
+use serde_json::json;
 
 /// Every sort of credential is tried out, right and wrong, and no event is sent for it.
 #[tokio::test]
@@ -142,4 +143,47 @@ async fn preflight_tries_credentials_out_without_an_event() {
     s.sim.fault(&Fault::LoginPage(0), 2);
     let report = s.eda.preflight(&["ComputeInstance".to_owned()]).await;
     assert!(!report.is_ok(), "{report}");
+}
+
+#[tokio::test]
+async fn preflight_names_the_action_whose_url_is_missing_or_not_there() {
+    let kinds = ["ComputeInstance".to_owned(), "Tenant".to_owned()];
+    let s = with(json!({
+        "create": "SIM/create", "delete": "SIM/delete",
+        "kinds": {"Tenant": {"actions": {"restart": "SIM/restart", "resize": "http://127.0.0.1:9/x"}}},
+        "targets": {"dns": {"actions": {"restart": "SIM/restart-dns"}}},
+    }))
+    .await;
+    let report = s.eda.preflight(&kinds).await;
+    let found = |check: &str| {
+        let mut findings = report.findings.iter();
+        let found = findings.find(|finding| finding.check == check);
+        found.map(|finding| (finding.severity, finding.message.clone()))
+    };
+    let (severity, message) = found("restart of ComputeInstance").unwrap();
+    assert_eq!(severity, Severity::Warning);
+    assert!(
+        message.contains("there is no URL to restart a ComputeInstance"),
+        "{message}"
+    );
+    assert_eq!(found("restart of Tenant").unwrap().0, Severity::Ok);
+    assert_eq!(found("resize of Tenant").unwrap().0, Severity::Error);
+    let of_target = found("restart of ComputeInstance for target dns").unwrap();
+    assert_eq!(of_target.0, Severity::Ok);
+    let missing = found("resize of ComputeInstance for target dns").unwrap();
+    assert_eq!(missing.0, Severity::Warning);
+    assert!(s.sim.journal().is_empty());
+    // A URL that depends on the name is tried out for the names that are known.
+    let mut urls = all_by_one_template();
+    urls["actions"] = json!({"restart": "SIM/{action}-{kind}"});
+    let report = with(urls).await.eda.preflight(&kinds).await;
+    assert!(report.is_ok(), "{report}");
+    let text = report.to_string();
+    for part in [
+        "restart of Tenant",
+        "any other action of Tenant",
+        "depends on the name",
+    ] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
 }

@@ -13,9 +13,10 @@ mod common;
 use common::{config, setup, stream, webhook};
 use provider_core::{Provider, Severity};
 use provider_eda::{
-    Algorithm, EdaConfig, Encoding, Endpoints, RulebookWebhook, StreamAuth, Transport,
+    Algorithm, EdaConfig, EdaProvider, Encoding, Endpoints, RulebookWebhook, StreamAuth, Transport,
 };
 use provider_testkit::eda::{Stream, Webhook};
+use serde_json::json;
 
 fn vars(pairs: &[(&str, &str)]) -> Result<EdaConfig, provider_eda::ConfigError> {
     EdaConfig::from_vars(|name| {
@@ -184,7 +185,7 @@ fn json_is_read_and_unknown_members_are_refused() {
     )
     .unwrap();
     assert_eq!(config.timing.in_flight_window.as_mins(), 5);
-    assert_eq!(config.completion.finalizer("Tenant"), "example.com/t");
+    assert_eq!(config.completion.finalizers["Tenant"], "example.com/t");
     let typo = r#"{"transport": {"rulebookWebhook": {"tokn": "x"}}}"#;
     let error = serde_json::from_str::<EdaConfig>(typo)
         .unwrap_err()
@@ -368,7 +369,6 @@ fn is_silent(error: &dyn std::error::Error, of: &str) {
 
 /// Everything that can be put in a wrong place.
 fn wrong() -> Vec<serde_json::Value> {
-    use serde_json::json;
     vec![
         json!(CANARY),
         json!(format!("{CANARY}\n{CANARY}")),
@@ -463,7 +463,6 @@ fn eda_settings(transport: &serde_json::Value) -> serde_json::Value {
 fn no_error_of_a_configuration_repeats_what_it_could_not_read() {
     use provider_aap::{AapConfig, AapProvider, Auth, HttpConfig};
     use provider_eda::{ClientIdentity, EdaProvider};
-    use serde_json::json;
     let aap = |config| Ok(AapProvider::new(config).map(drop)?);
     let eda = |config| Ok(EdaProvider::new(config).map(drop)?);
     let mut given = aap_settings();
@@ -728,7 +727,6 @@ fn no_setting_keeps_the_line_end_that_it_came_with() {
 
 #[test]
 fn what_is_natural_to_write_is_read() {
-    use serde_json::json;
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "Bearer s3cret-of-file\n").unwrap();
     let path = file.path().to_str().unwrap();
@@ -761,4 +759,75 @@ fn what_is_natural_to_write_is_read() {
         error.contains("token: expected a text in quotes"),
         "{error}"
     );
+}
+
+#[test]
+fn the_environment_and_files_name_urls_of_actions_and_targets() {
+    let vars = |name: &str| {
+        let value = match name {
+            "EDA_TRANSPORT" => "rulebook-webhook",
+            "EDA_CREATE_URL" => "http://h/create",
+            "EDA_DELETE_URL" => "http://h/delete",
+            "EDA_ACTION_URL" => "http://h/{action}-{kind}",
+            "EDA_OPERATION_ANNOTATION" => "example.com/done",
+            "EDA_KIND_URLS" => r#"{"Tenant": {"actions": {"restart": "http://h/tenants"}}}"#,
+            "EDA_TARGET_URLS" => r#"{"dns": {"create": "http://dns/create"}}"#,
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let read = EdaConfig::from_vars(vars).unwrap();
+    assert_eq!(read.completion.operation_annotation, "example.com/done");
+    let shown = read.to_string();
+    for part in [
+        "any action at http://h/{action}-{kind}",
+        "1 kinds",
+        "1 targets",
+    ] {
+        assert!(shown.contains(part), "{part}: {shown}");
+    }
+    assert!(EdaProvider::new(read).unwrap().capabilities().actions);
+    for (name, value) in [
+        (
+            "EDA_KIND_URLS",
+            r#"{"Tenant": {"actions": {"Restart It": "http://user:pass@h"}}}"#,
+        ),
+        ("EDA_TARGET_URLS", "[]"),
+    ] {
+        let bad = |asked: &str| (asked == name).then(|| value.to_owned()).or(vars(asked));
+        let error = EdaConfig::from_vars(bad).unwrap_err();
+        assert_eq!(error.field(), name);
+        assert!(!error.to_string().contains("pass"), "{error}");
+    }
+    // What surrounds a URL in a file is taken off, wherever it stands.
+    let quoted = "\" http://h/x \"\n";
+    let urls: Endpoints = serde_json::from_value(json!({
+        "create": quoted, "delete": quoted, "action": quoted, "actions": {"restart": quoted},
+        "kinds": {"Tenant": {"action": quoted, "actions": {"restart": quoted}}},
+        "targets": {"dns": {
+            "create": quoted, "actions": {"restart": quoted},
+            "kinds": {"Tenant": {"delete": quoted, "actions": {"restart": quoted}}},
+        }},
+    }))
+    .unwrap();
+    let eda = EdaProvider::new(config(RulebookWebhook::new(urls))).unwrap();
+    let shown = format!("{:?}", eda.config().transport);
+    assert!(
+        !shown.contains("\\n") && shown.contains("http://h/x"),
+        "{shown}"
+    );
+    for place in [
+        json!({"actions": {"restart": "ftp://h/x"}}),
+        json!({"action": "nonsense"}),
+        json!({"kinds": {"Tenant": {"action": "ftp://h/x"}}}),
+        json!({"targets": {"dns": {"create": "ftp://h/x"}}}),
+        json!({"targets": {"dns": {"kinds": {"Tenant": {"actions": {"restart": "ftp://h"}}}}}}),
+    ] {
+        let urls: Endpoints = serde_json::from_value(place.clone()).unwrap();
+        let refused = EdaProvider::new(config(RulebookWebhook::new(urls)));
+        assert!(
+            refused.unwrap_err().field().starts_with("endpoints."),
+            "{place}"
+        );
+    }
 }

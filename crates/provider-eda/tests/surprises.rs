@@ -132,11 +132,7 @@ async fn s04_an_event_stream_loses_what_nobody_listens_to() {
         .unwrap();
     assert_eq!(s.sim.journal()[0].fate, Fate::Lost);
     assert_eq!(sent.initial_state, JobState::Unknown);
-    let status = s
-        .eda
-        .provision_status(&vm("vm"), &tracked(1))
-        .await
-        .unwrap();
+    let status = s.eda.status(&vm("vm"), &tracked(1)).await.unwrap();
     assert_eq!(status.state, JobState::Unknown);
     // Deletion waits for it as long as it could still be on its way, and not for ever.
     let history = [record(JobType::Provision, 1, JobState::Unknown, start())];

@@ -386,7 +386,7 @@ async fn a_refused_token_of_the_api_is_read_again_however_unchanged_its_file_loo
     sim.serve_api("right-token");
     let audit = AuditTracking::new(sim.url(), Secret::of_file(&file));
     let eda = EdaProvider::new(config(webhook(&sim)).with_tracking(audit)).unwrap();
-    let look = || async { eda.provision_status(&vm("one"), &tracked(1)).await };
+    let look = || async { eda.status(&vm("one"), &tracked(1)).await };
     assert_eq!(look().await.unwrap_err().kind(), ErrorKind::Unauthorized);
     replace_unseen(&file, "right-token");
     look().await.unwrap();

@@ -21,25 +21,25 @@ use crate::Carrier;
     deny_unknown_fields
 )]
 pub struct HttpConfig {
-    /// A PEM file with certificates to trust beside the system's; read again when it changes.
+    /// A PEM file with certificates to trust beside the system's; read again when it changes. Default: none.
     pub ca_file: Option<PathBuf>,
-    /// Our own certificate, where the other side asks for one.
+    /// Our own certificate, where the other side asks for one. Default: none.
     pub client_identity: Option<ClientIdentity>,
-    /// Trust any certificate. Everything sent can then be read and changed by others on the way.
+    /// Trust any certificate. Everything sent can then be read and changed by others on the way. Default: off.
     pub insecure: bool,
-    /// Use the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …).
+    /// Use the proxies that the environment names (`HTTPS_PROXY`, `NO_PROXY`, …). Default: on.
     pub proxy_from_environment: bool,
-    /// How long a connection may take.
+    /// How long the making of a connection may take. Default: 10s.
     pub connect_timeout: SignedDuration,
     /// How long a request may take. What it has started may be carried out much later, so this is not a
-    /// way to take it back.
+    /// way to take it back. Default: 30s.
     pub request_timeout: SignedDuration,
     /// How often an HTTP/2 connection is tried out while nothing else is on it. One that has not answered
-    /// after half of that is given up.
+    /// after half of that is given up. Default: 10s.
     pub keep_alive: SignedDuration,
-    /// The `User-Agent`; the name and version of the library where absent.
+    /// The `User-Agent`. Default: none, which sends the name and version of the library.
     pub user_agent: Option<String>,
-    /// What carries the requests instead of connections: for tests. No configuration can name one.
+    /// What carries the requests instead of connections: for tests. No configuration can name one. Default: none.
     #[serde(skip)]
     pub carrier: Option<Arc<dyn Carrier>>,
 }

@@ -5,27 +5,18 @@ use std::time::Duration;
 use jiff::Timestamp;
 use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
-/// Longer than this nobody is kept waiting.
-const MOST: Duration = Duration::from_secs(3_600);
-
 /// The time in a header such as `Date`.
 #[must_use]
 pub fn date(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
-    let text = headers.get(name)?.to_str().ok()?;
-    Some(jiff::fmt::rfc2822::parse(text).ok()?.timestamp())
+    provider_core::http::date(headers.get(name)?.to_str().ok()?)
 }
 
 /// How long `Retry-After` asks to wait, at most an hour: seconds, with or without a fraction, or a moment.
 #[must_use]
 pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    let wait = match text.parse::<f64>() {
-        // Too many seconds for a duration are still too many.
-        Ok(seconds) if seconds >= MOST.as_secs_f64() => MOST,
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
-        Err(_) => provider_core::clock::since(date(headers, &RETRY_AFTER)?, date(headers, &DATE)?),
-    };
-    Some(wait.min(MOST))
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?;
+    let date = headers.get(DATE).and_then(|date| date.to_str().ok());
+    provider_core::http::retry_after(text, date)
 }
 
 #[cfg(test)]

@@ -9,14 +9,13 @@ mod config;
 mod header;
 pub mod json;
 mod pool;
-mod status;
 
 pub use carrier::{Carrier, SendError, SendFailure};
 pub use cause::Cause;
 pub use config::{ClientIdentity, HttpConfig};
 pub use header::{date, retry_after};
 pub use pool::{Manner, Pool};
-pub use status::is_said_beforehand;
+pub use provider_core::http::is_said_beforehand;
 
 use std::time::Duration;
 

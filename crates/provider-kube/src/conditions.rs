@@ -1,10 +1,14 @@
 //! Where an object stands, as conditions.
 
+mod words;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use provider_core::lifecycle::{Block, Desired, Ground, Hold, Mode, Release, Standing};
+use provider_core::lifecycle::{Desired, Ground, Mode, Release, Standing, Why};
 use provider_core::{ErrorKind, JobRecord, JobState, JobType, ProviderError, Resource, text};
 use serde_json::{Value, json};
+
+pub(crate) use words::{ABSENT, ACTION_UNSUPPORTED, of_action};
 
 /// The object is in its desired configuration.
 pub const PROVISIONED: &str = "Provisioned";
@@ -23,6 +27,9 @@ pub const STATUS_WRITABLE: &str = "StatusWritable";
 /// The object fits the Rust type that this controller has for it. Written only when it does not.
 pub const READABLE: &str = "Readable";
 
+/// The caller's function can say what is wanted of the object. Written only when it cannot.
+pub const DESIRED_KNOWN: &str = "DesiredKnown";
+
 /// The reason of [`DEPROVISIONED`] when deletion takes longer than the policy's `escalateAfter`.
 pub(crate) const OVERDUE: &str = "DeletionOverdue";
 /// How the reasons begin that say what the backend fails with.
@@ -31,6 +38,8 @@ pub(crate) const BACKEND: &str = "Backend";
 /// What is known about an object after a pass, or in the middle of one.
 pub(crate) struct Findings<'a> {
     pub(crate) standing: &'a Standing,
+    /// The rule that it follows from, where a pass has come to its end.
+    pub(crate) why: Option<Why>,
     /// What the backend failed with.
     pub(crate) trouble: Option<&'a ProviderError>,
     /// Deletion takes too long.
@@ -61,7 +70,7 @@ pub(crate) fn of(
     note: Option<&str>,
 ) -> Option<[Condition; 3]> {
     let standing = findings.standing;
-    let (mut reason, progressing, mut message) = progress(standing, records)?;
+    let (mut reason, progressing, mut message) = words::progress(findings, records, desired)?;
     if let Some(note) = note {
         note.clone_into(&mut message);
     }
@@ -69,33 +78,47 @@ pub(crate) fn of(
         backend(error.kind()).clone_into(&mut reason);
         message = format!("{message}; the backend cannot be asked: {error}");
     }
-    let applied = matches!(standing, Standing::Applied { .. });
-    let released = match standing {
-        Standing::Released(release) => Some(release),
-        _ => None,
+    let going = resource.is_deleting() || desired.absent;
+    let provisioned = match applied_version(standing, records, resource, desired) {
+        Some(version) => says(
+            "True",
+            "Applied",
+            &format!("configuration {version} is applied"),
+        ),
+        None if resource.is_deleting() => says("False", "Deleting", ""),
+        None => says("False", &reason, &message),
     };
-    let provisioned = match standing {
-        Standing::Applied { .. } => says("True", &reason, &message),
-        _ if resource.is_deleting() => says("False", "Deleting", ""),
-        _ => says("False", &reason, &message),
-    };
+    let is_well = reason == "Applied";
     let progressing = says(
         if progressing { "True" } else { "False" },
         &reason,
-        if applied { "" } else { &message },
+        if is_well { "" } else { &message },
     );
-    let deprovisioned = match released {
-        Some(release) if release.left_behind.is_empty() => {
+    let deprovisioned = match standing {
+        Standing::Released(Release { ground, .. }) if *ground == Ground::Retained => says(
+            "False",
+            ground.as_str(),
+            "what was provisioned stays, as was asked for",
+        ),
+        Standing::Released(release) if release.left_behind.is_empty() => {
             says("True", release.ground.as_str(), &message)
         }
-        Some(release) => says("Unknown", release.ground.as_str(), &message),
-        None if findings.overdue => says(
+        Standing::Released(release) => says("Unknown", release.ground.as_str(), &message),
+        Standing::Absent { left_behind } => {
+            let status = if left_behind.is_empty() {
+                "True"
+            } else {
+                "Unknown"
+            };
+            says(status, &reason, &message)
+        }
+        _ if findings.overdue => says(
             "False",
             OVERDUE,
             &format!("deletion takes longer than escalateAfter ({reason}); {message}"),
         ),
-        None if resource.is_deleting() => says("False", &reason, &message),
-        None => says("False", "NotDeleted", ""),
+        _ if going => says("False", &reason, &message),
+        _ => says("False", "NotDeleted", ""),
     };
     let generation = Some(resource.generation()).filter(|generation| *generation > 0);
     let condition = |word: &str, says: Says| Condition {
@@ -143,8 +166,8 @@ pub(crate) fn strays(targets: &[String], resource: &Resource) -> Condition {
         ("True", "AllKnown", String::new())
     } else {
         let message = format!(
-            "there are records of {}, which this controller does not name any more; name it until it \
-             is deprovisioned",
+            "there are records of {}, which this controller does not name any more; declare it `absent()` to \
+             have it deprovisioned and forgotten, or name it again",
             targets.join(", ")
         );
         ("False", "UnknownTarget", message)
@@ -159,146 +182,43 @@ pub(crate) fn strays(targets: &[String], resource: &Resource) -> Condition {
     }
 }
 
-/// The reason, whether things move by themselves, and a message.
-fn progress(standing: &Standing, records: &[JobRecord]) -> Option<(String, bool, String)> {
-    let newest = records.iter().max_by_key(|record| record.attempt);
-    let told = |record: Option<&JobRecord>| {
-        let Some(record) = record else {
-            return String::new();
-        };
-        let job = record
-            .job_ref()
-            .map_or_else(String::new, |job| format!(", {job}"));
-        let colon = if record.message.is_empty() { "" } else { ": " };
-        format!("attempt {}{job}{colon}{}", record.attempt, record.message)
+/// The version that is applied, if it is the one that is wanted: by its standing, or beside an action that
+/// runs, and while something is missing for the next one.
+fn applied_version<'r>(
+    standing: &'r Standing,
+    records: &'r [JobRecord],
+    resource: &Resource,
+    desired: &Desired,
+) -> Option<&'r str> {
+    let beside = match standing {
+        Standing::Applied { version } => return Some(version.as_str()),
+        Standing::InProgress { job_type, .. } => !is_main(*job_type),
+        Standing::NotYet { .. } => true,
+        _ => false,
     };
-    Some(match standing {
-        Standing::Applied { version } => (
-            "Applied".to_owned(),
-            false,
-            format!("configuration {} is applied", version.as_str()),
-        ),
-        Standing::InProgress {
-            attempt,
-            job_type,
-            state,
-        } => {
-            let record = records.iter().find(|record| record.attempt == *attempt);
-            let reason = match (job_type, state) {
-                (JobType::Provision, JobState::Running) => "Provisioning",
-                (JobType::Deprovision, JobState::Running) => "Deprovisioning",
-                (_, JobState::Pending | JobState::Waiting) => "JobPending",
-                (_, JobState::Unknown) => "JobUnknown",
-                (_, JobState::Succeeded | JobState::Failed | JobState::Canceled) => "JobEnding",
-            };
-            let canceling = record.is_some_and(|r| r.cancel_requested_at.is_some());
-            let reason = if canceling { "Canceling" } else { reason };
-            (reason.to_owned(), true, told(record))
-        }
-        // Nothing has failed: the backend was away, or did not let us in.
-        Standing::BackingOff { until, failures: 0 } => (
-            "BackingOff".to_owned(),
-            true,
-            format!(
-                "the launch could not be made; next try at {until}; {}",
-                told(newest)
-            ),
-        ),
-        Standing::BackingOff { until, failures } => (
-            "BackingOff".to_owned(),
-            true,
-            format!(
-                "{failures} failed in a row; next try at {until}; {}",
-                told(newest)
-            ),
-        ),
-        Standing::Waiting { reason } => ("Waiting".to_owned(), true, reason.clone()),
-        Standing::Held(hold) => {
-            let (word, what) = held(*hold);
-            (word.to_owned(), false, format!("{what}; {}", told(newest)))
-        }
-        Standing::Blocked(block) => {
-            let (word, what) = blocked(block);
-            let about = block.attempt();
-            let record = records.iter().find(|r| Some(r.attempt) == about);
-            let said =
-                record.filter(|record| record.defect.is_none() && !record.message.is_empty());
-            let what = match said {
-                Some(_) => format!("{what}; {}", told(said)),
-                None => what,
-            };
-            (word.to_owned(), false, what)
-        }
-        Standing::Released(Release { ground, .. }) => {
-            (ground.as_str().to_owned(), false, told(newest))
-        }
-        _ => return None,
-    })
+    let version = applied(records, desired)?.config_version.as_ref()?;
+    let is_wanted = *version == desired.version && !resource.is_deleting() && !desired.absent;
+    (beside && is_wanted).then(|| version.as_str())
 }
 
-/// A hold in one word, and what a person can do about it.
-pub(crate) const fn held(hold: Hold) -> (&'static str, &'static str) {
-    match hold {
-        Hold::Paused => (
-            "Paused",
-            "paused; nothing is started until the annotation goes",
-        ),
-        Hold::Manual => ("Manual", "jobs start on a retry request only"),
-        Hold::CanceledByOthers { .. } => (
-            "CanceledByOthers",
-            "somebody cancelled the job; change the spec or ask for a retry",
-        ),
-        Hold::Purged { .. } => (
-            "Purged",
-            "the backend has forgotten the job; look at the resource, then ask for a retry",
-        ),
-        Hold::Stray { .. } => (
-            "Stray",
-            "the job ran without what it was to be given; mend the automation, then ask for a retry",
-        ),
-        Hold::FailuresExhausted { .. } => (
-            "FailuresExhausted",
-            "as many attempts failed as the policy allows; mend the cause, then ask for a retry",
-        ),
-        _ => ("Held", "a person's decision is waited for"),
-    }
+/// Whether jobs of this type change what is there. Actions never do, and those of a newer version do not
+/// count.
+fn is_main(job_type: JobType) -> bool {
+    matches!(job_type, JobType::Provision | JobType::Deprovision)
 }
 
-/// A block in one word, and what must be mended.
-pub(crate) fn blocked(block: &Block) -> (&'static str, String) {
-    match block {
-        Block::DefectiveRecord { attempt, defect } => (
-            "DefectiveRecord",
-            format!("the record of attempt {attempt} cannot be read: {defect}"),
-        ),
-        Block::MissingProvider { provider } => (
-            "MissingProvider",
-            format!("provider \"{provider}\" is not registered here; its jobs cannot be looked at"),
-        ),
-        Block::AmbiguousLaunch { attempt } => (
-            "AmbiguousLaunch",
-            format!(
-                "attempt {attempt} may have been launched and cannot be looked up; look at the \
-                 backend, then ask for a retry"
-            ),
-        ),
-        Block::UnknownTooLong { attempt } => (
-            "UnknownTooLong",
-            format!("the outcome of attempt {attempt} is still unknown; look at the backend"),
-        ),
-        Block::NotEnding { attempt } => (
-            "NotEnding",
-            format!("the job of attempt {attempt} does not end; end it at the backend"),
-        ),
-        Block::CancelRefused { attempt } => (
-            "CancelRefused",
-            format!(
-                "the backend refuses to cancel the job of attempt {attempt}; give the right to, or end \
-                 the job there"
-            ),
-        ),
-        _ => ("Blocked", "something must be mended first".to_owned()),
-    }
+/// The attempt whose configuration is applied: the newest that may have changed anything, if it is a
+/// provision that succeeded. An attempt of which nobody knows that it was never launched may have changed
+/// anything.
+pub(crate) fn applied<'r>(records: &'r [JobRecord], desired: &Desired) -> Option<&'r JobRecord> {
+    let launched = records
+        .iter()
+        .filter(|record| desired.owns(record) && record.may_have_run() && is_main(record.job_type));
+    let newest = launched.max_by_key(|record| record.attempt)?;
+    let done = newest.job_type == JobType::Provision
+        && newest.state == JobState::Succeeded
+        && !newest.may_be_live();
+    done.then_some(newest)
 }
 
 /// What the records alone say, while a pass is still under way: in the ordinary course this is where
@@ -318,23 +238,31 @@ pub(crate) fn implied(
             state: live.state,
         });
     }
-    match (newest.job_type, newest.state) {
+    let deleting = resource.is_deleting();
+    // An action that went well leaves the object as it was.
+    let acted = newest.job_type.action().is_some() && newest.state == JobState::Succeeded;
+    let main = mine.iter().filter(|record| is_main(record.job_type));
+    let main = main.max_by_key(|record| record.attempt)?;
+    if main.attempt != newest.attempt && !acted {
+        return None;
+    }
+    match (main.job_type, main.state) {
         (JobType::Provision, JobState::Succeeded)
-            if !resource.is_deleting()
-                && newest.config_version.as_ref() == Some(&desired.version) =>
+            if !deleting
+                && !desired.absent
+                && desired.not_yet.is_none()
+                && main.config_version.as_ref() == Some(&desired.version) =>
         {
             Some(Standing::Applied {
                 version: desired.version.clone(),
             })
         }
-        (JobType::Deprovision, JobState::Succeeded)
-            if resource.is_deleting() && desired.mode != Mode::Paused =>
-        {
+        (JobType::Deprovision, JobState::Succeeded) if deleting && desired.mode != Mode::Paused => {
             Some(Standing::Released(Release::new(Ground::Deprovisioned)))
         }
-        (_, JobState::Failed) => newest.retry_at.map(|until| Standing::BackingOff {
+        (_, JobState::Failed) => main.retry_at.map(|until| Standing::BackingOff {
             until,
-            failures: newest.failures,
+            failures: main.failures,
         }),
         _ => None,
     }
@@ -357,7 +285,7 @@ pub(crate) fn without_former(present: &[Value], named: &[Option<&str>]) -> Vec<V
             return false;
         };
         let (target, word) = split(type_);
-        [STATUS_WRITABLE, READABLE].contains(&type_)
+        [STATUS_WRITABLE, READABLE, DESIRED_KNOWN].contains(&type_)
             || (!named.is_empty()
                 && WORDS.contains(&word)
                 && !named.contains(&target)

@@ -7,13 +7,17 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 use crate::Error;
 
 /// The record of a job that may be alive stays, with its token and the name of its job, and so does the
-/// newest record.
+/// newest record; the records of a target that was deprovisioned may go, up to that deprovision, because
+/// such a target may be [absent](provider_core::lifecycle::Desired::absent) on a living object.
 ///
 /// The words are those of `JobRecord::may_be_live`: an end that is not doubtful is one. A job may get
 /// another name (the one behind an event becomes known), and none is taken away.
 const KEEP_RECORDS: &str = "!has(oldSelf.status) || !has(oldSelf.status.jobs) || \
     oldSelf.status.jobs.all(o, o.attempt == 0 || (has(self.status) && has(self.status.jobs) && \
-    self.status.jobs.exists(n, n.attempt >= o.attempt) && \
+    (self.status.jobs.exists(n, n.attempt >= o.attempt) || \
+    oldSelf.status.jobs.exists(d, d.attempt >= o.attempt && d.type == 'deprovision' && \
+    d.state == 'Succeeded' && !(has(d.doubtful) && d.doubtful) && \
+    (!has(o.target) || (has(d.target) && d.target == o.target)))) && \
     ((o.state in ['Succeeded', 'Failed', 'Canceled'] && !(has(o.doubtful) && o.doubtful)) || \
     self.status.jobs.exists(n, n.attempt == o.attempt && (o.jobID == '' || n.jobID != '') && \
     (!has(o.token) || (has(n.token) && n.token == o.token))))))";

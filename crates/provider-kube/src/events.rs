@@ -10,15 +10,19 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, MicroTime, Objec
 use kube::Client;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use kube::runtime::events::Reporter;
-use provider_core::lifecycle::{Entropy, Event, EventKind, Outcome, Standing};
+use provider_core::lifecycle::{Entropy, Event, EventKind, Ground, Outcome, Standing};
 use provider_core::{JobRecord, JobRef, JobType, text};
 use serde_json::{Value, json};
 
-use crate::conditions::{BACKEND, DEPROVISIONED, OVERDUE, PROGRESSING, let_go};
+use crate::conditions::{
+    self, ABSENT, ACTION_UNSUPPORTED, BACKEND, DEPROVISIONED, OVERDUE, PROGRESSING, let_go,
+};
 use crate::error::code;
 
 /// So long the same words about the same object are one event, which is counted.
 const SERIES: SignedDuration = SignedDuration::from_mins(6);
+/// The reason when something may be left behind at a backend.
+const ORPHANED: &str = "Orphaned";
 /// Of an object's name in that of an event: there is room for the rest of it.
 const NAME: usize = 230;
 
@@ -185,6 +189,7 @@ fn action(job_type: JobType) -> &'static str {
     match job_type {
         JobType::Provision => "Provision",
         JobType::Deprovision => "Deprovision",
+        _ => "Act",
     }
 }
 
@@ -199,10 +204,17 @@ pub(crate) fn of_conditions(standing: &Standing, news: &[Condition]) -> Vec<Told
     let blocked = matches!(standing, Standing::Blocked(_));
     let alarming = |condition: &&Condition| {
         let is = |word: &str| condition.type_.rsplit('/').next() == Some(word);
-        (is(PROGRESSING) && (blocked || condition.reason.starts_with(BACKEND)))
-            || (is(DEPROVISIONED) && condition.reason == OVERDUE)
+        let reason = condition.reason.as_str();
+        (is(PROGRESSING)
+            && (blocked || reason.starts_with(BACKEND) || reason == ACTION_UNSUPPORTED))
+            || (is(DEPROVISIONED) && (reason == OVERDUE || is_left(condition)))
     };
     news.iter().filter(alarming).map(alarm).collect()
+}
+
+/// That a target is given up, and something of it may be left.
+fn is_left(condition: &Condition) -> bool {
+    condition.reason == ABSENT && condition.status == "Unknown"
 }
 
 /// That nobody can go on with an object as it is.
@@ -211,9 +223,13 @@ pub(crate) fn of_obstacle(condition: &Condition) -> Told {
 }
 
 fn alarm(condition: &Condition) -> Told {
+    let reason = match is_left(condition) {
+        true => ORPHANED.to_owned(),
+        false => condition.reason.clone(),
+    };
     Told {
         warning: true,
-        reason: condition.reason.clone(),
+        reason,
         action: "Block",
         note: condition.message.clone(),
     }
@@ -231,9 +247,33 @@ pub(crate) fn of_release(outcome: &Outcome) -> Vec<Told> {
         action: action(JobType::Deprovision),
         note: format!("the object may go: {ground}"),
     }];
-    if let Some(receipt) = &outcome.receipt {
-        let why = format!("let go ({ground}) although something may be left behind by");
-        all.push(orphaned(&why, &receipt.jobs, &receipt.in_doubt));
+    let Some(receipt) = &outcome.receipt else {
+        return all;
+    };
+    if release.ground == Ground::Retained {
+        let jobs = jobs_in_words(&receipt.jobs, &receipt.in_doubt);
+        all.push(Told {
+            warning: false,
+            reason: ground.to_owned(),
+            action: action(JobType::Deprovision),
+            note: format!("what was provisioned stays, as was asked for; it is from {jobs}"),
+        });
+        return all;
+    }
+    let why = format!("let go ({ground}) although something may be left behind by");
+    all.push(orphaned(&why, &receipt.jobs, &receipt.in_doubt));
+    let left = |record: &&JobRecord| release.left_behind.contains(&record.attempt);
+    let live = outcome.records.iter().filter(left);
+    let live = live.filter(|record| record.may_be_live());
+    let jobs: Vec<JobRef> = live.filter_map(JobRecord::job_ref).collect();
+    if !jobs.is_empty() {
+        let jobs = jobs_in_words(&jobs, &[]);
+        all.push(Told {
+            warning: true,
+            reason: "StillAtWork".to_owned(),
+            action: action(JobType::Deprovision),
+            note: format!("let go ({ground}) beside {jobs}, whose end nobody waits for"),
+        });
     }
     all
 }
@@ -254,24 +294,33 @@ pub(crate) fn of_theft(records: &[JobRecord], conditions: &[Value]) -> Option<To
 }
 
 fn orphaned(why: &str, jobs: &[JobRef], in_doubt: &[String]) -> Told {
-    let jobs = jobs.iter().map(ToString::to_string);
-    let jobs: Vec<String> = jobs.chain(in_doubt.iter().cloned()).collect();
-    let jobs = if jobs.is_empty() {
-        "a launch whose job is not known".to_owned()
-    } else {
-        jobs.join(", ")
-    };
+    let jobs = jobs_in_words(jobs, in_doubt);
     Told {
         warning: true,
-        reason: "Orphaned".to_owned(),
+        reason: ORPHANED.to_owned(),
         action: action(JobType::Deprovision),
         note: format!("{why} {jobs}; look at the backend"),
     }
 }
 
+fn jobs_in_words(jobs: &[JobRef], in_doubt: &[String]) -> String {
+    let jobs = jobs.iter().map(ToString::to_string);
+    let jobs: Vec<String> = jobs.chain(in_doubt.iter().cloned()).collect();
+    if jobs.is_empty() {
+        "a launch whose job is not known".to_owned()
+    } else {
+        jobs.join(", ")
+    }
+}
+
 /// The event of an attempt, if it is one that a person wants to be told of.
 fn of_attempt(event: &Event) -> Option<Told> {
+    let is_action = event.job_type.action().is_some();
     let (warning, reason) = match event.kind {
+        // No condition shows these for long.
+        EventKind::Failed if is_action => (true, "ActionFailed"),
+        EventKind::Succeeded if is_action => (false, "ActionSucceeded"),
+        EventKind::Imported => (false, "Imported"),
         EventKind::Started => (false, "Started"),
         EventKind::Adopted => (false, "Adopted"),
         EventKind::Canceled => (false, "Canceled"),
@@ -293,6 +342,11 @@ fn of_attempt(event: &Event) -> Option<Told> {
         warning,
         reason: reason.to_owned(),
         action: action(event.job_type),
-        note: format!("attempt {}{job}{colon}{}", event.attempt, event.message),
+        note: format!(
+            "{}attempt {}{job}{colon}{}",
+            conditions::of_action(&event.job_type),
+            event.attempt,
+            event.message
+        ),
     })
 }

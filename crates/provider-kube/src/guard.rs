@@ -8,7 +8,7 @@ use kube::core::DeserializeGuard;
 use kube::core::error_boundary::InvalidObject;
 use kube::core::object::HasStatus;
 use kube::runtime::controller::Action;
-use provider_core::lifecycle::{Desired, StoreError};
+use provider_core::lifecycle::StoreError;
 use provider_core::text;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -16,15 +16,16 @@ use serde_json::json;
 use std::sync::Arc;
 
 use crate::conditions::{self, READABLE};
-use crate::provisioner::{Provisioner, of_write};
-use crate::{Error, ProvisioningStatus, events, object};
+use crate::provisioner::Provisioner;
+use crate::reconciled::{IntoTargets, Reconciled};
+use crate::{BoxError, Error, ProvisioningStatus, events, object};
 
 /// When to look again at an object that a person must mend first.
 const LOOK_AGAIN: Duration = Duration::from_secs(30 * 60);
 
 impl<K> Provisioner<K>
 where
-    K: kube::Resource<DynamicType = ()> + HasStatus + Serialize + DeserializeOwned,
+    K: kube::Resource<DynamicType = ()> + HasStatus + Clone + Serialize + DeserializeOwned,
     K::Status: AsRef<ProvisioningStatus>,
 {
     /// As [`reconcile`](Self::reconcile), for a controller that watches guarded objects
@@ -34,33 +35,19 @@ where
     ///
     /// # Errors
     /// As [`reconcile`](Self::reconcile).
-    pub async fn reconcile_guarded<F>(
+    pub async fn reconcile_guarded<F, W, T>(
         &self,
         object: &DeserializeGuard<K>,
         desired: F,
-    ) -> Result<Action, Error>
+    ) -> Result<Reconciled, Error>
     where
-        F: Fn(&K) -> Desired + Send + Sync,
-    {
-        self.reconcile_targets_guarded(object, |object| vec![desired(object)])
-            .await
-    }
-
-    /// The same for an object with [several backends](Self::reconcile_targets).
-    ///
-    /// # Errors
-    /// As [`reconcile_targets`](Self::reconcile_targets).
-    pub async fn reconcile_targets_guarded<F>(
-        &self,
-        object: &DeserializeGuard<K>,
-        desired: F,
-    ) -> Result<Action, Error>
-    where
-        F: Fn(&K) -> Vec<Desired> + Send + Sync,
+        F: Fn(Arc<K>) -> W + Send + Sync,
+        W: Future<Output = Result<T, BoxError>> + Send,
+        T: IntoTargets,
     {
         match &object.0 {
-            Ok(object) => self.reconcile_targets(object, desired).await,
-            Err(invalid) => self.unreadable(invalid).await,
+            Ok(object) => self.reconcile(object, desired).await,
+            Err(invalid) => self.unreadable(invalid).await.map(Reconciled::from),
         }
     }
 
@@ -77,7 +64,7 @@ where
         let found = match handle.refresh().await {
             Ok(found) => found,
             Err(StoreError::Gone) => return Ok(Action::await_change()),
-            Err(error) => return Err(of_write("read the object", &error)),
+            Err(error) => return Err(handle.error("read the object", &error)),
         };
         if object::typed::<K>(&found).is_ok() {
             // It was mended meanwhile; the watch brings it.
@@ -99,7 +86,7 @@ where
                 Ok(_) => {}
                 Err(StoreError::Conflict) => return Ok(Action::requeue(crate::retries::FIRST)),
                 Err(StoreError::Gone) => return Ok(Action::await_change()),
-                Err(error) => return Err(of_write("write the conditions", &error)),
+                Err(error) => return Err(handle.error("write the conditions", &error)),
             }
             if object::reason(&found, READABLE).is_none() {
                 tracing::warn!(

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kube::ResourceExt;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use provider_core::lifecycle::StoreError;
-use provider_core::{JobRecord, Resource, ResourceError};
+use provider_core::{JobRecord, Resource, ResourceError, text};
 use serde_json::{Value, json};
 
 use crate::error::{code, of_read, of_store, reason};
-use crate::object;
 use crate::seen::Seen;
+use crate::{Error, object};
 
 /// Requests of a process to the API server, as far as they went out from here.
 #[derive(Debug, Default)]
@@ -69,6 +69,7 @@ pub(crate) struct Handle<'a> {
     read: Mutex<Option<Read>>,
     refreshes: AtomicU64,
     unwritable: Mutex<Option<Arc<DynamicObject>>>,
+    failure: Mutex<Option<Arc<kube::Error>>>,
     seen: &'a Seen,
     requests: &'a Requests,
 }
@@ -86,6 +87,7 @@ impl<'a> Handle<'a> {
             read: Mutex::default(),
             refreshes: AtomicU64::new(0),
             unwritable: Mutex::default(),
+            failure: Mutex::default(),
             seen,
             requests,
         }
@@ -141,7 +143,14 @@ impl<'a> Handle<'a> {
         let name = known.name_any();
         self.requests.read();
         let fresh = self.api.get(&name).await;
-        let fresh = Arc::new(lean(fresh.map_err(|error| of_read(&error, &name))?));
+        let fresh = match fresh {
+            Ok(fresh) => Arc::new(lean(fresh)),
+            Err(error) => {
+                let means = of_read(&error, &name);
+                self.has_failed(error);
+                return Err(means);
+            }
+        };
         if fresh.uid() != known.uid() {
             // Another life of the same name.
             return Err(StoreError::Gone);
@@ -155,10 +164,25 @@ impl<'a> Handle<'a> {
         found.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    fn has_failed(&self, error: kube::Error) {
+        let failure = self.failure.lock();
+        *failure.unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(error));
+    }
+
+    /// What could not be done, for the caller: with the answer of the request that failed last.
+    pub(crate) fn error(&self, action: &'static str, error: &StoreError) -> Error {
+        let failure = self.failure.lock();
+        Error::Api {
+            action,
+            reason: text::bounded(&error.to_string(), text::MAX_TEXT),
+            source: failure.unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
     /// What a write that failed means. That there is nothing to write to is believed when there is
     /// nothing to read either.
-    async fn failed(&self, error: &kube::Error) -> StoreError {
-        match code(error) {
+    async fn failed(&self, error: kube::Error) -> StoreError {
+        let means = match code(&error) {
             Some(409) => {
                 self.requests.conflict();
                 StoreError::Conflict
@@ -168,12 +192,14 @@ impl<'a> Handle<'a> {
                     self.requests.unwritable();
                     let unwritable = self.unwritable.lock();
                     *unwritable.unwrap_or_else(PoisonError::into_inner) = Some(found);
-                    StoreError::refused(&format!("{}; {UNWRITABLE}", reason(error)))
+                    StoreError::refused(&format!("{}; {UNWRITABLE}", reason(&error)))
                 }
-                Err(error) => error,
+                Err(means) => return means,
             },
-            _ => of_store(error),
-        }
+            _ => of_store(&error),
+        };
+        self.has_failed(error);
+        means
     }
 
     /// Writes under the precondition that nothing was written since `version`.
@@ -204,7 +230,7 @@ impl<'a> Handle<'a> {
         };
         let written = match written {
             Ok(written) => Arc::new(lean(written)),
-            Err(error) => return Err(self.failed(&error).await),
+            Err(error) => return Err(self.failed(error).await),
         };
         self.seen.knows(&written);
         *self.lock() = Arc::clone(&written);

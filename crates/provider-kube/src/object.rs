@@ -128,11 +128,15 @@ pub(crate) fn conditions(object: &DynamicObject) -> &[Value] {
         .map_or(&[], Vec::as_slice)
 }
 
-/// The reason of a condition.
-pub(crate) fn reason<'o>(object: &'o DynamicObject, condition: &str) -> Option<&'o str> {
+/// A condition in its status.
+pub(crate) fn condition<'o>(object: &'o DynamicObject, condition: &str) -> Option<&'o Value> {
     let named = |one: &&Value| one.get("type").and_then(Value::as_str) == Some(condition);
-    let one = conditions(object).iter().find(named)?;
-    one.get("reason")?.as_str()
+    conditions(object).iter().find(named)
+}
+
+/// The reason of a condition.
+pub(crate) fn reason<'o>(object: &'o DynamicObject, named: &str) -> Option<&'o str> {
+    condition(object, named)?.get("reason")?.as_str()
 }
 
 /// A member of its status; null where there is none.

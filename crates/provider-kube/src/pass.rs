@@ -9,13 +9,13 @@ use provider_core::lifecycle::{Desired, Mode, Outcome, Standing, StoreError};
 use provider_core::{ObjectKey, Resource, history};
 use serde_json::json;
 
-use crate::conditions::{self, BACKEND, Findings, PROGRESSING, STATUS_WRITABLE, TARGETS_KNOWN};
+use crate::conditions::{self, BACKEND, Findings, PROGRESSING, TARGETS_KNOWN};
 use crate::events::{self, Told};
 use crate::handle::Handle;
-use crate::provisioner::{Provisioner, of_write, reference_of};
-use crate::status::MAX_CONDITIONS;
-use crate::store::ObjectStore;
-use crate::{Error, finalizer, object, targets};
+use crate::provisioner::{Provisioner, reference_of};
+use crate::reconciled::Found;
+use crate::store::{ObjectStore, annotate};
+use crate::{Error, applied, finalizer, object, targets};
 
 /// When to look again at records that no target owns: a person must do something first.
 const LOOK_AGAIN: Duration = Duration::from_secs(30 * 60);
@@ -32,7 +32,9 @@ pub(crate) enum Passed {
 
 /// What became of one target.
 enum Step {
-    Released(Box<Outcome>),
+    Released,
+    /// It is absent, and nothing of it is left.
+    Absent,
     Held(Option<Duration>),
     Ended(Passed),
 }
@@ -44,9 +46,10 @@ impl<K> Provisioner<K> {
         view: &Arc<DynamicObject>,
         wanted: &[Desired],
         first: bool,
+        found: &mut Found,
     ) -> Result<Passed, Error> {
         let handle = self.handle(view);
-        let passed = self.pass_with(&handle, view, wanted, first).await;
+        let passed = self.pass_with(&handle, view, wanted, first, found).await;
         if let (Err(error), Some(found)) = (&passed, handle.unwritable()) {
             self.show_unwritable(&handle, &found, error).await;
         }
@@ -62,6 +65,7 @@ impl<K> Provisioner<K> {
         view: &Arc<DynamicObject>,
         wanted: &[Desired],
         first: bool,
+        found: &mut Found,
     ) -> Result<Passed, Error> {
         let ours = finalizer::is_there(view, &self.finalizer);
         if !ours && view.metadata.deletion_timestamp.is_some() {
@@ -77,7 +81,7 @@ impl<K> Provisioner<K> {
         )?;
         let steered: Vec<_> = wanted
             .iter()
-            .map(|desired| self.annotations.applied_to(desired, &**view))
+            .map(|desired| self.steered(desired, view))
             .collect();
         let unmanaged = steered.iter().all(|(d, _)| d.mode == Mode::Unmanaged);
         let unmanaged = unmanaged && !steered.is_empty();
@@ -93,7 +97,7 @@ impl<K> Provisioner<K> {
                 Ok(()) => {}
                 Err(StoreError::Conflict) => return self.again(handle).await,
                 Err(StoreError::Gone) => return Ok(Passed::Gone),
-                Err(error) => return Err(of_write("add the finalizer", &error)),
+                Err(error) => return Err(handle.error("add the finalizer", &error)),
             }
         } else if unmanaged && view.metadata.deletion_timestamp.is_none() {
             return Ok(Passed::Rest(None));
@@ -107,7 +111,7 @@ impl<K> Provisioner<K> {
         let alone = handle.view().finalizers().len() == 1 && steered.len() == 1;
         let may_leave_last = first && alone && strays.is_empty();
 
-        let mut released: Vec<Outcome> = Vec::new();
+        let (mut released, mut absent) = (Vec::new(), 0_usize);
         let mut wake: Option<Duration> = None;
         for (desired, note) in &steered {
             let reads = handle.refreshes();
@@ -116,13 +120,15 @@ impl<K> Provisioner<K> {
                 ObjectStore::new(handle, &basis, desired, wanted, jobs, said, &*self.clock);
             store.note = note.as_deref();
             store.may_leave_last = may_leave_last;
-            let step = self.step(&store, alone).await?;
+            store.applied = self.applied_annotation.then_some(&self.annotations.applied);
+            let step = self.step(&store, alone, found).await?;
             if !released.is_empty() && handle.refreshes() != reads {
                 // Others were let go on an object that is not the newest any more: they are asked again.
                 return Ok(Passed::Again(handle.view()));
             }
             match step {
-                Step::Released(outcome) => released.push(*outcome),
+                Step::Released => released.push(desired.target.as_deref()),
+                Step::Absent => absent = absent.saturating_add(1),
                 Step::Held(wait) => wake = [wake, wait].into_iter().flatten().min(),
                 Step::Ended(passed) => return Ok(passed),
             }
@@ -133,15 +139,67 @@ impl<K> Provisioner<K> {
         if let Some(ended) = self.report(&strays, wanted, handle, &basis).await? {
             return Ok(ended);
         }
-        if strays.is_empty() && released.len() == steered.len() && basis.is_deleting() {
-            return self.release(handle, &released).await;
+        let gone = released.len().saturating_add(absent) == steered.len();
+        if strays.is_empty() && gone && basis.is_deleting() {
+            let released = released.iter().filter_map(|target| found.of(*target));
+            return self.release(handle, released.collect()).await;
+        }
+        if let Some(ended) = self.note_applied(handle, wanted, &basis).await? {
+            return Ok(ended);
         }
         Ok(Passed::Rest(wake))
     }
 
+    /// What is wanted of a target, with what the annotations of the object say.
+    pub(crate) fn steered(
+        &self,
+        desired: &Desired,
+        view: &DynamicObject,
+    ) -> (Desired, Option<String>) {
+        let (desired, note) = self.annotations.applied_to(desired, view);
+        let desired = match self.applied_annotation {
+            true => applied::restored(desired, view, &self.annotations.applied),
+            false => desired,
+        };
+        (desired, note)
+    }
+
+    /// Writes beside the object's metadata what is applied, where that is switched on.
+    async fn note_applied(
+        &self,
+        handle: &Handle<'_>,
+        wanted: &[Desired],
+        basis: &Resource,
+    ) -> Result<Option<Passed>, Error> {
+        if !self.applied_annotation || basis.is_deleting() {
+            return Ok(None);
+        }
+        let view = handle.view();
+        let (resource, records) = handle.contents(&view)?;
+        // What is wanted may be another by now.
+        if !resource.asks_the_same(basis) {
+            return Ok(None);
+        }
+        let name = &self.annotations.applied;
+        let Some(text) = applied::update(&view, name, &records, wanted) else {
+            return Ok(None);
+        };
+        match annotate(handle, name, &text).await {
+            Ok(()) => Ok(None),
+            Err(StoreError::Conflict) => self.again(handle).await.map(Some),
+            Err(StoreError::Gone) => Ok(Some(Passed::Gone)),
+            Err(error) => Err(handle.error("write the applied version", &error)),
+        }
+    }
+
     /// One pass of the engine for one target, and what it found put on record. `alone`: it decides
     /// alone whether the object goes.
-    async fn step(&self, store: &ObjectStore<'_>, alone: bool) -> Result<Step, Error> {
+    async fn step(
+        &self,
+        store: &ObjectStore<'_>,
+        alone: bool,
+        found: &mut Found,
+    ) -> Result<Step, Error> {
         let handle = store.handle;
         let outcome = self
             .engine
@@ -157,6 +215,19 @@ impl<K> Provisioner<K> {
         // It is on record, so it is told, however the pass goes on.
         self.tell(&handle.view(), events::tell(&outcome.events))
             .await;
+        let step = self.judge(store, alone, &outcome).await;
+        found.note(store.desired.target.as_deref(), outcome);
+        step
+    }
+
+    /// What the engine's word means for the pass.
+    async fn judge(
+        &self,
+        store: &ObjectStore<'_>,
+        alone: bool,
+        outcome: &Outcome,
+    ) -> Result<Step, Error> {
+        let handle = store.handle;
         let wait = outcome.wake_after(self.clock.now());
         if store.left_last() && !outcome.may_release() {
             return Ok(Step::Ended(self.again(handle).await?));
@@ -166,18 +237,19 @@ impl<K> Provisioner<K> {
             Standing::Outdated => return Ok(Step::Ended(self.again(handle).await?)),
             Standing::Interrupted { reason } => {
                 if let Some(error) = store.failure() {
-                    return Err(of_write("keep the records", &error));
+                    return Err(handle.error("keep the records", &error));
                 }
                 tracing::warn!(object = %store.basis.key(), reason, "a pass was broken off");
                 return Ok(Step::Held(wait));
             }
             // Its last conditions would go with it at once.
-            Standing::Released(_) if alone => return Ok(Step::Released(Box::new(outcome))),
+            Standing::Released(_) if alone => return Ok(Step::Released),
             _ => {}
         }
-        if !is_in_doubt(store, &outcome) {
+        if !is_in_doubt(store, outcome) {
             let findings = Findings {
                 standing: &outcome.standing,
+                why: outcome.why,
                 trouble: outcome.trouble.as_ref().filter(|_| !outcome.answered),
                 overdue: outcome.escalated,
             };
@@ -188,12 +260,13 @@ impl<K> Provisioner<K> {
                 }
                 Err(StoreError::Conflict) => return Ok(Step::Ended(self.again(handle).await?)),
                 Err(StoreError::Gone) => return Ok(Step::Ended(Passed::Gone)),
-                Err(error) => return Err(of_write("write the conditions", &error)),
+                Err(error) => return Err(handle.error("write the conditions", &error)),
             }
         }
-        Ok(match outcome.may_release() {
-            true => Step::Released(Box::new(outcome)),
-            false => Step::Held(wait),
+        Ok(match &outcome.standing {
+            Standing::Released(_) => Step::Released,
+            Standing::Absent { left_behind } if left_behind.is_empty() => Step::Absent,
+            _ => Step::Held(wait),
         })
     }
 
@@ -224,7 +297,7 @@ impl<K> Provisioner<K> {
             Ok(_) => {}
             Err(StoreError::Conflict) => return self.again(handle).await.map(Some),
             Err(StoreError::Gone) => return Ok(Some(Passed::Gone)),
-            Err(error) => return Err(of_write("write the conditions", &error)),
+            Err(error) => return Err(handle.error("write the conditions", &error)),
         }
         if is_news && !strays.is_empty() {
             self.tell(&view, vec![events::of_obstacle(&condition)])
@@ -234,7 +307,7 @@ impl<K> Provisioner<K> {
     }
 
     /// Lets the object go. Told once, by whoever took the finalizer off.
-    async fn release(&self, handle: &Handle<'_>, released: &[Outcome]) -> Result<Passed, Error> {
+    async fn release(&self, handle: &Handle<'_>, released: Vec<&Outcome>) -> Result<Passed, Error> {
         match finalizer::remove(handle, &self.finalizer).await {
             Ok(()) => {
                 for outcome in released {
@@ -248,7 +321,7 @@ impl<K> Provisioner<K> {
             // Something has changed since: the engine is asked again.
             Err(StoreError::Conflict) => self.again(handle).await,
             Err(StoreError::Gone) => Ok(Passed::Gone),
-            Err(error) => Err(of_write("remove the finalizer", &error)),
+            Err(error) => Err(handle.error("remove the finalizer", &error)),
         }
     }
 
@@ -268,38 +341,10 @@ impl<K> Provisioner<K> {
         match handle.patch(body, &version, true).await {
             Ok(_) | Err(StoreError::Gone) => {}
             Err(StoreError::Conflict) => return self.again(handle).await,
-            Err(error) => return Err(of_write("write the conditions", &error)),
+            Err(error) => return Err(handle.error("write the conditions", &error)),
         }
         self.tell(&view, vec![told]).await;
         Ok(Passed::Gone)
-    }
-
-    /// Says on the object that its targets cannot be kept in its status. Nothing else is done for it.
-    async fn show_refused(&self, handle: &Handle<'_>, error: &Error) {
-        let view = handle.view();
-        let (message, generation) = (error.to_string(), view.metadata.generation);
-        let condition = conditions::obstacle(TARGETS_KNOWN, "Refused", &message, generation);
-        let present = object::conditions(&view);
-        let merged = conditions::merged(present, vec![condition.clone()], self.clock.now());
-        if merged == present {
-            return;
-        }
-        if merged.len() <= MAX_CONDITIONS as usize {
-            let version = view.resource_version().unwrap_or_default();
-            let body = json!({"status": {"conditions": merged}});
-            if let Err(error) = handle.patch(body, &version, true).await {
-                // It is tried again with the object itself.
-                tracing::debug!(object = %self.key_of(&*view), "the condition was not written: {error}");
-                return;
-            }
-        } else if !self
-            .retries
-            .may_show(&self.key_of(&*view), self.clock.now())
-        {
-            return;
-        }
-        self.tell(&view, vec![events::of_obstacle(&condition)])
-            .await;
     }
 
     /// Gives the records of older operators their numbers. Without them several are equal in the eyes
@@ -323,31 +368,8 @@ impl<K> Provisioner<K> {
         match handle.refresh().await {
             Ok(fresh) => Ok(Passed::Again(fresh)),
             Err(StoreError::Gone) => Ok(Passed::Gone),
-            Err(error) => Err(of_write("read the object", &error)),
+            Err(error) => Err(handle.error("read the object", &error)),
         }
-    }
-
-    /// Says on the object itself that it cannot be written, where that can be: without a status
-    /// subresource, the status is a part of the object like any other. An event says the same.
-    async fn show_unwritable(&self, handle: &Handle<'_>, found: &DynamicObject, error: &Error) {
-        let key = self.key_of(found);
-        if !self.retries.may_show(&key, self.clock.now()) {
-            return;
-        }
-        let generation = found.metadata.generation;
-        let message = error.to_string();
-        let condition = conditions::obstacle(STATUS_WRITABLE, "Refused", &message, generation);
-        let present = object::conditions(found);
-        let merged = conditions::merged(present, vec![condition.clone()], self.clock.now());
-        if merged != present {
-            let version = found.resource_version().unwrap_or_default();
-            let body = json!({"status": {"conditions": merged}});
-            if let Err(error) = handle.patch(body, &version, false).await {
-                tracing::debug!(object = %key, "the condition was not written either: {error}");
-            }
-        }
-        self.tell(found, vec![events::of_obstacle(&condition)])
-            .await;
     }
 
     /// The identity of an object, as the engine knows it.

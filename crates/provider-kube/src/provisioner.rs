@@ -14,10 +14,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, ResourceExt};
+#[cfg(doc)]
+use provider_core::lifecycle::Desired;
 use provider_core::lifecycle::{
-    Desired, Entropy, Lifecycle, ProviderRegistry, StoreError, SystemEntropy,
+    Entropy, Lifecycle, Mode, ProviderRegistry, StoreError, SystemEntropy,
 };
-use provider_core::{Clock, JobRef, ObjectKey, SystemClock, text};
+use provider_core::{Clock, JobRef, ObjectKey, SystemClock};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -25,12 +27,12 @@ use crate::events::Events;
 use crate::handle::{Handle, Requests};
 use crate::kept::Kept;
 use crate::pass::Passed;
+use crate::reconciled::{Found, IntoTargets, Reconciled};
 use crate::retries::{FIRST, Retries};
 use crate::said::Said;
 use crate::seen::{Seen, View};
-use crate::store::ObjectStore;
 use crate::wake::{self, Jobs};
-use crate::{Annotations, Error, ProvisioningStatus, object};
+use crate::{Annotations, BoxError, Error, ProvisioningStatus, finalizer, object};
 
 /// A pass that is broken off because the object was old is begun anew so often.
 const MAX_PASSES: u32 = 8;
@@ -40,9 +42,10 @@ const MAX_PASSES: u32 = 8;
 /// One for a controller, shared by all its objects (`Arc`).
 ///
 /// # Expected flow
-/// The controller's reconcile function calls [`reconcile`](Self::reconcile) with the object that it
-/// was given and a function that says what is wanted of it, and returns the action. The function may be
-/// called again, with a newer object than the one that was passed in.
+/// [`controller`](Self::controller) makes a controller of it, and [`run`](Self::run) runs that with a function that
+/// says what is wanted of an object. A reconcile function of one's own calls [`reconcile`](Self::reconcile) with the
+/// object that it was given and such a function, and returns the action. The function may be called again, with a
+/// newer object than the one that was passed in.
 ///
 /// # Guarantees
 /// Those of the [engine](provider_core::lifecycle), for any number of replicas at once: leader
@@ -83,6 +86,7 @@ pub struct Provisioner<K> {
     pub(crate) registry: ProviderRegistry,
     pub(crate) finalizer: String,
     pub(crate) annotations: Annotations,
+    pub(crate) applied_annotation: bool,
     pub(crate) events: Option<Events>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -118,20 +122,22 @@ pub struct RequestCounts {
 
 impl<K> Provisioner<K>
 where
-    K: kube::Resource<DynamicType = ()> + HasStatus + Serialize + DeserializeOwned,
+    K: kube::Resource<DynamicType = ()> + HasStatus + Clone + Serialize + DeserializeOwned,
     K::Status: AsRef<ProvisioningStatus>,
 {
-    /// A provisioner with a finalizer of its own: `GROUP/provisioning`.
+    /// A provisioner with a finalizer and annotations in the group of the kind: `GROUP/provisioning`, and
+    /// [`Annotations::of_group`].
     #[must_use]
     pub fn new(client: Client, engine: Lifecycle, registry: ProviderRegistry) -> Self {
         let resource = ApiResource::erase::<K>(&());
         Self {
             finalizer: format!("{}/provisioning", resource.group),
+            annotations: Annotations::of_group(&resource.group),
+            applied_annotation: false,
             client,
             resource,
             engine,
             registry,
-            annotations: Annotations::default(),
             events: None,
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
@@ -159,6 +165,19 @@ where
         self
     }
 
+    /// With an annotation on every object that says what is applied ([`Annotations::applied`]): one more write
+    /// after each success, and one before each launch that may change it. An object that has lost its status, but
+    /// not its metadata, then takes over what it has instead of running its job again: restored from a backup, or
+    /// moved to another cluster.
+    ///
+    /// The annotation names the object, so that a copy under another name takes nothing over. Whoever creates
+    /// an object anew from a file that has the annotation says that everything is there still.
+    #[must_use]
+    pub fn with_applied_annotation(mut self) -> Self {
+        self.applied_annotation = true;
+        self
+    }
+
     /// With events in the name of this controller; needs the right to create and patch `events` of
     /// the group `events.k8s.io`.
     #[must_use]
@@ -175,59 +194,96 @@ where
         self
     }
 
-    /// Brings one object a step further, and says when to come back.
+    /// Brings one object a step further, and says what was found and when to come back.
     ///
-    /// `desired` says what is wanted of an object. It is called with the newest one that is known.
+    /// `desired` says what is wanted of an object: one [`Desired`], or several for an object with several
+    /// backends at once, each [for a target](Desired::for_target) of its own. Such an object is let go when all of
+    /// its targets let it go, and never while there are records of a target that is not named any more and may
+    /// have something left: see [`Desired::absent`].
+    ///
+    /// It is called with the newest object that is known, may read whatever else belongs to what is wanted, and
+    /// may fail: then the object says so by the condition [`DESIRED_KNOWN`](crate::DESIRED_KNOWN) and an event,
+    /// nothing is started, cancelled or let go, and the error comes back, to be tried again. What is only not there
+    /// yet is no failure: see [`Desired::not_yet`].
+    ///
+    /// ```no_run
+    /// # use std::sync::Arc;
+    /// # use kube::{CustomResource, runtime::controller::Action};
+    /// # use provider_core::{ConfigVersion, lifecycle::Desired};
+    /// # use provider_kube::{Error, ProvisioningStatus, Provisioner};
+    /// # use schemars::JsonSchema;
+    /// # use serde::{Deserialize, Serialize};
+    /// # #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
+    /// # #[kube(group = "example.com", version = "v1", kind = "Machine", namespaced, status = "ProvisioningStatus")]
+    /// # struct MachineSpec { cores: u32 }
+    /// async fn reconcile(machine: Arc<Machine>, ctx: Arc<Provisioner<Machine>>) -> Result<Action, Error> {
+    ///     let found = ctx.reconcile(&machine, |machine| async move {
+    ///         Ok(Desired::new(ConfigVersion::of(&machine.spec)?, "aap"))
+    ///     });
+    ///     found.await.map(Action::from)
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// When the API server could not be asked, or refused.
-    pub async fn reconcile<F>(&self, object: &K, desired: F) -> Result<Action, Error>
+    /// When the API server could not be asked, or refused, when `desired` failed, and when the status cannot hold
+    /// these targets.
+    pub async fn reconcile<F, W, T>(&self, object: &K, desired: F) -> Result<Reconciled, Error>
     where
-        F: Fn(&K) -> Desired + Send + Sync,
-    {
-        self.reconcile_targets(object, |object| vec![desired(object)])
-            .await
-    }
-
-    /// The same for an object with several backends at once, each with its own target: it is let go
-    /// when all of them let it go, and never while there are records of a target that is not named
-    /// any more and may have something left.
-    ///
-    /// # Errors
-    /// As [`reconcile`](Self::reconcile), and when the status cannot hold these targets.
-    pub async fn reconcile_targets<F>(&self, object: &K, desired: F) -> Result<Action, Error>
-    where
-        F: Fn(&K) -> Vec<Desired> + Send + Sync,
+        F: Fn(Arc<K>) -> W + Send + Sync,
+        W: Future<Output = Result<T, BoxError>> + Send,
+        T: IntoTargets,
     {
         let key = self.key_of(object);
         let idle = self.kept.used(key.clone(), self.clock.now());
         self.forget_all(idle);
-        let action = self.work(object, &desired).await?;
+        let mut found = Found::default();
+        let action = self.work(object, &desired, &mut found).await?;
         self.retries.forget(&key);
-        Ok(action)
+        Ok(Reconciled {
+            action,
+            outcomes: found.0,
+        })
     }
 
-    async fn work<F>(&self, object: &K, desired: &F) -> Result<Action, Error>
+    async fn work<F, W, T>(
+        &self,
+        object: &K,
+        desired: &F,
+        found: &mut Found,
+    ) -> Result<Action, Error>
     where
-        F: Fn(&K) -> Vec<Desired> + Send + Sync,
+        F: Fn(Arc<K>) -> W + Send + Sync,
+        W: Future<Output = Result<T, BoxError>> + Send,
+        T: IntoTargets,
     {
         let cached = Arc::new(object::cached(object)?);
         let mut view = match self.seen.newest(Arc::clone(&cached)) {
             View::Use(object) => object,
-            View::Ask => match self.handle(&cached).refresh().await {
-                Ok(fresh) => fresh,
-                Err(StoreError::Gone) => return Ok(self.gone(object)),
-                Err(error) => return Err(of_write("read the object", &error)),
-            },
+            View::Ask => {
+                let handle = self.handle(&cached);
+                match handle.refresh().await {
+                    Ok(fresh) => fresh,
+                    Err(StoreError::Gone) => return Ok(self.gone(object)),
+                    Err(error) => return Err(handle.error("read the object", &error)),
+                }
+            }
         };
         for n in 0..MAX_PASSES {
             // What is wanted follows from the object that is worked on, never from an older one.
-            let wanted = if Arc::ptr_eq(&view, &cached) {
-                desired(object)
+            let at_hand = if Arc::ptr_eq(&view, &cached) {
+                Arc::new(object.clone())
             } else {
-                desired(&object::typed(&view)?)
+                Arc::new(object::typed(&view)?)
             };
-            match self.pass(&view, &wanted, n == 0).await? {
+            let wanted = match desired(at_hand).await {
+                Ok(wanted) => wanted.into_targets(),
+                Err(error) => match self.unknown(&view, error).await {
+                    Some(error) => return Err(error),
+                    None if view.metadata.deletion_timestamp.is_some() => Vec::new(),
+                    None => return Ok(Action::await_change()),
+                },
+            };
+            match self.pass(&view, &wanted, n == 0, found).await? {
                 Passed::Rest(Some(wait)) => return Ok(Action::requeue(self.spread(wait))),
                 Passed::Rest(None) => return Ok(Action::await_change()),
                 Passed::Gone => return Ok(self.gone(object)),
@@ -355,41 +411,6 @@ where
             conflicts: read(&self.requests.conflicts),
         }
     }
-
-    /// Why an object stands where it stands: the engine's next decision, with its evidence.
-    ///
-    /// # Errors
-    /// When the API server could not be asked.
-    pub async fn explain<F>(
-        &self,
-        object: &K,
-        desired: F,
-    ) -> Result<provider_core::lifecycle::Explanation, Error>
-    where
-        F: Fn(&K) -> Desired + Send + Sync,
-    {
-        let cached = Arc::new(object::cached(object)?);
-        let handle = self.handle(&cached);
-        let fresh = handle.refresh().await;
-        let fresh = fresh.map_err(|error| of_write("read the object", &error))?;
-        let desired = desired(&object::typed(&fresh)?);
-        let (desired, _) = self.annotations.applied_to(&desired, &*fresh);
-        let resource = object::resource(&fresh)?;
-        let all = std::slice::from_ref(&desired);
-        let store = ObjectStore::new(
-            &handle,
-            &resource,
-            &desired,
-            all,
-            &self.jobs,
-            &self.said,
-            &*self.clock,
-        );
-        self.engine
-            .explain(&self.registry, &store, &resource, &desired, &*self.clock)
-            .await
-            .map_err(|error| of_write("read the object", &error))
-    }
 }
 
 impl<K> Provisioner<K> {
@@ -402,6 +423,22 @@ impl<K> Provisioner<K> {
         &self.resource.kind
     }
 
+    /// Nobody can say what is wanted of an object. Answers the error, unless there is nothing to do for it anyway.
+    async fn unknown(&self, view: &Arc<DynamicObject>, error: BoxError) -> Option<Error> {
+        let is_deleting = view.metadata.deletion_timestamp.is_some();
+        let idle = if is_deleting {
+            !finalizer::is_there(view, &self.finalizer)
+        } else {
+            self.annotations.mode_of(&**view) == Some(Mode::Unmanaged)
+        };
+        if idle {
+            return None;
+        }
+        let error = Error::desired(error);
+        self.show_unknown(view, &error).await;
+        Some(error)
+    }
+
     /// An object for one pass.
     pub(crate) fn handle(&self, view: &Arc<DynamicObject>) -> Handle<'_> {
         let api = match view.namespace().as_deref() {
@@ -409,13 +446,6 @@ impl<K> Provisioner<K> {
             _ => Api::all_with(self.client.clone(), &self.resource),
         };
         Handle::new(api, view, &self.seen, &self.requests)
-    }
-}
-
-pub(crate) fn of_write(action: &'static str, error: &StoreError) -> Error {
-    Error::Api {
-        action,
-        reason: text::bounded(&error.to_string(), text::MAX_TEXT),
     }
 }
 

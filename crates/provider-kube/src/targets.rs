@@ -53,16 +53,18 @@ pub(crate) fn check(
         ));
     }
     // Of each type: the history, one that is alive, and the last that reached the backend.
-    let most = history_length
-        .saturating_add(2)
-        .saturating_mul(2)
-        .saturating_mul(all.len());
+    let most = |desired: &Desired| {
+        let own = desired.policy.as_ref();
+        let history = own.map_or(history_length, |own| own.config().history_length);
+        types(desired, records).saturating_mul(history.saturating_add(2))
+    };
+    let most = all.iter().map(most).fold(0, usize::saturating_add);
     let owned = |record: &JobRecord| all.iter().any(|desired| desired.owns(record));
     let left = without_former(records, all);
     let former = left.iter().filter(|record| !owned(record)).count();
     if most.saturating_add(former) > MAX_JOBS as usize {
         return Err(Error::Targets(format!(
-            "{} targets with a historyLength of {history_length} need up to {most} records, beside \
+            "{} targets with a historyLength of {history_length} (and their actions) need up to {most} records, beside \
              {former} of former targets, and there is room for {MAX_JOBS}; shorten historyLength",
             all.len()
         )));
@@ -79,6 +81,16 @@ pub(crate) fn check(
         )));
     }
     Ok(())
+}
+
+/// How many types of jobs a target has: two, and its actions, those of before too.
+fn types(desired: &Desired, records: &[JobRecord]) -> usize {
+    let wanted = desired.actions.iter();
+    let wanted = wanted.map(|action| JobType::Action(action.name));
+    let owned = records.iter().filter(|record| desired.owns(record));
+    let mut all: BTreeSet<JobType> = owned.map(|record| record.job_type).chain(wanted).collect();
+    all.extend([JobType::Provision, JobType::Deprovision]);
+    all.len()
 }
 
 /// The records without those of targets which nobody names and which have nothing left: nobody would
@@ -122,7 +134,11 @@ fn stray_names(records: &[JobRecord], all: &[Desired]) -> BTreeSet<Option<String
     let names: BTreeSet<_> = strays.iter().map(|record| &record.target).collect();
     let something = |name: &&Option<String>| {
         let of_it = || strays.iter().filter(|record| record.target == **name);
-        let ran = of_it().filter(|record| record.may_have_run());
+        // What actions have done is gone with what they were done to.
+        let ran = of_it().filter(|record| {
+            let main = [JobType::Provision, JobType::Deprovision].contains(&record.job_type);
+            record.may_have_run() && main
+        });
         let newest = ran.max_by_key(|record| record.attempt);
         let gone = newest.is_none_or(|record| {
             record.job_type == JobType::Deprovision && record.state.is_successful()
@@ -135,17 +151,18 @@ fn stray_names(records: &[JobRecord], all: &[Desired]) -> BTreeSet<Option<String
 #[cfg(test)]
 mod tests {
     use super::*;
+    use provider_core::lifecycle::{ActionRequest, Policy, PolicyConfig};
     use provider_core::{ConfigVersion, JobState};
 
     fn desired(name: &str) -> Desired {
-        Desired::new(ConfigVersion::from_text("v"), "p").for_target(name, false)
+        Desired::new(ConfigVersion::from_text("v"), "p").for_target(name)
     }
 
     #[test]
     fn names_and_room_are_checked_before_anything_is_started() {
         let names = |names: &[&str]| -> Vec<Desired> { names.iter().map(|n| desired(n)).collect() };
         for good in [&["a"][..], &["a-1.b", "c"], &[]] {
-            assert_eq!(check(&names(good), 10, &[], &[]), Ok(()), "{good:?}");
+            assert!(check(&names(good), 10, &[], &[]).is_ok(), "{good:?}");
         }
         let long = "a".repeat(254);
         for bad in [
@@ -159,10 +176,22 @@ mod tests {
         ] {
             assert!(check(&names(bad), 10, &[], &[]).is_err(), "{bad:?}");
         }
-        assert_eq!(check(&names(&["a"]), 48, &[], &[]), Ok(()));
+        assert!(check(&names(&["a"]), 48, &[], &[]).is_ok());
         assert!(check(&names(&["a"]), 49, &[], &[]).is_err());
         assert!(check(&names(&["a", "b"]), 24, &[], &[]).is_err());
         let mut two = names(&["a", "b"]);
+        // By the choices of the target, where it has some.
+        let long = PolicyConfig::default().with(|config| config.history_length = 49);
+        let long = Policy::new(long).unwrap();
+        assert!(check(&[desired("a").with_policy(long)], 10, &[], &[]).is_err());
+        // Each action has a history of its own.
+        let mut acting = desired("a");
+        for n in 0..7 {
+            let action = ActionRequest::new(&format!("act-{n}"), "1").unwrap();
+            acting = acting.with_action(action);
+        }
+        assert!(check(&[acting.clone()], 9, &[], &[]).is_ok());
+        assert!(check(&[acting], 10, &[], &[]).is_err());
         two.iter_mut().for_each(|one| one.absorbs_untagged = true);
         assert!(check(&two, 10, &[], &[]).is_err());
     }
@@ -172,7 +201,7 @@ mod tests {
         let names =
             |n: usize| -> Vec<Desired> { (0..n).map(|n| desired(&format!("t{n}"))).collect() };
         let condition = |type_: &str| serde_json::json!({"type": type_, "status": "True"});
-        assert_eq!(check(&names(10), 2, &[], &[]), Ok(()));
+        assert!(check(&names(10), 2, &[], &[]).is_ok());
         let said = check(&names(12), 2, &[], &[]).unwrap_err().to_string();
         assert!(said.contains("need 36 conditions"), "{said}");
         // What is in the status already has its place: ours once, that of others for itself.
@@ -180,14 +209,11 @@ mod tests {
             .flat_map(|n| conditions::WORDS.map(|word| condition(&format!("t{n}/{word}"))))
             .collect();
         present.push(condition("example.com/Other"));
-        assert_eq!(check(&names(10), 2, &[], &present), Ok(()));
+        assert!(check(&names(10), 2, &[], &present).is_ok());
         present.push(condition("example.com/More"));
         assert!(check(&names(10), 2, &[], &present).is_err());
         // Former targets make room, and what they have left does not.
-        assert_eq!(
-            check(&[desired("x"), desired("y")], 2, &[], &present),
-            Ok(())
-        );
+        assert!(check(&[desired("x"), desired("y")], 2, &[], &present).is_ok());
         let strays: Vec<JobRecord> = (1..=90)
             .map(|n| {
                 let mut record = JobRecord::new(n, JobType::Provision);
@@ -197,7 +223,7 @@ mod tests {
                 record
             })
             .collect();
-        assert_eq!(check(&[desired("x")], 2, &strays, &[]), Ok(()));
+        assert!(check(&[desired("x")], 2, &strays, &[]).is_ok());
         assert!(check(&[desired("x")], 4, &strays, &[]).is_err());
     }
 

@@ -13,8 +13,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Machine, Trouble, desired, process, seconds, setup, setup_with};
+use common::{Machine, Trouble, desired, plain, process, seconds, setup, setup_with, wanted};
 use kube::runtime::controller::Action;
+use provider_core::lifecycle::Desired;
 use provider_core::{Clock, JobState, JobType, ManualClock};
 use provider_kube::{DEPROVISIONED, PROGRESSING, PROVISIONED, TARGETS_KNOWN};
 use provider_testkit::{FakeProvider, Function};
@@ -92,7 +93,7 @@ async fn d19_what_is_recorded_on_a_changed_object_says_nothing_about_it() {
 async fn a_pause_before_the_intent_is_respected() {
     let s = setup();
     s.server.meanwhile(1, |object| {
-        object["metadata"]["annotations"] = json!({"osac.openshift.io/management-state": "paused"});
+        object["metadata"]["annotations"] = json!({"example.com/management-state": "paused"});
     });
     s.reconcile().await;
     assert!(s.fake.jobs().is_empty());
@@ -122,7 +123,7 @@ async fn a_conflict_does_not_swallow_the_condition_of_a_rest() {
     let s = setup();
     s.server.change("m", |object| {
         object["metadata"]["finalizers"] = json!(["example.com/provisioning"]);
-        object["metadata"]["annotations"] = json!({"osac.openshift.io/management-state": "paused"});
+        object["metadata"]["annotations"] = json!({"example.com/management-state": "paused"});
     });
     s.server.trouble_writing(Trouble::Refused(409), 1);
     let action = s.reconcile().await;
@@ -183,10 +184,10 @@ async fn of_two_replicas_one_tells_of_the_release() {
             break;
         }
         s.reconcile().await;
-        second.reconcile(&late, desired).await.unwrap();
+        second.reconcile(&late, wanted).await.unwrap();
         s.pass(60);
     }
-    second.reconcile(&late, desired).await.unwrap();
+    second.reconcile(&late, wanted).await.unwrap();
     let events = s.server.events();
     for once in ["Released", "Orphaned"] {
         assert_eq!(
@@ -241,7 +242,7 @@ async fn a_paused_deletion_keeps_its_last_record() {
     s.delete();
     s.until(PROGRESSING, "JobPending").await;
     s.server.change("m", |object| {
-        object["metadata"]["annotations"] = json!({"osac.openshift.io/management-state": "paused"});
+        object["metadata"]["annotations"] = json!({"example.com/management-state": "paused"});
     });
     for _ in 0..5 {
         s.pass(60);
@@ -291,14 +292,14 @@ async fn records_that_no_target_owns_keep_the_object() {
     let s = setup();
     let both = |machine: &Machine| {
         ["compute", "network"]
-            .map(|name| desired(machine).for_target(name, false))
+            .map(|name| desired(machine).for_target(name))
             .to_vec()
     };
-    let one = |machine: &Machine| vec![desired(machine).for_target("compute", false)];
-    let none = |_: &Machine| Vec::new();
+    let one = |machine: &Machine| vec![desired(machine).for_target("compute")];
+    let none = |_: &Machine| Vec::<Desired>::new();
     for _ in 0..6 {
         s.provisioner
-            .reconcile_targets(&s.server.cached("m"), both)
+            .reconcile(&s.server.cached("m"), plain(both))
             .await
             .unwrap();
         s.pass(60);
@@ -308,10 +309,10 @@ async fn records_that_no_target_owns_keep_the_object() {
     for _ in 0..10 {
         let action = s
             .provisioner
-            .reconcile_targets(&s.server.cached("m"), one)
+            .reconcile(&s.server.cached("m"), plain(one))
             .await
             .unwrap();
-        assert_ne!(action, Action::await_change());
+        assert_ne!(action.action, Action::await_change());
         s.pass(60);
     }
     let (status, reason, message) = s.server.condition("m", TARGETS_KNOWN);
@@ -320,6 +321,7 @@ async fn records_that_no_target_owns_keep_the_object() {
         ("False", "UnknownTarget")
     );
     assert!(message.contains("target \"network\""), "{message}");
+    assert!(message.contains("declare it `absent()`"), "{message}");
     let told = s
         .server
         .events()
@@ -329,14 +331,14 @@ async fn records_that_no_target_owns_keep_the_object() {
     // The other one has been let go.
     assert_eq!(s.server.condition("m", "compute/Deprovisioned").0, "True");
     s.provisioner
-        .reconcile_targets(&s.server.cached("m"), none)
+        .reconcile(&s.server.cached("m"), plain(none))
         .await
         .unwrap();
     assert!(s.server.exists("m"));
     for _ in 0..10 {
         if s.server.exists("m") {
             s.provisioner
-                .reconcile_targets(&s.server.cached("m"), both)
+                .reconcile(&s.server.cached("m"), plain(both))
                 .await
                 .unwrap();
             s.pass(60);
@@ -349,9 +351,9 @@ async fn records_that_no_target_owns_keep_the_object() {
 #[tokio::test]
 async fn an_object_with_no_target_at_all_is_let_go_when_nothing_is_left() {
     let s = setup();
-    let none = |_: &Machine| Vec::new();
+    let none = |_: &Machine| Vec::<Desired>::new();
     s.provisioner
-        .reconcile_targets(&s.server.cached("m"), none)
+        .reconcile(&s.server.cached("m"), plain(none))
         .await
         .unwrap();
     assert_eq!(s.server.value("m")["metadata"]["finalizers"], Value::Null);
@@ -360,7 +362,7 @@ async fn an_object_with_no_target_at_all_is_let_go_when_nothing_is_left() {
     });
     s.delete();
     s.provisioner
-        .reconcile_targets(&s.server.cached("m"), none)
+        .reconcile(&s.server.cached("m"), plain(none))
         .await
         .unwrap();
     assert!(!s.server.exists("m"));
@@ -370,10 +372,10 @@ async fn an_object_with_no_target_at_all_is_let_go_when_nothing_is_left() {
 #[tokio::test]
 async fn a_target_that_the_status_cannot_hold_is_refused_before_anything_is_started() {
     let s = setup();
-    let bad = |machine: &Machine| vec![desired(machine).for_target("Not A Name", false)];
+    let bad = |machine: &Machine| vec![desired(machine).for_target("Not A Name")];
     let result = s
         .provisioner
-        .reconcile_targets(&s.server.cached("m"), bad)
+        .reconcile(&s.server.cached("m"), plain(bad))
         .await;
     assert!(matches!(result, Err(provider_kube::Error::Targets(_))));
     assert_eq!(s.server.condition("m", "TargetsKnown").1, "Refused");
@@ -382,8 +384,8 @@ async fn a_target_that_the_status_cannot_hold_is_refused_before_anything_is_star
     let s = setup();
     s.delete();
     let machine = s.server.cached("m");
-    let action = s.provisioner.reconcile_targets(&machine, bad).await;
-    assert_eq!(action.unwrap(), Action::await_change());
+    let action = s.provisioner.reconcile(&machine, plain(bad)).await;
+    assert_eq!(action.unwrap().action, Action::await_change());
     assert_eq!(s.server.requests(), Vec::<String>::new());
 }
 
@@ -438,8 +440,7 @@ async fn records_that_cannot_be_read_block_and_stay_as_they_are() {
 async fn an_unmanaged_object_is_not_written_to() {
     let s = setup();
     s.server.change("m", |object| {
-        object["metadata"]["annotations"] =
-            json!({"osac.openshift.io/management-state": "unmanaged"});
+        object["metadata"]["annotations"] = json!({"example.com/management-state": "unmanaged"});
     });
     let before = s.server.value("m");
     assert_eq!(s.reconcile().await, Action::await_change());
@@ -449,8 +450,7 @@ async fn an_unmanaged_object_is_not_written_to() {
     let s = setup();
     s.until(PROVISIONED, "Applied").await;
     s.server.change("m", |object| {
-        object["metadata"]["annotations"] =
-            json!({"osac.openshift.io/management-state": "unmanaged"});
+        object["metadata"]["annotations"] = json!({"example.com/management-state": "unmanaged"});
     });
     s.server.requests();
     assert_eq!(s.reconcile().await, Action::await_change());
@@ -521,7 +521,7 @@ async fn two_processes_that_differ_do_not_answer_each_other_for_ever() {
             let before = s.server.value("m")["metadata"]["resourceVersion"].clone();
             s.reconcile().await;
             let machine = s.server.cached("m");
-            other.reconcile(&machine, desired).await.unwrap();
+            other.reconcile(&machine, wanted).await.unwrap();
             said.insert(s.server.condition("m", PROGRESSING).1);
             if s.server.value("m")["metadata"]["resourceVersion"] == before {
                 break;

@@ -11,7 +11,8 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Machine, Trouble, desired, fake, process, seconds, setup, setup_with};
+use common::live::Live;
+use common::{Machine, Trouble, desired, fake, process, seconds, setup, setup_with, wanted};
 use futures::StreamExt;
 use kube::runtime::controller::Action;
 use provider_core::{Effect, ErrorKind, JobRef, JobState, ProviderError};
@@ -119,7 +120,7 @@ async fn a_new_process_with_an_old_cache_launches_nothing_twice() {
     let stale = s.server.cached("m");
     s.reconcile().await;
     let second = process(&s.server, &s.fake, &s.clock);
-    second.reconcile(&stale, desired).await.unwrap();
+    second.reconcile(&stale, wanted).await.unwrap();
     assert_eq!(s.fake.jobs().len(), 1);
 }
 
@@ -132,7 +133,7 @@ async fn d11_two_reconciles_over_a_stale_cache_after_back_off_launch_once() {
     let second = process(&s.server, &s.fake, &s.clock);
     s.pass(3_600);
     s.with(&stale).await.unwrap();
-    second.reconcile(&stale, desired).await.unwrap();
+    second.reconcile(&stale, wanted).await.unwrap();
     s.with(&stale).await.unwrap();
     assert_eq!(s.fake.jobs().len(), 2);
 }
@@ -151,7 +152,7 @@ async fn d22_an_api_server_that_cannot_be_read_launches_nothing() {
     s.pass(3_600);
     let second = process(&s.server, &s.fake, &s.clock);
     for _ in 0..5 {
-        let _ = second.reconcile(&stale, desired).await;
+        let _ = second.reconcile(&stale, wanted).await;
     }
     assert_eq!(s.fake.jobs().len(), 1);
 }
@@ -164,8 +165,8 @@ async fn d35_two_deletions_over_a_stale_cache_launch_one_deprovision() {
     let stale = s.server.cached("m");
     let second = process(&s.server, &s.fake, &s.clock);
     s.with(&stale).await.unwrap();
-    second.reconcile(&stale, desired).await.unwrap();
-    second.reconcile(&stale, desired).await.unwrap();
+    second.reconcile(&stale, wanted).await.unwrap();
+    second.reconcile(&stale, wanted).await.unwrap();
     assert_eq!(s.fake.count(Function::TriggerDeprovision), 1);
     s.until_gone().await;
     assert_eq!(s.fake.count(Function::TriggerDeprovision), 1);
@@ -190,7 +191,7 @@ async fn d39_another_writer_of_the_status_is_a_conflict_and_both_writes_stay() {
     });
     s.pass(60);
     let second = process(&s.server, &s.fake, &s.clock);
-    second.reconcile(&stale, desired).await.unwrap();
+    second.reconcile(&stale, wanted).await.unwrap();
     s.until(PROVISIONED, "Applied").await;
     let object = s.server.value("m");
     assert_eq!(object["status"]["address"], "192.0.2.1");
@@ -234,6 +235,10 @@ async fn what_the_server_refuses_is_told_with_what_to_do() {
         error.to_string().contains("give the service account"),
         "{error}"
     );
+    // The answer itself is at hand: by its status, and as the source.
+    assert_eq!(error.status().unwrap().code, 403);
+    let source = std::error::Error::source(&error).unwrap();
+    assert!(source.downcast_ref::<kube::Error>().is_some(), "{source}");
     assert!(s.fake.jobs().is_empty());
     // The finalizer can be written and the status cannot: an error too, and later each time.
     s.server.trouble_writing(Trouble::Refused(422), 3);
@@ -289,7 +294,7 @@ async fn an_object_that_is_gone_or_another_by_now_is_left_alone() {
     let ends = async || {
         let process = process(&s.server, &s.fake, &s.clock);
         for _ in 0..5 {
-            let action = process.reconcile(&stale, desired).await.unwrap();
+            let action = process.reconcile(&stale, wanted).await.unwrap().action;
             if action == Action::await_change() {
                 return;
             }
@@ -349,7 +354,7 @@ async fn people_steer_by_annotations() {
             object["metadata"]["annotations"][name] = value;
         });
     };
-    const MODE: &str = "osac.openshift.io/management-state";
+    const MODE: &str = "example.com/management-state";
     for (word, reason) in [
         ("paused", "Paused"),
         ("Manual", "Manual"),
@@ -369,7 +374,7 @@ async fn people_steer_by_annotations() {
     s.fake.next_ending(JobState::Canceled);
     s.until(PROGRESSING, "CanceledByOthers").await;
     assert_eq!(s.fake.jobs().len(), 1);
-    annotate("osac.openshift.io/retry", json!("please"));
+    annotate("example.com/retry", json!("please"));
     s.until(PROVISIONED, "Applied").await;
     assert_eq!(s.fake.jobs().len(), 2);
     // The same request is no new one.
@@ -432,13 +437,9 @@ async fn a_hint_wakes_the_object_of_the_job_and_its_poll_comes_early() {
     let s = setup();
     s.reconcile().await;
     s.reconcile().await;
-    let polls = s.fake.count(Function::ProvisionStatus);
+    let polls = s.fake.count(Function::Status);
     s.reconcile().await;
-    assert_eq!(
-        s.fake.count(Function::ProvisionStatus),
-        polls,
-        "not due yet"
-    );
+    assert_eq!(s.fake.count(Function::Status), polls, "not due yet");
     let jobs = vec![
         JobRef::new("fake", "job", "999"),
         JobRef::new("fake", "job", "1"),
@@ -458,7 +459,7 @@ async fn a_hint_wakes_the_object_of_the_job_and_its_poll_comes_early() {
         ("m", Some("n"))
     );
     s.reconcile().await;
-    assert_eq!(s.fake.count(Function::ProvisionStatus), polls + 1);
+    assert_eq!(s.fake.count(Function::Status), polls + 1);
     // Jobs that have ended wake nobody.
     s.until(PROVISIONED, "Applied").await;
     let hint = futures::stream::iter([JobRef::new("fake", "job", "1")]);
@@ -470,45 +471,26 @@ async fn an_object_says_why_it_stands_where_it_stands() {
     let s = setup();
     s.reconcile().await;
     let machine = s.server.cached("m");
-    let explained = s.provisioner.explain(&machine, desired).await.unwrap();
+    let explained = s.provisioner.explain(&machine, wanted).await.unwrap();
+    let (target, explained) = &explained[0];
+    assert_eq!(*target, None);
     assert!(explained.to_string().contains("fake fake/1"), "{explained}");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_targets_let_go_together() {
-    let s = setup();
-    let targets = |machine: &Machine| {
-        ["compute", "network"]
-            .map(|target| desired(machine).for_target(target, false))
-            .to_vec()
-    };
-    for _ in 0..10 {
-        s.provisioner
-            .reconcile_targets(&s.server.cached("m"), targets)
-            .await
-            .unwrap();
-        s.pass(60);
-    }
+    let live = Live::start(fake(), |machine: &Machine| {
+        Ok(["compute", "network"].map(|target| desired(machine).for_target(target)))
+    });
     for target in ["compute", "network"] {
-        assert_eq!(
-            s.server.condition("m", &format!("{target}/Provisioned")).0,
-            "True"
-        );
+        let condition = format!("{target}/Provisioned");
+        live.until_reason(&condition, "Applied").await;
+        assert_eq!(live.server.condition("m", &condition).0, "True");
     }
-    s.delete();
-    for _ in 0..20 {
-        if !s.server.exists("m") {
-            break;
-        }
-        s.provisioner
-            .reconcile_targets(&s.server.cached("m"), targets)
-            .await
-            .unwrap();
-        s.pass(60);
-    }
-    assert!(!s.server.exists("m"));
-    assert_eq!(s.fake.count(Function::TriggerProvision), 2);
-    assert_eq!(s.fake.count(Function::TriggerDeprovision), 2);
+    live.delete();
+    live.until_gone().await;
+    assert_eq!(live.fake.count(Function::TriggerProvision), 2);
+    assert_eq!(live.fake.count(Function::TriggerDeprovision), 2);
 }
 
 /// A request for a wake-up is never in the past, and long ones are spread.

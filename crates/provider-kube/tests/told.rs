@@ -9,9 +9,12 @@
 
 mod common;
 
-use common::{Machine, Trouble, desired, process, seconds, setup, setup_with, setup_with_policy};
+use common::{
+    Machine, Trouble, desired, plain, process, seconds, setup, setup_with, setup_with_policy,
+    wanted,
+};
 use kube::runtime::controller::Action;
-use provider_core::lifecycle::PolicyConfig;
+use provider_core::lifecycle::{Desired, PolicyConfig};
 use provider_core::{Effect, ErrorKind, JobState, ProviderError};
 use provider_kube::{DEPROVISIONED, PROGRESSING, PROVISIONED, READABLE, STATUS_WRITABLE};
 use provider_testkit::{FakeProvider, Function, Trouble as Failing};
@@ -136,10 +139,10 @@ async fn a_block_of_one_of_several_targets_is_told_once() {
             "target": "compute",
         }]);
     });
-    let targets = |machine: &Machine| vec![desired(machine).for_target("compute", false)];
+    let targets = |machine: &Machine| vec![desired(machine).for_target("compute")];
     for _ in 0..5 {
         s.provisioner
-            .reconcile_targets(&s.server.cached("m"), targets)
+            .reconcile(&s.server.cached("m"), plain(targets))
             .await
             .unwrap();
         s.pass(3_600);
@@ -161,8 +164,7 @@ async fn polls_that_fail_show_until_one_goes_well() {
         s.reconcile().await;
         for _ in 0..2 {
             let error = ProviderError::new(Effect::Rejected, kind, "no answer that helps");
-            s.fake
-                .trouble(Function::ProvisionStatus, Failing::Fails(error));
+            s.fake.trouble(Function::Status, Failing::Fails(error));
         }
         for _ in 0..2 {
             s.pass(60);
@@ -388,7 +390,7 @@ async fn every_launch_is_sent_the_object_as_the_server_has_it() {
         object["metadata"]["generation"] = json!(3);
     });
     second
-        .reconcile(&s.server.cached("m"), desired)
+        .reconcile(&s.server.cached("m"), wanted)
         .await
         .unwrap();
     s.until(PROVISIONED, "Applied").await;
@@ -409,7 +411,7 @@ async fn what_was_said_of_a_single_target_goes_when_there_are_several() {
     s.until(PROVISIONED, "Applied").await;
     let targets = |names: &'static [&'static str]| {
         move |machine: &Machine| -> Vec<_> {
-            let of = |(n, name): (usize, &&str)| desired(machine).for_target(*name, n == 0);
+            let of = |(n, name): (usize, &&str)| tagged(desired(machine), name, n == 0);
             names.iter().enumerate().map(of).collect()
         }
     };
@@ -417,7 +419,7 @@ async fn what_was_said_of_a_single_target_goes_when_there_are_several() {
         for _ in 0..6 {
             let action = s
                 .provisioner
-                .reconcile_targets(&s.server.cached("m"), targets(names))
+                .reconcile(&s.server.cached("m"), plain(targets(names)))
                 .await;
             action.unwrap();
             s.pass(60);
@@ -450,13 +452,13 @@ async fn targets_may_change_for_ever_without_filling_the_status() {
     let s = setup();
     for round in 0..30 {
         let name = format!("t{round}");
-        let targets = |machine: &Machine| vec![desired(machine).for_target(name.clone(), false)];
+        let targets = |machine: &Machine| vec![desired(machine).for_target(name.clone())];
         // Nothing of it ever reaches the backend.
         let refusal = ProviderError::new(Effect::Rejected, ErrorKind::Forbidden, "no");
         s.fake
             .trouble(Function::TriggerProvision, Failing::Fails(refusal));
         s.provisioner
-            .reconcile_targets(&s.server.cached("m"), targets)
+            .reconcile(&s.server.cached("m"), plain(targets))
             .await
             .unwrap();
         s.pass(60);
@@ -474,12 +476,12 @@ async fn targets_may_change_for_ever_without_filling_the_status() {
 async fn too_many_targets_are_refused_before_anything_is_started_and_the_object_says_so() {
     let s = setup();
     let twelve = |machine: &Machine| -> Vec<_> {
-        let named = |n| desired(machine).for_target(format!("t{n}"), false);
+        let named = |n| desired(machine).for_target(format!("t{n}"));
         (0..12).map(named).collect()
     };
     for _ in 0..3 {
         let machine = s.server.cached("m");
-        let result = s.provisioner.reconcile_targets(&machine, twelve);
+        let result = s.provisioner.reconcile(&machine, plain(twelve));
         let error = result.await.unwrap_err();
         assert!(matches!(error, provider_kube::Error::Targets(_)), "{error}");
         let (status, reason, message) = s.server.condition("m", "TargetsKnown");
@@ -493,12 +495,12 @@ async fn too_many_targets_are_refused_before_anything_is_started_and_the_object_
     assert!(s.fake.jobs().is_empty());
     // Fewer of them are kept, and nothing is said against them any more.
     let two = |machine: &Machine| -> Vec<_> {
-        let named = |n| desired(machine).for_target(format!("t{n}"), false);
+        let named = |n| desired(machine).for_target(format!("t{n}"));
         (0..2).map(named).collect()
     };
     for _ in 0..4 {
         let machine = s.server.cached("m");
-        let result = s.provisioner.reconcile_targets(&machine, two);
+        let result = s.provisioner.reconcile(&machine, plain(two));
         result.await.unwrap();
         s.pass(60);
     }
@@ -511,7 +513,7 @@ async fn too_many_targets_are_refused_before_anything_is_started_and_the_object_
     });
     for _ in 0..3 {
         let machine = s.server.cached("m");
-        let result = s.provisioner.reconcile_targets(&machine, two);
+        let result = s.provisioner.reconcile(&machine, plain(two));
         assert!(result.await.is_err());
     }
     assert_eq!(count(&s.server.events(), "Refused"), 2);
@@ -531,7 +533,7 @@ async fn that_our_finalizer_was_taken_off_is_told_once_also_after_a_restart() {
     for _ in 0..3 {
         s.reconcile().await;
         let machine = s.server.cached("m");
-        second.reconcile(&machine, desired).await.unwrap();
+        second.reconcile(&machine, wanted).await.unwrap();
         s.pass(3 * 3_600);
     }
     assert_eq!(count(&s.server.events(), "Orphaned"), 1);
@@ -550,12 +552,12 @@ async fn no_replica_remembers_objects_that_are_gone() {
     let second = process(&s.server, &s.fake, &s.clock);
     s.reconcile().await;
     second
-        .reconcile(&s.server.cached("m"), desired)
+        .reconcile(&s.server.cached("m"), wanted)
         .await
         .unwrap();
     s.pass(60);
     second
-        .reconcile(&s.server.cached("m"), desired)
+        .reconcile(&s.server.cached("m"), wanted)
         .await
         .unwrap();
     assert!(s.provisioner.remembered() > 0 && second.remembered() > 0);
@@ -569,9 +571,9 @@ async fn no_replica_remembers_objects_that_are_gone() {
     let mut other = last;
     other.metadata.uid = Some("uid-of-another".to_owned());
     other.metadata.resource_version = Some("1".to_owned());
-    second.reconcile(&other, desired).await.unwrap();
+    second.reconcile(&other, wanted).await.unwrap();
     s.pass(60);
-    let _ = second.reconcile(&other, desired).await;
+    let _ = second.reconcile(&other, wanted).await;
     assert!(second.remembered() <= 2, "{}", second.remembered());
 }
 
@@ -580,8 +582,7 @@ async fn our_own_release_is_not_told_as_somebody_elses() {
     let s = setup_with(common::fake().ending_after(1_000));
     s.reconcile().await;
     s.server.change("m", |object| {
-        object["metadata"]["annotations"] =
-            json!({"osac.openshift.io/management-state": "unmanaged"});
+        object["metadata"]["annotations"] = json!({"example.com/management-state": "unmanaged"});
         object["metadata"]["finalizers"] = json!(["example.com/provisioning", "other"]);
     });
     s.delete();
@@ -645,8 +646,8 @@ async fn an_object_that_does_not_fit_its_type_is_told_so_and_the_others_go_on() 
     };
     for _ in 0..2 {
         let object = guarded(s.server.value("m"));
-        let action = s.provisioner.reconcile_guarded(&object, desired).await;
-        assert!(seconds(&action.unwrap()) > 60.0);
+        let action = s.provisioner.reconcile_guarded(&object, wanted).await;
+        assert!(seconds(&action.unwrap().action) > 60.0);
     }
     let (status, reason, message) = s.server.condition("m", READABLE);
     assert_eq!((status.as_str(), reason.as_str()), ("False", "DoesNotFit"));
@@ -661,27 +662,37 @@ async fn an_object_that_does_not_fit_its_type_is_told_so_and_the_others_go_on() 
         .change("m", |object| object["spec"] = json!({"cores": "s3cret"}));
     let object = guarded(s.server.value("m"));
     s.provisioner
-        .reconcile_guarded(&object, desired)
+        .reconcile_guarded(&object, wanted)
         .await
         .unwrap();
     assert!(!s.server.value("m")["status"].to_string().contains("s3cret"));
     // With several targets as well.
     let of_two = |machine: &Machine| {
         ["a", "b"]
-            .map(|name| desired(machine).for_target(name, name == "a"))
+            .map(|name| tagged(desired(machine), name, name == "a"))
             .to_vec()
     };
-    let action = s.provisioner.reconcile_targets_guarded(&object, of_two);
-    assert!(seconds(&action.await.unwrap()) > 60.0);
+    let action = s.provisioner.reconcile_guarded(&object, plain(of_two));
+    assert!(seconds(&action.await.unwrap().action) > 60.0);
     assert!(s.fake.jobs().is_empty());
     // Mended, it is like any other.
     s.server
         .change("m", |object| object["spec"] = json!({"cores": 2}));
     let object = guarded(s.server.value("m"));
     s.provisioner
-        .reconcile_guarded(&object, desired)
+        .reconcile_guarded(&object, wanted)
         .await
         .unwrap();
     assert_eq!(s.server.condition("m", READABLE).0, "");
     s.until(PROVISIONED, "Applied").await;
+}
+
+/// One of several targets, which may have the history from before there were several.
+fn tagged(desired: Desired, target: &str, has_history: bool) -> Desired {
+    let desired = desired.for_target(target);
+    if has_history {
+        desired.absorbing_untagged()
+    } else {
+        desired
+    }
 }

@@ -18,12 +18,12 @@ mod contract;
 pub enum Function {
     /// `trigger_provision`
     TriggerProvision,
-    /// `provision_status`
-    ProvisionStatus,
     /// `trigger_deprovision`
     TriggerDeprovision,
-    /// `deprovision_status`
-    DeprovisionStatus,
+    /// `trigger_action`
+    TriggerAction,
+    /// `status`
+    Status,
     /// `cancel`
     Cancel,
     /// `find_launched`
@@ -66,6 +66,8 @@ pub struct FakeJob {
     pub job_type: JobType,
     /// For which object.
     pub object: ObjectKey,
+    /// For which of several targets of the object; none where there is one only.
+    pub target: Option<String>,
     /// The token that it was launched with.
     pub token: OperationToken,
     /// The version that it was launched with.
@@ -76,12 +78,15 @@ pub struct FakeJob {
     pub state: JobState,
     /// What it says of itself.
     pub message: String,
-    extra_vars: ExtraVars,
+    /// What was added to its launch.
+    pub extra_vars: ExtraVars,
     obeys_cancels: bool,
     copied: bool,
     stray: bool,
     unfinished: bool,
     hidden: bool,
+    /// So many searches do not find it yet.
+    unnamed_for: u32,
     polls_left: u32,
     ending: JobState,
 }
@@ -104,6 +109,8 @@ pub struct FakeProvider {
     obeys_cancels: bool,
     poll_after: Option<Duration>,
     id_length: usize,
+    /// After how many searches a job has a name, where launches are answered without one.
+    unnamed_for: Option<u32>,
     state: Mutex<State>,
 }
 
@@ -117,6 +124,8 @@ struct State {
     endings: VecDeque<JobState>,
     /// How many of the next jobs go on when they are cancelled.
     stubborn: u32,
+    /// How many of the next cancels come too early, and when to ask again.
+    too_early: (u32, Duration),
     troubles: Vec<(Vec<Function>, Trouble)>,
     /// What ends in this error, until further notice.
     away: Option<(Vec<Function>, ProviderError)>,
@@ -128,9 +137,9 @@ impl Function {
     /// All of them, with which a backend is away altogether.
     pub const ALL: [Self; 8] = [
         Self::TriggerProvision,
-        Self::ProvisionStatus,
         Self::TriggerDeprovision,
-        Self::DeprovisionStatus,
+        Self::TriggerAction,
+        Self::Status,
         Self::Cancel,
         Self::FindLaunched,
         Self::FindRelaunched,
@@ -192,6 +201,7 @@ impl FakeProvider {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.actions = true;
         capabilities.find_relaunched = true;
         capabilities.visibility_window = Duration::from_secs(60);
         capabilities.poll_interval = Duration::from_secs(10);
@@ -203,6 +213,7 @@ impl FakeProvider {
             obeys_cancels: true,
             poll_after: None,
             id_length: 0,
+            unnamed_for: None,
             state: Mutex::default(),
         }
     }
@@ -241,6 +252,14 @@ impl FakeProvider {
     #[must_use]
     pub fn naming_jobs_in(mut self, digits: usize) -> Self {
         self.id_length = digits;
+        self
+    }
+
+    /// The same that answers launches without the name of their job, as a workflow dispatch does. So many
+    /// searches do not find the job, as long as nobody [shows](Self::hide) it; then it has a name.
+    #[must_use]
+    pub fn naming_jobs_after(mut self, searches: u32) -> Self {
+        self.unnamed_for = Some(searches);
         self
     }
 
@@ -283,6 +302,12 @@ impl FakeProvider {
         self.lock().stubborn += 1;
     }
 
+    /// So many of the next cancels of jobs at work come too early: nothing is ended, and the answer is
+    /// [`CancelResult::NotYet`](provider_core::CancelResult::NotYet) with this delay.
+    pub fn cancels_come_too_early(&self, cancels: u32, retry_after: Duration) {
+        self.lock().too_early = (cancels, retry_after);
+    }
+
     /// What a job says of itself from now on.
     pub fn say(&self, id: u64, message: impl Into<String>) {
         if let Some(job) = self.lock().jobs.get_mut(&id) {
@@ -318,10 +343,12 @@ impl FakeProvider {
         Some(double)
     }
 
-    /// A search does not find this job, as one that is not committed yet, until it is told to.
+    /// A search does not find this job, as one that is not committed yet, until it is told to. A job that was
+    /// launched [without a name](Self::naming_jobs_after) has one as soon as it is shown.
     pub fn hide(&self, id: u64, hidden: bool) {
         if let Some(job) = self.lock().jobs.get_mut(&id) {
             job.hidden = hidden;
+            job.unnamed_for = 0;
         }
     }
 

@@ -57,6 +57,7 @@ fn rule() -> Rule {
 impl Setup {
     async fn send(&self, name: &str, action: &str) {
         let object = json!({
+            "apiVersion": "example.com/v1",
             "kind": "ComputeInstance",
             "metadata": {"name": name, "namespace": "n", "uid": format!("uid-{name}")},
             "providerEvent": {"action": action, "operationToken": name, "configVersion": "v1"},
@@ -186,7 +187,7 @@ async fn the_operation_is_reported_by_choice() {
     s.step(0);
     s.step(6);
     let object = s.objects.get("n", "a").unwrap();
-    let expected = json!({"osac.openshift.io/reconciled-config-version": "v1"});
+    let expected = json!({"example.com/reconciled-config-version": "v1"});
     assert_eq!(object["metadata"]["annotations"], expected);
 }
 
@@ -212,7 +213,7 @@ async fn marks_that_the_server_refused_are_left_at_the_next_step() {
         s.rulebook.step(&s.eda, &s.aap, &cluster);
         let object = s.objects.get("n", "a").unwrap();
         let version =
-            object.pointer("/metadata/annotations/osac.openshift.io~1reconciled-config-version");
+            object.pointer("/metadata/annotations/example.com~1reconciled-config-version");
         assert_eq!(version.is_some(), marked);
     }
 }
@@ -251,17 +252,14 @@ async fn playbooks_leave_their_marks() {
     let object = s.objects.get("n", "a").unwrap();
     assert_eq!(
         object["metadata"]["finalizers"],
-        json!(["osac.openshift.io/computeinstance-aap"])
+        json!(["example.com/computeinstance-aap"])
     );
     assert!(object["metadata"]["annotations"].is_null());
     s.step(6);
     let marked = s.objects.get("n", "a").unwrap();
     let annotations = &marked["metadata"]["annotations"];
-    assert_eq!(
-        annotations["osac.openshift.io/reconciled-config-version"],
-        "v1"
-    );
-    assert_eq!(annotations["osac.openshift.io/reconciled-operation"], "a");
+    assert_eq!(annotations["example.com/reconciled-config-version"], "v1");
+    assert_eq!(annotations["example.com/reconciled-operation"], "a");
     s.send("a", "delete").await;
     s.objects.put(marked);
     s.step(0);

@@ -4,6 +4,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use jiff::Timestamp;
+use provider_core::clock::Elapsed as _;
 use provider_core::{Effect, ErrorKind, ProviderError, clock};
 use tokio::time::Instant;
 
@@ -26,12 +27,12 @@ impl Now {
     /// How long ago that was, by whichever clock says more.
     fn since(self, earlier: Self) -> Duration {
         let timer = self.timer.saturating_duration_since(earlier.timer);
-        timer.max(clock::since(self.clock, earlier.clock))
+        timer.max(self.clock.elapsed_since(earlier.clock))
     }
 
     fn until(self, end: Self) -> Duration {
         let timer = end.timer.saturating_duration_since(self.timer);
-        timer.min(clock::since(end.clock, self.clock))
+        timer.min(end.clock.elapsed_since(self.clock))
     }
 }
 

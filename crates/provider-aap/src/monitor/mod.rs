@@ -33,7 +33,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
-use provider_core::{Clock, Effect, ErrorKind, JobState, ProviderError, clock};
+use provider_core::clock::Elapsed as _;
+use provider_core::{Clock, Effect, ErrorKind, JobState, ProviderError};
 use serde::Deserialize;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio::time::Instant;
@@ -59,14 +60,14 @@ use worker::{Ending, Lists};
 )]
 pub struct MonitorConfig {
     /// From so many live jobs on they are asked about in pages; fewer are asked about one by one, and,
-    /// once there were as many, fewer than half of it.
+    /// once there were as many, fewer than half of it. Default: 32.
     pub batch_from: u32,
     /// How many pages are asked for at once, and four times as many jobs by themselves. Launches and
-    /// cancels do not count, and never wait for polls.
+    /// cancels do not count, and never wait for polls. Default: 4.
     pub max_in_flight: u32,
-    /// After so many failures in a row (no answer, 5xx, 401, 429) nothing is asked for a while.
+    /// After so many failures in a row (no answer, 5xx, 401, 429) nothing is asked for a while. Default: 5.
     pub breaker_failures: u32,
-    /// How long; then one question is let through to try.
+    /// How long; then one question is let through to try. Default: 30s.
     pub breaker_pause: SignedDuration,
 }
 
@@ -174,11 +175,11 @@ impl Seen {
     }
 
     fn since_created(&self) -> Option<Duration> {
-        Some(clock::since(self.read.server, self.body.created?))
+        Some(self.read.server.elapsed_since(self.body.created?))
     }
 
     fn since_started(&self) -> Option<Duration> {
-        Some(clock::since(self.read.server, self.body.started?))
+        Some(self.read.server.elapsed_since(self.body.started?))
     }
 }
 
@@ -237,7 +238,7 @@ impl Inner {
 
     /// By the caller's clock: it may be another than the timer's.
     fn is_old(&self, seen: &Seen, good_for: Duration) -> bool {
-        clock::since(self.clock.now(), seen.read.clock) >= good_for
+        self.clock.now().elapsed_since(seen.read.clock) >= good_for
     }
 
     fn moment(&self, timer: Instant) -> Now {

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
+use provider_core::clock::Elapsed as _;
 use provider_core::{Clock, Effect, ErrorKind, ProviderError, clock};
 use tokio::time::Instant;
 
@@ -318,7 +319,7 @@ impl Index {
         };
         self.last = self.last.max(id);
         self.doubts.remove(&id);
-        if created.is_none_or(|at| clock::since(date, at) <= means.margin) {
+        if created.is_none_or(|at| date.elapsed_since(at) <= means.margin) {
             self.young.insert(id, created.unwrap_or(date));
         }
         let variables = launched.as_ref().and_then(|row| row.variables.as_deref());

@@ -15,7 +15,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{Clock, ProviderError, clock};
+use provider_core::clock::Elapsed as _;
+use provider_core::{Clock, ProviderError};
 use tokio::time::Instant;
 
 pub(crate) use doubt::unshown;
@@ -213,7 +214,7 @@ impl Search {
             return;
         };
         // By whichever clock says more, as everywhere.
-        let passed = timer.elapsed().max(clock::since(self.clock.now(), at));
+        let passed = timer.elapsed().max(self.clock.now().elapsed_since(at));
         match memory
             .rest
             .checked_sub(passed)

@@ -61,7 +61,7 @@ impl fmt::Display for Rule {
             Self::EndAfterStart => "a job has ended before it has started",
             Self::EndHasATime => "an attempt has ended at no time",
             Self::OnlyEndsAreDoubtful => "an end is in doubt that is none",
-            Self::OnlyDeprovisionsWait => "a provision is held back or skipped",
+            Self::OnlyDeprovisionsWait => "a launch is held back or skipped that is no deprovision",
             Self::CancelHasATime => "a cancel was asked for at no time",
         })
     }
@@ -127,7 +127,8 @@ fn alone(record: &JobRecord) -> impl Iterator<Item = Rule> {
         (Rule::OnlyEndsAreDoubtful, record.doubtful && !ended),
         (
             Rule::OnlyDeprovisionsWait,
-            provision && matches!(record.reason, Some(Reason::HeldBack | Reason::Skipped)),
+            record.job_type != JobType::Deprovision
+                && matches!(record.reason, Some(Reason::HeldBack | Reason::Skipped)),
         ),
         (
             Rule::CancelHasATime,

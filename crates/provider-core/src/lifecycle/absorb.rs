@@ -58,6 +58,10 @@ pub fn absorb(
         Observation::Provisioned(Ok(result)) => {
             let (job, state) = (result.job.clone(), result.initial_state);
             let known = record.job_id.is_some();
+            let Some(job) = job else {
+                unnamed(&mut record, &result.message, context);
+                return changed(there, record, others);
+            };
             let named = launched(records, &mut record, &mut others, job, state, context);
             // Of a job that is known already, more is known than how its launch went.
             if !known || named.reason == Some(Reason::Duplicate) && named.message.is_empty() {
@@ -95,7 +99,7 @@ pub fn absorb(
             cancel::taken(context.policy, &mut record, context.now);
         }
         Observation::Status(Err(_))
-        | Observation::Canceled(Err(_))
+        | Observation::Canceled(Err(_) | Ok(CancelResult::NotYet { .. }))
         | Observation::Found(Err(_))
         | Observation::Relaunched { .. } => {}
     }
@@ -103,6 +107,14 @@ pub fn absorb(
         // It was taken for never launched, or is heard of so late that it has ended since.
         record.reason = Some(Reason::Duplicate);
     }
+    changed(there, record, others)
+}
+
+fn changed(
+    there: Option<&JobRecord>,
+    record: JobRecord,
+    mut others: Vec<JobRecord>,
+) -> Vec<JobRecord> {
     if there != Some(&record) {
         others.push(record);
     }
@@ -175,6 +187,17 @@ fn launched<'a>(
     record
 }
 
+/// The launch was carried out, and its job has no name yet. Another process may have found it meanwhile.
+fn unnamed(record: &mut JobRecord, message: &str, context: &Context<'_>) {
+    if record.job_id.is_some() {
+        return;
+    }
+    record.reason = Some(Reason::Unnamed);
+    record.turned_away = 0;
+    record.set_message(message);
+    move_to(record, JobState::Pending, context.now);
+}
+
 fn deprovisioned(
     records: &[JobRecord],
     record: &mut JobRecord,
@@ -189,14 +212,16 @@ fn deprovisioned(
             block_deletion_on_failure,
             provision_job,
         } => {
-            let named = launched(
-                records,
-                record,
-                others,
-                job.clone(),
-                *initial_state,
-                context,
-            );
+            let named = match job {
+                Some(job) => {
+                    let job = job.clone();
+                    launched(records, record, others, job, *initial_state, context)
+                }
+                None => {
+                    unnamed(record, "", context);
+                    &mut *record
+                }
+            };
             named.block_deletion_on_failure = Some(*block_deletion_on_failure);
             others.extend(provision_record(records, provision_job.as_ref(), context));
         }

@@ -9,7 +9,7 @@ impl Observation {
     #[must_use]
     pub fn checked(self) -> Self {
         match self {
-            Self::Provisioned(Ok(result)) => Self::Provisioned(match result.job.check() {
+            Self::Provisioned(Ok(result)) => Self::Provisioned(match all(result.job.iter()) {
                 Ok(()) => Ok(result),
                 Err(error) => Err(TriggerError::Ambiguous(error)),
             }),
@@ -54,7 +54,7 @@ fn without_long_stray(error: TriggerError) -> TriggerError {
 
 fn deprovisioned(mut result: DeprovisionResult) -> Result<DeprovisionResult, TriggerError> {
     if let DeprovisionResult::Triggered { job, .. } = &result {
-        job.check().map_err(TriggerError::Ambiguous)?;
+        all(job.iter()).map_err(TriggerError::Ambiguous)?;
     }
     if let DeprovisionResult::Triggered { provision_job, .. }
     | DeprovisionResult::Waiting { provision_job, .. } = &mut result

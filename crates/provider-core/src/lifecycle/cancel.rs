@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use super::{Observation, Policy};
-use crate::clock::{add, since};
+use crate::clock::{Elapsed, add};
 use crate::{CancelResult, ErrorKind, JobRecord};
 
 /// The shortest wait after a request that was not taken.
@@ -30,7 +30,7 @@ pub(super) fn due(policy: &Policy, record: &JobRecord) -> Option<Timestamp> {
 /// Notes that the backend has taken a request.
 pub(super) fn taken(policy: &Policy, record: &mut JobRecord, now: Timestamp) {
     record.cancel_requests = match record.cancel_accepted_at {
-        Some(first) => next_round(policy, record.cancel_requests, since(now, first)),
+        Some(first) => next_round(policy, record.cancel_requests, now.elapsed_since(first)),
         None => 1,
     };
     record.cancel_accepted_at.get_or_insert(now);
@@ -44,6 +44,7 @@ pub(super) fn not_taken(policy: &Policy, answer: &Observation, now: Timestamp) -
     let (wait, refused) = match answer {
         Ok(CancelResult::Requested) => return None,
         Ok(CancelResult::Finished(_) | CancelResult::Gone) => (policy.cancel_poll_interval, false),
+        Ok(CancelResult::NotYet { retry_after }) => ((*retry_after).max(SHORTEST), false),
         Err(error) => {
             let refused = matches!(
                 error.kind(),
@@ -106,14 +107,14 @@ mod tests {
         for _ in 0..9 {
             taken(&policy, &mut record, now);
             let next = due(&policy, &record).unwrap();
-            waits.push(since(next, now).as_secs() / 60);
+            waits.push(next.elapsed_since(now).as_secs() / 60);
             now = next;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 64, 64]);
         // After a long pause one is made, and not all that were missed.
         now = add(now, Duration::from_secs(1_000_000));
         taken(&policy, &mut record, now);
-        let wait = since(due(&policy, &record).unwrap(), now);
+        let wait = (due(&policy, &record).unwrap()).elapsed_since(now);
         assert!(wait > Duration::ZERO && wait <= policy.cancel_retry * 64);
     }
 }

@@ -1,5 +1,6 @@
 //! The rules: which one step follows from what is on record. Pure and total.
 
+mod act;
 mod launch;
 mod release;
 mod situation;
@@ -17,8 +18,8 @@ use super::policy::{
     IncomparableVersion, NeverProvisioned, Policy, Purge, RunningProvision, Supersede,
 };
 use super::{Mode, live, relaunch};
-use crate::clock::{add, since};
-use crate::{Capabilities, JobRecord, JobState, JobType, Reason};
+use crate::clock::{Elapsed, add};
+use crate::{Capabilities, JobRecord, JobState, JobType, Reason, history};
 
 /// How long after its intent was written a launch may be sent at the latest.
 ///
@@ -82,17 +83,79 @@ impl<'a> Rules<'a> {
             }
             _ => {}
         }
+        if let Some(decision) = self.import() {
+            return decision;
+        }
         if let Some(decision) = live::step(self) {
             return decision;
         }
         if self.s.desired.mode == Mode::Paused {
             return self.rest(Standing::Held(Hold::Paused), None, Why::Mode);
         }
-        if self.deleting() {
+        if self.keeps() {
+            self.release(Ground::Retained, Why::Kept)
+        } else if self.deleting() {
             self.deprovision()
+        } else if self.s.desired.absent {
+            self.remove()
+        } else if let Some(missing) = &self.s.desired.not_yet {
+            let reason = missing.reason.clone();
+            // Once a minute at most: whoever waits for something says when to look, and zero is no answer.
+            let wait = missing.retry_after.max(self.s.policy.cancel_poll_interval);
+            let wake = Some(add(self.s.now, wait));
+            self.rest(Standing::NotYet { reason }, wake, Why::PrerequisiteMissing)
         } else {
             self.provision()
         }
+    }
+
+    /// What is there without a record of it, and is said to be there, goes on record: as applied, so that a
+    /// deletion removes it.
+    fn import(&self) -> Option<Decision> {
+        let desired = self.s.desired;
+        let version = desired.already.as_ref()?;
+        if desired.mode == Mode::Paused || desired.absent || self.mine().next().is_some() {
+            return None;
+        }
+        let mut record = JobRecord::new(history::next_attempt(self.s.records), JobType::Provision);
+        record.target.clone_from(&desired.target);
+        record.provider = Some(desired.provider.clone());
+        record.config_version = Some(version.clone());
+        record.reason = Some(Reason::Imported);
+        record.state = JobState::Succeeded;
+        record.timestamp = Some(self.s.now);
+        record.state_since = Some(self.s.now);
+        record.finished_at = Some(self.s.now);
+        record.set_message("taken over as it is; no job was launched");
+        Some(write(vec![record], None, Why::Imported))
+    }
+
+    /// A target that is to go while the object stays: deprovisioned as if the object were deleted, and
+    /// forgotten then. What may be left behind keeps its records.
+    fn remove(&self) -> Decision {
+        if self.mine().next().is_none() {
+            let left_behind = Vec::new();
+            return self.rest(Standing::Absent { left_behind }, None, Why::Absent);
+        }
+        let next = self.deprovision();
+        let Action::Rest(Rest {
+            standing: Standing::Released(release),
+            ..
+        }) = &next.action
+        else {
+            return next;
+        };
+        if release.left_behind.is_empty() {
+            let forget = self.mine().map(|record| record.attempt).collect();
+            let action = Action::Write {
+                records: Vec::new(),
+                forget,
+                then: None,
+            };
+            return decision(action, Why::Forgotten);
+        }
+        let left_behind = release.left_behind.clone();
+        self.rest(Standing::Absent { left_behind }, None, next.why)
     }
 
     // ---- provisioning: no attempt of the target is live ----
@@ -144,8 +207,13 @@ impl<'a> Rules<'a> {
             return self.launch(JobType::Provision, Why::WantedAgain(n));
         }
         if newest.state == JobState::Succeeded {
+            let (wake, why) = match self.act() {
+                Ok(decision) => return decision,
+                Err(rest) => rest,
+            };
             let version = self.s.desired.version.clone();
-            return self.rest(Standing::Applied { version }, None, Why::AppliedBy(n));
+            let why = why.unwrap_or(Why::AppliedBy(n));
+            return self.rest(Standing::Applied { version }, wake, why);
         }
         if let Some(decision) = self.hold_after(newest) {
             return decision;
@@ -179,6 +247,9 @@ impl<'a> Rules<'a> {
             .filter(|record| !relaunch::is_overtaken(self, record));
         match deprovision {
             Some(record) => self.deprovision_after(record),
+            None if self.s.desired.absent && self.mine().next().is_none() => {
+                self.release(Ground::NeverProvisioned, Why::Absent)
+            }
             None => {
                 let ever_ran = self.mine().any(JobRecord::may_have_run);
                 let release = match provision {
@@ -319,8 +390,8 @@ impl<'a> Rules<'a> {
         let s = self.s;
         let started = s.deleting_since;
         let released = matches!(standing, Standing::Released(_));
-        let escalated =
-            !released && started.is_some_and(|at| since(s.now, at) >= s.policy.escalate_after);
+        let escalated = !released
+            && started.is_some_and(|at| s.now.elapsed_since(at) >= s.policy.escalate_after);
         // A deletion that waits for a person still has its deadlines to meet.
         let wake_at = if released {
             None
@@ -360,6 +431,17 @@ impl<'a> Rules<'a> {
 
     pub(super) fn deleting(&self) -> bool {
         self.s.deleting_since.is_some()
+    }
+
+    /// Whether what was provisioned is to be removed, with its object or without.
+    pub(super) fn removing(&self) -> bool {
+        (self.deleting() || self.s.desired.absent) && !self.keeps()
+    }
+
+    /// Whether the object goes and what was provisioned stays.
+    pub(super) fn keeps(&self) -> bool {
+        let keep = self.s.desired.keep_on_delete;
+        self.deleting() && keep.unwrap_or(self.s.policy.config.deletion.keep)
     }
 
     /// The records of the target at hand.
@@ -412,7 +494,13 @@ pub(super) fn decision(action: Action, why: Why) -> Decision {
 }
 
 pub(super) fn write(records: Vec<JobRecord>, then: Option<Right>, why: Why) -> Decision {
-    decision(Action::Write { records, then }, why)
+    let forget = Vec::new();
+    let action = Action::Write {
+        records,
+        forget,
+        then,
+    };
+    decision(action, why)
 }
 
 /// How long to wait between two questions about an attempt, whose status said that it

@@ -35,6 +35,8 @@ pub enum Action {
     Write {
         /// New records, and replacements for records of the same attempt.
         records: Vec<JobRecord>,
+        /// Attempts whose records go: of a target that is gone.
+        forget: Vec<u64>,
         /// What the write is the fence for.
         then: Option<Right>,
     },
@@ -161,6 +163,16 @@ pub enum Standing {
         /// How many failed in a row.
         failures: u32,
     },
+    /// The target is to be absent, and nothing of it is here any more.
+    Absent {
+        /// Attempts whose results may be left behind; empty when nothing is. Their records stay.
+        left_behind: Vec<u64>,
+    },
+    /// Something has to be there before anything is provisioned.
+    NotYet {
+        /// What is missing.
+        reason: String,
+    },
     /// The provider asked to wait before deprovisioning, or could not say whether a person has relaunched a
     /// job of the object.
     Waiting {
@@ -193,7 +205,12 @@ impl Standing {
     pub const fn is_final(&self) -> bool {
         matches!(
             self,
-            Self::Applied { .. } | Self::Released(_) | Self::Unmanaged | Self::Gone | Self::Held(_)
+            Self::Applied { .. }
+                | Self::Absent { .. }
+                | Self::Released(_)
+                | Self::Unmanaged
+                | Self::Gone
+                | Self::Held(_)
         )
     }
 
@@ -204,6 +221,8 @@ impl Standing {
             Self::Applied { .. } => "Applied",
             Self::InProgress { .. } => "InProgress",
             Self::BackingOff { .. } => "BackingOff",
+            Self::Absent { .. } => "Absent",
+            Self::NotYet { .. } => "NotYet",
             Self::Waiting { .. } => "Waiting",
             Self::Held(_) => "Held",
             Self::Blocked(_) => "Blocked",
@@ -337,7 +356,8 @@ pub enum Ground {
     /// The provider says that there is nothing to remove. Attempts whose end was only assumed, after
     /// the deadline of the unknown, are left behind all the same.
     ProviderSkipped,
-    /// No launch of a provision job was ever carried out.
+    /// No launch of a provision job was ever carried out; or the target was to be absent, and nothing of it is
+    /// on record.
     NeverProvisioned,
     /// Deprovisioning failed, and the provider does not block deletion on that.
     FailureDoesNotBlock,
@@ -345,6 +365,8 @@ pub enum Ground {
     Abandoned,
     /// The object is not managed.
     Unmanaged,
+    /// What was provisioned is to stay, as was asked for.
+    Retained,
 }
 
 impl Ground {
@@ -357,6 +379,7 @@ impl Ground {
             Self::NeverProvisioned => "NeverProvisioned",
             Self::FailureDoesNotBlock => "FailureDoesNotBlock",
             Self::Abandoned => "Abandoned",
+            Self::Retained => "Retained",
             Self::Unmanaged => "Unmanaged",
         }
     }

@@ -72,11 +72,12 @@ impl Lifecycle {
         let begun = self.pacing.begin(resource.key(), desired.target.as_ref());
         let remembered = Pass {
             paces: begun.paces.clone(),
-            deleting: self.seen_deleting(&begun, resource, clock.now()),
+            deleting: self.seen_deleting(&begun, resource, desired, clock.now()),
             ..Pass::default()
         };
         let seed = (u128::from(self.entropy.next()) << 64) | u128::from(self.entropy.next());
-        let setting = Setting::new(desired, &self.policy, registry);
+        let policy = self.policy_of(desired);
+        let setting = Setting::new(desired, policy, registry);
         let pass = async {
             let (mut machine, mut effect) = Machine::begin(resource.clone(), remembered, seed);
             loop {
@@ -116,7 +117,7 @@ impl Lifecycle {
         let mut records = (*snapshot.records).clone();
         history::number(&mut records);
         let begun = self.pacing.begin(resource.key(), desired.target.as_ref());
-        let deleting = self.seen_deleting(&begun, resource, clock.now());
+        let deleting = self.seen_deleting(&begun, resource, desired, clock.now());
         let pass = Pass {
             paces: begun.paces,
             deleting,
@@ -126,7 +127,7 @@ impl Lifecycle {
             records: &records,
             desired,
             deleting_since: resource.deletion_timestamp(),
-            policy: &self.policy,
+            policy: self.policy_of(desired),
             backends: registry,
             now: clock.now(),
             seed: 0,
@@ -134,15 +135,21 @@ impl Lifecycle {
         Ok(super::explain(resource.key(), &situation, &pass))
     }
 
+    /// The choices for this object.
+    fn policy_of<'a>(&'a self, desired: &'a Desired) -> &'a Policy {
+        desired.policy.as_ref().unwrap_or(&self.policy)
+    }
+
     /// Since when this process has seen that the object is being deleted, where that decides anything.
     fn seen_deleting(
         &self,
         begun: &pacing::Begun,
         resource: &Resource,
+        desired: &Desired,
         now: Timestamp,
     ) -> Option<Timestamp> {
         resource.deletion_timestamp()?;
-        self.policy.abandon_after?;
+        self.policy_of(desired).abandon_after?;
         Some(begun.deleting.filter(|at| *at <= now).unwrap_or(now))
     }
 
@@ -194,7 +201,7 @@ impl Lifecycle {
                     Standing::Outdated => Some(Duration::ZERO),
                     _ => Some(super::backoff::vary(
                         RETRY_BROKEN_OFF,
-                        self.policy.jitter,
+                        self.policy_of(desired).jitter,
                         random,
                     )),
                 };
@@ -205,9 +212,16 @@ impl Lifecycle {
             Standing::Released(release) => {
                 OrphanReceipt::new(key, release.ground, &release.left_behind, &machine.records)
             }
+            Standing::Absent { left_behind } => {
+                // It is as after a failure that does not block, of the object as a whole.
+                let ground = Ground::FailureDoesNotBlock;
+                OrphanReceipt::new(key, ground, left_behind, &machine.records)
+            }
             _ => None,
         };
-        telemetry::rest(&standing, receipt.as_ref());
+        // What is left behind is told with what has brought it about, and once; it stays in the outcome.
+        let is_news = !matches!(standing, Standing::Absent { .. }) || !machine.events.is_empty();
+        telemetry::rest(&standing, receipt.as_ref().filter(|_| is_news));
         Outcome {
             standing,
             why,
@@ -237,11 +251,12 @@ async fn ask(registry: &ProviderRegistry, question: &Question) -> Option<Observa
             JobType::Deprovision => {
                 Observation::Deprovisioned(provider.trigger_deprovision(request, history).await)
             }
+            JobType::Action(name) => {
+                Observation::Provisioned(provider.trigger_action(&name, request).await)
+            }
+            JobType::Other(_) => return None,
         },
-        Method::Status(job) => Observation::Status(match question.job_type {
-            JobType::Provision => provider.provision_status(resource, job).await,
-            JobType::Deprovision => provider.deprovision_status(resource, job).await,
-        }),
+        Method::Status(job) => Observation::Status(provider.status(resource, job).await),
         Method::Cancel(job) => Observation::Canceled(provider.cancel(resource, job).await),
         Method::Find(query) => Observation::Found(provider.find_launched(query).await),
         Method::FindRelaunched(query) => Observation::Relaunched {

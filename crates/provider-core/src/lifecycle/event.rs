@@ -78,6 +78,8 @@ pub enum EventKind {
     Assumed,
     /// A second job of the same launch was found.
     Duplicate,
+    /// What is there was taken over, and no job ran.
+    Imported,
     /// A job was found that a person started as a copy of one of ours.
     Relaunched,
 }
@@ -104,6 +106,7 @@ impl EventKind {
             Self::Assumed => "Assumed",
             Self::Duplicate => "Duplicate",
             Self::Relaunched => "Relaunched",
+            Self::Imported => "Imported",
         }
     }
 }
@@ -123,6 +126,7 @@ fn of_new(new: &JobRecord) -> [Option<EventKind>; 2] {
     let how = match new.reason {
         _ if new.copy_of.is_some() => EventKind::Relaunched,
         Some(Reason::Duplicate) => EventKind::Duplicate,
+        Some(Reason::Imported) => return [Some(EventKind::Imported), None],
         _ if new.is_unresolved() => EventKind::Intended,
         // It was on record before, and somebody else has taken it off.
         _ => EventKind::Progressed,
@@ -138,7 +142,8 @@ fn of_change(old: &JobRecord, new: &JobRecord) -> [Option<EventKind>; 2] {
     }
     if !new.may_be_live() {
         // Nobody but a search names the job of an attempt and its end at once.
-        let named = old.job_id.is_none() && new.job_id.is_some();
+        let unnamed = old.reason == Some(Reason::Unnamed);
+        let named = old.job_id.is_none() && new.job_id.is_some() && !unnamed;
         let adopted = new.reason == Some(Reason::Adopted) && new.reason != old.reason;
         let found = (named || adopted).then_some(EventKind::Adopted);
         if found.is_some() || old.may_be_live() {
@@ -157,12 +162,14 @@ fn alive(old: &JobRecord, new: &JobRecord) -> Option<EventKind> {
         return Some(match new.reason {
             Some(Reason::Adopted) => EventKind::Adopted,
             Some(Reason::Assumed) => EventKind::Assumed,
+            _ if old.reason == Some(Reason::Unnamed) => EventKind::Progressed, // it was told before
             _ => EventKind::Started,
         });
     }
     if new.reason != old.reason {
         match new.reason {
             Some(Reason::Ambiguous) => return Some(EventKind::Ambiguous),
+            Some(Reason::Unnamed) => return Some(EventKind::Started),
             Some(Reason::Adopted) => return Some(EventKind::Adopted),
             _ => {}
         }

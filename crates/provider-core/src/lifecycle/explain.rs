@@ -115,9 +115,13 @@ fn next(action: &Action) -> String {
         } => {
             format!("record that attempt {n} is to be cancelled, then ask its backend")
         }
+        Action::Write { forget, .. } if !forget.is_empty() => {
+            format!("forget {} record(s) of a target that is gone", forget.len())
+        }
         Action::Write {
             then: None,
             records,
+            ..
         } => match records.as_slice() {
             [] => "prove that the records are current".to_owned(),
             records => format!("bring {} record(s) up to date", records.len()),
@@ -149,6 +153,13 @@ fn standing(standing: &Standing) -> String {
         Standing::BackingOff { until, failures } => {
             format!("wait until {until}: {failures} attempt(s) in a row have failed")
         }
+        Standing::Absent { left_behind } if left_behind.is_empty() => {
+            "nothing: the target is absent".to_owned()
+        }
+        Standing::Absent { .. } => {
+            "nothing: the target was removed, and something may be left behind".to_owned()
+        }
+        Standing::NotYet { reason } => format!("wait for what has to be there first: {reason}"),
         Standing::Waiting { reason } => format!("wait: {reason}"),
         Standing::Held(hold) => match hold {
             Hold::Paused => "nothing: the object is paused".to_owned(),
@@ -188,6 +199,7 @@ fn standing(standing: &Standing) -> String {
         },
         Standing::Released(release) => match release.ground {
             Ground::Deprovisioned => "let the object go: it was deprovisioned".to_owned(),
+            Ground::Retained => "let the object go: what was provisioned stays".to_owned(),
             ground => format!("let the object go: {}", ground.as_str()),
         },
         Standing::Unmanaged => "nothing: the object is not managed".to_owned(),
@@ -227,6 +239,9 @@ fn advice(action: &Action) -> &'static str {
         }
         Standing::Blocked(Block::CancelRefused { .. }) => {
             "give the right to cancel it, or end the job at the backend; it is followed from here"
+        }
+        Standing::Absent { left_behind } if !left_behind.is_empty() => {
+            "look at what the attempts named below have left; remove their records when it is gone"
         }
         _ if rest.escalated => "deletion takes long: look at the newest attempt's job",
         _ => "",

@@ -8,7 +8,7 @@ use super::decide::{Rules, decision, under_way, write};
 use super::decision::{Action, Block, Call, Decision, Right, Standing, Why};
 use super::policy::{Ambiguity, Policy, Purge};
 use super::{Mode, cancel};
-use crate::clock::{add, since};
+use crate::clock::{Elapsed, add};
 use crate::{Capabilities, JobRecord, JobState, JobType, OnAmbiguity, Reason};
 
 /// What one live attempt asks for.
@@ -88,6 +88,9 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     if is_absent(rules, n, certain_from) {
         return if rules.s.desired.mode == Mode::Paused {
             Need::Later(rules.slow_wake(), Why::Mode)
+        } else if record.reason == Some(Reason::Unnamed) {
+            // It was taken for sure, and never turned up: gone, and no reason to send it again by itself.
+            Need::Now(write(vec![purged(rules, record)], None, Why::Purged(n)))
         } else if is_wanted(rules, record) {
             Need::Now(rules.send_again(record, Why::ProvenAbsent(n)))
         } else {
@@ -103,7 +106,7 @@ fn resolve(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     }
     // It was looked for, and there was no answer; nor is there one for as long as a state may be unknown.
     let unanswered = rules.look(n).is_some_and(|look| !look.answered);
-    if unanswered && (since(now, sent_at) >= rules.s.policy.unknown || is_dark(rules, n)) {
+    if unanswered && (now.elapsed_since(sent_at) >= rules.s.policy.unknown || is_dark(rules, n)) {
         return doubt(rules, record, due);
     }
     // The look that gives certainty is not missed by an interval.
@@ -139,7 +142,7 @@ fn is_dark(rules: &Rules<'_>, attempt: u64) -> bool {
     rules
         .look(attempt)
         .and_then(|look| look.dark_since)
-        .is_some_and(|dark| since(rules.s.now, dark) >= rules.s.policy.unknown)
+        .is_some_and(|dark| rules.s.now.elapsed_since(dark) >= rules.s.policy.unknown)
 }
 
 /// The provider cannot look launches up.
@@ -180,10 +183,13 @@ fn doubt(rules: &Rules<'_>, record: &JobRecord, wake: Timestamp) -> Need {
 }
 
 fn in_doubt(record: &JobRecord, wake: Timestamp) -> Need {
-    let block = Block::AmbiguousLaunch {
-        attempt: record.attempt,
+    let attempt = record.attempt;
+    let block = if record.reason == Some(Reason::Unnamed) {
+        Block::UnknownTooLong { attempt } // that it runs is no question
+    } else {
+        Block::AmbiguousLaunch { attempt }
     };
-    Need::Person(block, wake, Why::DoubtIsHeld(record.attempt))
+    Need::Person(block, wake, Why::DoubtIsHeld(attempt))
 }
 
 /// Whether this very launch would be made now.
@@ -194,11 +200,13 @@ fn is_wanted(rules: &Rules<'_>, record: &JobRecord) -> bool {
         .mine()
         .all(|r| r.attempt == record.attempt || !r.may_be_live());
     let same_owner = record.provider.as_deref() == Some(desired.provider.as_str());
+    let same_version = record.config_version.as_ref() == Some(&desired.version);
+    let lives = !rules.deleting() && !desired.absent && desired.not_yet.is_none();
     let same_purpose = match record.job_type {
-        JobType::Provision => {
-            !rules.deleting() && record.config_version.as_ref() == Some(&desired.version)
-        }
-        JobType::Deprovision => rules.deleting(),
+        JobType::Provision => lives && same_version,
+        JobType::Deprovision => rules.removing(),
+        JobType::Action(_) => lives && same_version && rules.is_asked_for(record),
+        JobType::Other(_) => false,
     };
     newest && alone && same_owner && same_purpose
 }
@@ -256,8 +264,9 @@ fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
         return Need::Later(at, Why::PolledRecently(n));
     };
     // A job disobeys what the backend was asked for, and not what it has never heard of.
-    let longer =
-        |at: Option<Timestamp>| at.is_some_and(|at| since(now, at) >= rules.s.policy.cancelling);
+    let longer = |at: Option<Timestamp>| {
+        at.is_some_and(|at| now.elapsed_since(at) >= rules.s.policy.cancelling)
+    };
     let past = !caps.cancel && late.is_some_and(|at| at <= now);
     if past || longer(record.cancel_accepted_at) {
         return Need::Person(Block::NotEnding { attempt: n }, at, Why::PastDeadline(n));
@@ -301,8 +310,10 @@ fn must_end(
     if record.reason == Some(Reason::Replaced) {
         return None; // under its name, a cancel would meet a stranger
     }
-    let provision = record.job_type == JobType::Provision;
-    if rules.deleting() && provision && rules.deletion_cancels() {
+    // An action, and what a newer version has launched, are in the way as a provision is.
+    let provision = record.job_type != JobType::Deprovision;
+    let newer = matches!(record.job_type, JobType::Other(_));
+    if rules.removing() && provision && rules.deletion_cancels() {
         return Some((Reason::CanceledByUs, Why::InTheWayOfDeletion(n)));
     }
     if rules
@@ -312,7 +323,8 @@ fn must_end(
         return Some((Reason::Duplicate, Why::NotTheNewest(n)));
     }
     let other_version = record.config_version.as_ref() != Some(&rules.s.desired.version);
-    if provision && !rules.deleting() && other_version && rules.supersede_cancels() {
+    let lives = !rules.deleting() && rules.s.desired.not_yet.is_none();
+    if provision && !newer && lives && other_version && rules.supersede_cancels() {
         return Some((Reason::Superseded, Why::SupersededBy(n)));
     }
     if record.state != JobState::Unknown && late.is_some_and(|at| at <= rules.s.now) {
@@ -354,20 +366,21 @@ fn unknown_too_long(rules: &Rules<'_>, record: &JobRecord) -> Option<Need> {
         return None;
     }
     let policy = rules.s.policy;
-    let provision = record.job_type == JobType::Provision;
+    let provision = record.job_type != JobType::Deprovision;
+    let removing = rules.deleting() || rules.s.desired.absent;
     // Only what this process was answered itself, after all that time by its own clock, says that nobody
     // can tell. A backend that is away has said nothing.
     let told = look.answered
         && look
             .dark_since
-            .is_some_and(|dark| since(look.asked, dark) >= policy.unknown);
-    if told && rules.deleting() && record.reason == Some(Reason::Unfinished) {
+            .is_some_and(|dark| look.asked.elapsed_since(dark) >= policy.unknown);
+    if told && removing && record.reason == Some(Reason::Unfinished) {
         let mut closed = rules.closed(record, JobState::Failed, Reason::Unfinished);
         super::absorb::failed(&mut closed, policy, rules.s.now, rules.s.seed);
         let why = Why::UnknownPastDeadline(n);
         return Some(Need::Now(write(vec![closed], None, why)));
     }
-    let assumed_over = told && rules.deleting() && (provision || !blocks(rules, record));
+    let assumed_over = told && removing && (provision || !blocks(rules, record));
     if !assumed_over && !rules.retry_requested() {
         return None;
     }

@@ -17,7 +17,7 @@ use super::event::Event;
 use super::pacing::Pace;
 use super::store::{Freshness, Snapshot, StoreError, StoreVersion, Written};
 use super::{Desired, Observation, Policy, entropy, pacing, telemetry};
-use crate::clock::{add, since};
+use crate::clock::{Elapsed, add};
 use crate::{JobRecord, ProviderError, Resource};
 
 /// A pass that has not come to rest after so many steps is broken off. The longest legitimate one
@@ -90,7 +90,7 @@ pub enum Happened {
 #[non_exhaustive]
 pub enum End {
     /// By a decision.
-    Rest(Rest, Why),
+    Rest(Box<Rest>, Why),
     /// Without one.
     Broken(Standing),
 }
@@ -247,9 +247,13 @@ impl Machine {
             self.steps += 1;
             let Decision { action, why } = self.decide(setting, now);
             match action {
-                Action::Rest(rest) => return Err(End::Rest(rest, why)),
-                Action::Write { records, then } => {
-                    return self.fence(setting, records, then, why);
+                Action::Rest(rest) => return Err(End::Rest(Box::new(rest), why)),
+                Action::Write {
+                    records,
+                    forget,
+                    then,
+                } => {
+                    return self.fence(setting, records, &forget, (then, why));
                 }
                 Action::Call(call) => {
                     if let Some(effect) = self.call(setting, call, why, now) {
@@ -323,7 +327,7 @@ impl Machine {
         if let Call::Launch(_) = call
             && record
                 .sent_at
-                .is_none_or(|at| now < at || since(now, at) > LAUNCH_LEASE)
+                .is_none_or(|at| now < at || now.elapsed_since(at) > LAUNCH_LEASE)
         {
             // The write took so long that another process may have taken over; or the clock was set
             // back meanwhile, and nobody can tell how long it took.

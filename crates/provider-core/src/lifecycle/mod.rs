@@ -41,6 +41,7 @@ mod bounds;
 mod cancel;
 mod decide;
 mod decision;
+mod desired;
 mod driver;
 mod entropy;
 mod event;
@@ -57,132 +58,36 @@ mod store;
 mod stray;
 mod telemetry;
 
-pub use absorb::{Context, Observation, absorb};
-pub use cancel::NotTaken;
-pub use decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
-pub use decision::{
-    Action, Block, Call, Decision, Ground, Hold, Release, Rest, Right, Standing, Why,
-};
+pub use decision::{Block, Ground, Hold, Release, Standing, Why};
+pub use desired::{ActionRequest, BadMode, Desired, Mode, NotYet};
 pub use driver::Lifecycle;
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use event::{Event, EventKind};
-pub use explain::{Explanation, explain};
-pub use machine::{
-    Asked, Effect, End, Happened, Machine, Method, Purpose, Question, Seen, Setting, Stage, Write,
-};
+pub use explain::Explanation;
 pub use memory::{MemoryStore, StoreFault};
 pub use outcome::{OrphanReceipt, Outcome};
-pub use pacing::{Lesson, Look, Pace, Vain};
 pub use policy::{
     Ambiguity, BackoffConfig, DeadlinesConfig, DeletionConfig, IncomparableVersion,
     NeverProvisioned, Policy, PolicyConfig, PolicyError, Purge, RunningProvision, Supersede,
 };
 pub use registry::{DuplicateProvider, ProviderRegistry};
-pub use relaunch::RelaunchLook;
 pub use store::{Freshness, Snapshot, StatusStore, StoreError, StoreVersion, Written};
 
-use crate::{ConfigVersion, ExtraVars, JobRecord};
+use absorb::{Observation, absorb};
+use decide::Pass;
+use explain::explain;
 
-/// What is wanted of an object, for one target.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct Desired {
-    /// The configuration that is to be applied.
-    pub version: ConfigVersion,
-    /// The provider that new attempts go to, by its registered name.
-    pub provider: String,
-    /// What is added to launches.
-    pub extra_vars: ExtraVars,
-    /// Which of several backends of the object this is about; none where there is one only.
-    pub target: Option<String>,
-    /// Whether records without a target belong to this one: the history from before the object
-    /// had several. At most one target of an object may say so.
-    pub absorbs_untagged: bool,
-    /// How much is done without asking.
-    pub mode: Mode,
-    /// A person's request to try again, as any text that differs from the last one (an
-    /// annotation's value). It ends a hold, a back-off or a doubt, once. A doubt about a launch that cannot be
-    /// looked up is one when that launch cannot be under way any more, a few minutes after it was made.
-    pub retry_request: Option<String>,
-}
-
-impl Desired {
-    /// A configuration, to be brought about by a provider.
-    #[must_use]
-    pub fn new(version: ConfigVersion, provider: impl Into<String>) -> Self {
-        Self {
-            version,
-            provider: provider.into(),
-            extra_vars: ExtraVars::new(),
-            target: None,
-            absorbs_untagged: false,
-            mode: Mode::Managed,
-            retry_request: None,
-        }
-    }
-
-    /// The same with variables that are added to launches.
-    #[must_use]
-    pub fn with_extra_vars(mut self, extra_vars: ExtraVars) -> Self {
-        self.extra_vars = extra_vars;
-        self
-    }
-
-    /// The same for one of several targets of the object.
-    #[must_use]
-    pub fn for_target(mut self, target: impl Into<String>, absorbs_untagged: bool) -> Self {
-        self.target = Some(target.into());
-        self.absorbs_untagged = absorbs_untagged;
-        self
-    }
-
-    /// The same in another mode.
-    #[must_use]
-    pub fn in_mode(mut self, mode: Mode) -> Self {
-        self.mode = mode;
-        self
-    }
-
-    /// The same with a person's request to try again.
-    #[must_use]
-    pub fn with_retry_request(mut self, request: impl Into<String>) -> Self {
-        self.retry_request = Some(request.into());
-        self
-    }
-
-    /// Whether a record belongs to this target.
-    #[must_use]
-    pub fn owns(&self, record: &JobRecord) -> bool {
-        record.target == self.target || (record.target.is_none() && self.absorbs_untagged)
-    }
-}
-
-/// How much is done without asking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-#[non_exhaustive]
-pub enum Mode {
-    /// Everything.
-    #[default]
-    Managed,
-    /// Nothing is started, cancelled or let go. Live jobs are watched.
-    Paused,
-    /// Jobs start on a [retry request](Desired::retry_request) only. What runs is watched, and
-    /// is cancelled where deletion or a deadline asks for it.
-    Manual,
-    /// Nothing at all, not even a look. Deletion lets the object go, with a receipt for what
-    /// is left behind.
-    Unmanaged,
-}
-
-impl Mode {
-    /// The word for it, as annotations write it.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Managed => "managed",
-            Self::Paused => "paused",
-            Self::Manual => "manual",
-            Self::Unmanaged => "unmanaged",
-        }
-    }
+/// What a controller never touches; see [`crate::engine`].
+pub(crate) mod inside {
+    pub use super::absorb::{Context, Observation, absorb};
+    pub use super::cancel::NotTaken;
+    pub use super::decide::{Backends, LAUNCH_LEASE, Pass, Situation, decide, poll_interval};
+    pub use super::decision::{Action, Call, Decision, Rest, Right};
+    pub use super::explain::{Evidence, explain};
+    pub use super::machine::{
+        Asked, Effect, End, Happened, Machine, Method, Purpose, Question, Seen, Setting, Stage,
+        Write,
+    };
+    pub use super::pacing::{Lesson, Look, Pace, Vain};
+    pub use super::relaunch::RelaunchLook;
 }

@@ -1,5 +1,6 @@
 //! What a reconcile gives back.
 
+use crate::clock::Elapsed as _;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use super::decision::{Ground, Standing, Why};
 use super::event::Event;
 use super::store::StoreVersion;
 use super::telemetry;
-use crate::{JobRecord, JobRef, ObjectKey, ProviderError, clock};
+use crate::{JobRecord, JobRef, ObjectKey, ProviderError};
 
 /// Where an object stands after a pass, what happened in it, and when to come back. All of it
 /// is data: what a controller does with it (conditions, events, requeue) is its own affair.
@@ -37,7 +38,8 @@ pub struct Outcome {
     /// The last call of a provider in this pass went well. Neither this nor a trouble: none was made,
     /// and whatever was known about the backend before is all that is known.
     pub answered: bool,
-    /// What may be left behind at the backend, when the object is let go nevertheless.
+    /// What may be left behind at the backend, when the object is let go nevertheless, or its target is gone
+    /// from an object that stays. With [`Ground::Retained`] it was meant to stay.
     pub receipt: Option<OrphanReceipt>,
     /// The records as they are now.
     pub records: Arc<Vec<JobRecord>>,
@@ -67,11 +69,12 @@ impl Outcome {
     /// change anything.
     #[must_use]
     pub fn wake_after(&self, now: Timestamp) -> Option<Duration> {
-        Some(clock::since(self.wake_at?, now))
+        Some(self.wake_at?.elapsed_since(now))
     }
 }
 
-/// What may be left behind at a backend after an object was let go. Somebody should look.
+/// What may be left behind at a backend after an object was let go. Somebody should look, unless it was
+/// [meant to stay](Ground::Retained).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 #[non_exhaustive]
@@ -84,6 +87,9 @@ pub struct OrphanReceipt {
     pub ground: &'static str,
     /// The jobs whose results may be left.
     pub jobs: Vec<JobRef>,
+    /// Those of them that may still be at work: nobody watches them any more.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub at_work: Vec<JobRef>,
     /// Launches whose job was never known and that may have been carried out all the same: `attempt 3`,
     /// with the operation token to look for where it has one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -108,12 +114,15 @@ impl OrphanReceipt {
                 .filter(|record| left_behind.contains(&record.attempt))
         };
         let jobs = left().filter_map(JobRecord::job_ref).collect();
+        let live = left().filter(|record| record.may_be_live());
+        let at_work = live.filter_map(JobRecord::job_ref).collect();
         let in_doubt = left().filter(|record| record.job_id.is_none());
         Some(Self {
             object: key.to_string(),
             uid: key.uid.clone(),
             ground: ground.as_str(),
             jobs,
+            at_work,
             in_doubt: in_doubt.map(in_words).collect(),
         })
     }

@@ -178,7 +178,7 @@ impl Lesson<'_> {
             | Observation::Found(Err(_))
             | Observation::Canceled(Err(_) | Ok(CancelResult::Gone)) => (false, false),
             // It says nothing about where the job stands.
-            Observation::Canceled(Ok(CancelResult::Requested))
+            Observation::Canceled(Ok(CancelResult::Requested | CancelResult::NotYet { .. }))
             | Observation::Relaunched { .. }
             | Observation::Provisioned(_)
             | Observation::Deprovisioned(_) => return known,

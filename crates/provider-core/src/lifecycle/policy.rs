@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use jiff::SignedDuration;
+use jiff::fmt::serde::duration::friendly::compact as friendly;
 use serde::{Deserialize, Serialize, Serializer};
 
 /// The engine's choices as a plain, serialisable value; [`Policy::new`] checks it.
@@ -30,37 +31,44 @@ use serde::{Deserialize, Serialize, Serializer};
 )]
 #[non_exhaustive]
 pub struct PolicyConfig {
-    /// How often a live job is asked about; none follows the provider's own pace.
+    /// How often a live job is asked about. Default: none, which follows the provider's own pace.
+    #[serde(serialize_with = "friendly::optional")]
     pub poll_interval: Option<SignedDuration>,
-    /// How often a job that is being cancelled is asked about.
+    /// How often a job that is being cancelled is asked about. Default: 5s.
+    #[serde(serialize_with = "friendly::required")]
     pub cancel_poll_interval: SignedDuration,
     /// How much intervals are varied, as a part of them, so that objects do not march in step:
-    /// from 0 (not at all) to 0.5.
+    /// from 0 (not at all) to 0.5. Default: 0.2.
     pub jitter: f64,
-    /// How long to wait after failures.
+    /// How long to wait after failures. Default: from 30s to 30m.
     pub backoff: BackoffConfig,
-    /// How long each phase of a job may last.
+    /// How long each phase of a job may last. Default: those of [`DeadlinesConfig`].
     pub deadlines: DeadlinesConfig,
     /// How long to wait before asking again for a cancel that was taken and not obeyed; doubles each time.
+    /// Default: 1m.
+    #[serde(serialize_with = "friendly::required")]
     pub cancel_retry: SignedDuration,
-    /// What deletion may do.
+    /// What deletion may do. Default: those of [`DeletionConfig`].
     pub deletion: DeletionConfig,
-    /// What a job means that the backend has forgotten before its end was seen.
+    /// What a job means that the backend has forgotten before its end was seen. Default: `Rerun`.
     pub purge: Purge,
-    /// What becomes of a running job when the desired configuration changes.
+    /// What becomes of a running job when the desired configuration changes. Default: `Wait`.
     pub supersede: Supersede,
-    /// What a success means whose configuration version cannot be compared with today's.
+    /// What a success means whose configuration version cannot be compared with today's. Default: `Rerun`.
     pub incomparable_version: IncomparableVersion,
-    /// What to do about a launch in doubt that cannot be looked up; none leaves it to the
+    /// What to do about a launch in doubt that cannot be looked up. Default: none, which leaves it to the
     /// provider's own [`Capabilities::on_ambiguity`](crate::Capabilities::on_ambiguity).
     pub ambiguity: Option<Ambiguity>,
     /// How many records are kept of each type and target. Those that still matter are kept
-    /// in any case.
+    /// in any case. Default: 10.
     pub history_length: usize,
-    /// After so many failures in a row for one configuration the engine holds for a person;
-    /// none retries for ever. What was never sent
+    /// After so many failures in a row for one configuration the engine holds for a person. Default: none,
+    /// which retries for ever. What was never sent
     /// ([`ProviderError::is_failure`](crate::ProviderError::is_failure)) is none.
     pub max_failures: Option<u32>,
+    /// How many tries a request for an action has. Past them the action is held, and nothing else is; another
+    /// request begins anew. Default: 1.
+    pub action_tries: u32,
 }
 
 /// How long to wait after failures: `base`, doubled with each further one, up to `cap`.
@@ -73,9 +81,11 @@ pub struct PolicyConfig {
 )]
 #[non_exhaustive]
 pub struct BackoffConfig {
-    /// After the first failure.
+    /// After the first failure. Default: 30s.
+    #[serde(serialize_with = "friendly::required")]
     pub base: SignedDuration,
-    /// At most.
+    /// At most. Default: 30m.
+    #[serde(serialize_with = "friendly::required")]
     pub cap: SignedDuration,
 }
 
@@ -89,15 +99,20 @@ pub struct BackoffConfig {
 )]
 #[non_exhaustive]
 pub struct DeadlinesConfig {
-    /// From the launch to the start. Past it, the job is cancelled and counts as failed.
+    /// From the launch to the start. Past it, the job is cancelled and counts as failed. Default: 6h.
+    #[serde(serialize_with = "friendly::optional")]
     pub queued: Option<SignedDuration>,
-    /// From the start to the end. Past it, the job is cancelled and counts as failed.
+    /// From the start to the end. Past it, the job is cancelled and counts as failed. Default: 24h.
+    #[serde(serialize_with = "friendly::optional")]
     pub running: Option<SignedDuration>,
     /// From the first request to cancel that the backend took to the end. Past it, a person is called for.
+    /// Default: 30m.
+    #[serde(serialize_with = "friendly::required")]
     pub cancelling: SignedDuration,
     /// How long a job may be in a state that cannot be told. Past it, provisioning calls for a
     /// person, and deletion takes the job as over, when the backend has answered and cannot tell; a
-    /// backend that does not answer is waited for. Zero takes that risk at the first answer.
+    /// backend that does not answer is waited for. Zero takes that risk at the first answer. Default: 15m.
+    #[serde(serialize_with = "friendly::required")]
     pub unknown: SignedDuration,
 }
 
@@ -111,14 +126,20 @@ pub struct DeadlinesConfig {
 )]
 #[non_exhaustive]
 pub struct DeletionConfig {
-    /// What becomes of a provision job that runs when deletion is asked for.
+    /// What becomes of a provision job that runs when deletion is asked for. Default: `Cancel`.
     pub running_provision: RunningProvision,
-    /// What to do for an object without any record of a provision attempt.
+    /// What to do for an object without any record of a provision attempt. Default: `Deprovision`.
     pub never_provisioned: NeverProvisioned,
-    /// How long after the request for deletion the outcome is marked as needing attention.
+    /// Whether what was provisioned stays when the object goes: a job that runs is waited for, and none is
+    /// launched. An object can say otherwise ([`Desired::keep_on_delete`](super::Desired::keep_on_delete)).
+    /// Default: off.
+    pub keep: bool,
+    /// How long after the request for deletion the outcome is marked as needing attention. Default: 1h.
+    #[serde(serialize_with = "friendly::required")]
     pub escalate_after: SignedDuration,
     /// How long after the request for deletion the object is let go whatever is left behind
-    /// (an orphan receipt says what may be). None never gives up.
+    /// (an orphan receipt says what may be). Default: none, which never gives up.
+    #[serde(serialize_with = "friendly::optional")]
     pub abandon_after: Option<SignedDuration>,
 }
 
@@ -199,6 +220,22 @@ macro_rules! written {
     )+};
 }
 
+/// Read and checked at once: a controller's configuration holds a policy as it is.
+impl<'de> Deserialize<'de> for Policy {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let config = <PolicyConfig as Deserialize>::deserialize(deserializer)?;
+        Self::new(config).map_err(serde::de::Error::custom)
+    }
+}
+
+impl TryFrom<PolicyConfig> for Policy {
+    type Error = PolicyError;
+
+    fn try_from(config: PolicyConfig) -> Result<Self, PolicyError> {
+        Self::new(config)
+    }
+}
+
 written!(PolicyConfig, BackoffConfig, DeadlinesConfig, DeletionConfig);
 
 impl PolicyConfig {
@@ -226,6 +263,7 @@ impl Default for PolicyConfig {
             ambiguity: None,
             history_length: 10,
             max_failures: None,
+            action_tries: 1,
         }
     }
 }
@@ -255,6 +293,7 @@ impl Default for DeletionConfig {
         Self {
             running_provision: RunningProvision::Cancel,
             never_provisioned: NeverProvisioned::Deprovision,
+            keep: false,
             escalate_after: SignedDuration::from_hours(1),
             abandon_after: None,
         }
@@ -304,6 +343,9 @@ impl Policy {
                 "at least 1, or absent for no limit",
             ));
         }
+        if config.action_tries == 0 {
+            return Err(refuse("actionTries", &0, "at least 1"));
+        }
         if !(0.0..=0.5).contains(&config.jitter) {
             return Err(refuse("jitter", &config.jitter, "from 0 to 0.5"));
         }
@@ -312,7 +354,7 @@ impl Policy {
         if cap < base {
             return Err(refuse(
                 "backoff.cap",
-                &config.backoff.cap,
+                &words(config.backoff.cap),
                 "at least backoff.base",
             ));
         }
@@ -360,8 +402,15 @@ fn refuse(field: &'static str, value: &dyn ToString, wanted: &'static str) -> Po
     }
 }
 
+/// As people write durations, with the sign that they cannot have.
+fn words(value: SignedDuration) -> String {
+    let sign = if value.is_negative() { "-" } else { "" };
+    let length = SignedDuration::try_from(value.unsigned_abs()).unwrap_or(SignedDuration::MAX);
+    format!("{sign}{length:#}")
+}
+
 fn not_negative(field: &'static str, value: SignedDuration) -> Result<Duration, PolicyError> {
-    Duration::try_from(value).map_err(|_| refuse(field, &value, "zero or more"))
+    Duration::try_from(value).map_err(|_| refuse(field, &words(value), "zero or more"))
 }
 
 /// The shortest interval that is not a hot loop.
@@ -369,7 +418,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 
 fn positive(field: &'static str, value: SignedDuration) -> Result<Duration, PolicyError> {
     match not_negative(field, value)? {
-        duration if duration < SHORTEST => Err(refuse(field, &value, "at least 1ms")),
+        duration if duration < SHORTEST => Err(refuse(field, &words(value), "at least 1ms")),
         duration => Ok(duration),
     }
 }
@@ -384,6 +433,30 @@ fn optional(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn durations_are_written_as_people_write_them_and_read_back() {
+        let config = PolicyConfig::default().with(|config| {
+            config.poll_interval = Some(SignedDuration::from_secs(90));
+        });
+        let written = serde_json::to_value(&config).unwrap();
+        assert_eq!(written["pollInterval"], "1m 30s");
+        assert_eq!(written["backoff"]["base"], "30s");
+        assert_eq!(written["deadlines"]["queued"], "6h");
+        assert_eq!(written["deletion"]["abandonAfter"], serde_json::Value::Null);
+        let read: Policy = serde_json::from_value(written).unwrap();
+        assert_eq!(read.config(), &config);
+        let minus = PolicyConfig::default().with(|config| {
+            config.cancel_retry = SignedDuration::from_secs(-1);
+        });
+        let refused = Policy::try_from(minus).unwrap_err().to_string();
+        assert_eq!(refused, "cancelRetry is -1s; it must be zero or more");
+        let nonsense = serde_json::from_str::<Policy>(r#"{"historyLength": 0}"#).unwrap_err();
+        assert!(
+            nonsense.to_string().contains("historyLength is 0"),
+            "{nonsense}"
+        );
+    }
 
     #[test]
     fn the_default_policy_is_valid() {
@@ -413,9 +486,10 @@ mod tests {
         type Change = fn(&mut PolicyConfig);
         const MINUS: SignedDuration = SignedDuration::from_secs(-1);
         const ZERO: SignedDuration = SignedDuration::ZERO;
-        let nonsense: [(&str, Change); 11] = [
+        let nonsense: [(&str, Change); 12] = [
             ("historyLength", |c| c.history_length = 0),
             ("maxFailures", |c| c.max_failures = Some(0)),
+            ("actionTries", |c| c.action_tries = 0),
             ("jitter", |c| c.jitter = -0.1),
             ("jitter", |c| c.jitter = f64::NAN),
             ("pollInterval", |c| c.poll_interval = Some(MINUS)),

@@ -83,7 +83,10 @@ pub(super) fn told(rules: &Rules<'_>, next: Decision) -> Decision {
 
 fn need(action: &Action) -> Option<Need> {
     match action {
-        Action::Write { then, .. } => matches!(then, Some(Right::Launch(_))).then_some(Need::Must),
+        Action::Write { then, forget, .. } => {
+            let launches = matches!(then, Some(Right::Launch(_)));
+            (launches || !forget.is_empty()).then_some(Need::Must)
+        }
         Action::Rest(rest) => match &rest.standing {
             // The other grounds ask nobody: what is left behind is in the receipt.
             Standing::Released(Release {
@@ -91,9 +94,11 @@ fn need(action: &Action) -> Option<Need> {
                     Ground::Deprovisioned
                     | Ground::ProviderSkipped
                     | Ground::NeverProvisioned
+                    | Ground::Retained
                     | Ground::FailureDoesNotBlock,
                 ..
-            }) => Some(Need::Must),
+            })
+            | Standing::Absent { .. } => Some(Need::Must),
             Standing::BackingOff { failures, .. } if *failures > 0 => Some(Need::May),
             Standing::Held(Hold::FailuresExhausted { .. } | Hold::CanceledByOthers { .. }) => {
                 Some(Need::May)
@@ -175,7 +180,7 @@ pub(super) fn put_on_record(
         let ended = copy.status.state.is_terminal() && copy.status.settled;
         let newest = newest_ran(&all, &original, asked);
         let continues = newest.is_some_and(|newest| newest.token.as_ref() == Some(&copy.token));
-        let counts = continues || (deleting && original.job_type == JobType::Provision);
+        let counts = continues || (deleting && original.job_type != JobType::Deprovision);
         let is_one_more = || all.iter().filter(of_this).count() > MAX_ENDED;
         if ended && (!counts || is_one_more()) {
             continue;
@@ -211,6 +216,7 @@ fn copied(
     record.token.clone_from(&original.token);
     record.config_version.clone_from(&original.config_version);
     record.block_deletion_on_failure = original.block_deletion_on_failure;
+    record.action_request.clone_from(&original.action_request);
     record.copy_of = Some(original.attempt);
     record.reason = Some(Reason::RelaunchedByPerson);
     record.timestamp = Some(context.now);
@@ -223,7 +229,9 @@ fn copied(
     let last = history::newest(records, original.job_type, target);
     record.failures = last
         .filter(|last| {
-            last.job_type == JobType::Deprovision || last.config_version == record.config_version
+            last.job_type == JobType::Deprovision
+                || last.config_version == record.config_version
+                    && last.action_request == record.action_request
         })
         .map_or(0, |last| last.failures);
     // The newest record carries on what was answered last.
@@ -243,6 +251,7 @@ pub(super) fn is_overtaken(rules: &Rules<'_>, record: &JobRecord) -> bool {
         rules.mine().any(|other| {
             (of..record.attempt).contains(&other.attempt)
                 && other.may_have_run()
+                && matches!(other.job_type, JobType::Provision | JobType::Deprovision)
                 && (other.job_type != record.job_type
                     || other.config_version != record.config_version
                         && record.job_type == JobType::Provision)

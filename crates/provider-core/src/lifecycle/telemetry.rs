@@ -1,11 +1,15 @@
 //! Log events and metrics. Names and units are in `docs/METRICS.md` of this crate.
 
-use super::decision::{Action, Call, Standing, Why};
+use super::decision::{Action, Call, Ground, Standing, Why};
 use super::event::Event;
 #[cfg(feature = "metrics")]
 use super::event::EventKind;
 use super::outcome::OrphanReceipt;
+#[cfg(feature = "metrics")]
+use crate::clock::Elapsed as _;
 use crate::{JobRecord, ProviderError};
+#[cfg(feature = "metrics")]
+use jiff::Timestamp;
 
 pub(super) const fn word(action: &Action) -> &'static str {
     match action {
@@ -48,7 +52,7 @@ pub(super) fn record_event(event: &Event, record: &JobRecord) {
     tracing::info!(
         event = event.kind.as_str(),
         attempt = event.attempt,
-        job_type = event.job_type.as_str(),
+        job_type = %event.job_type,
         provider = record.provider.as_deref(),
         kind = record.kind.as_deref(),
         job = record.job_id.as_deref(),
@@ -64,11 +68,12 @@ pub(super) fn record_event(event: &Event, record: &JobRecord) {
 #[cfg(feature = "metrics")]
 fn measure(event: &Event, record: &JobRecord) {
     let provider = record.provider.clone().unwrap_or_default();
-    let job_type = event.job_type.as_str();
+    // An action by its name: there are as many as somebody has templates for.
+    let job_type = event.job_type.to_string();
     metrics::counter!(
         "provider_attempt_events_total",
         "provider" => provider.clone(),
-        "type" => job_type,
+        "type" => job_type.clone(),
         "event" => event.kind.as_str(),
     )
     .increment(1);
@@ -79,15 +84,15 @@ fn measure(event: &Event, record: &JobRecord) {
         return;
     }
     // A phase whose beginning or end is not known is not measured, rather than guessed.
-    let observe = |phase: &'static str, from: Option<_>, to: Option<_>| {
+    let observe = |phase: &'static str, from: Option<Timestamp>, to: Option<Timestamp>| {
         if let (Some(from), Some(to)) = (from, to) {
             metrics::histogram!(
                 "provider_phase_seconds",
                 "provider" => provider.clone(),
-                "type" => job_type,
+                "type" => job_type.clone(),
                 "phase" => phase,
             )
-            .record(crate::clock::since(to, from).as_secs_f64());
+            .record(to.elapsed_since(from).as_secs_f64());
         }
     };
     observe("queued", record.sent_at, record.started_at);
@@ -105,12 +110,25 @@ pub(super) fn conflict() {
 /// A pass has come to rest.
 pub(super) fn rest(standing: &Standing, receipt: Option<&OrphanReceipt>) {
     tracing::debug!(standing = standing.as_str(), "at rest");
-    if let Some(receipt) = receipt {
-        let jobs: Vec<String> = receipt.jobs.iter().map(ToString::to_string).collect();
+    let Some(receipt) = receipt else {
+        return;
+    };
+    let names =
+        |jobs: &[crate::JobRef]| -> Vec<String> { jobs.iter().map(ToString::to_string).collect() };
+    let (jobs, at_work) = (names(&receipt.jobs), names(&receipt.at_work));
+    if receipt.ground == Ground::Retained.as_str() {
+        tracing::info!(
+            uid = receipt.uid,
+            ?jobs,
+            "{} was let go; what was provisioned stays",
+            receipt.object
+        );
+    } else {
         tracing::error!(
             ground = receipt.ground,
             uid = receipt.uid,
-            jobs = ?jobs,
+            ?jobs,
+            ?at_work,
             in_doubt = ?receipt.in_doubt,
             "{} was let go; these jobs may have left something behind",
             receipt.object

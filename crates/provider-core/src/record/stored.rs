@@ -26,7 +26,9 @@ impl Serialize for JobRecord {
         }
         // Older operators always wrote these five, and their readers expect them.
         map.serialize_entry("jobID", self.job_id.as_deref().unwrap_or_default())?;
-        map.serialize_entry("type", &self.job_type)?;
+        map.serialize_entry("type", self.job_type.as_str())?;
+        put!("action", self.job_type.action());
+        put!("actionRequest", &self.action_request);
         put!("timestamp", &self.timestamp);
         map.serialize_entry("state", &self.state)?;
         map.serialize_entry("message", &self.message)?;
@@ -88,13 +90,10 @@ impl JobRecord {
             known: Vec::with_capacity(all.len()),
             defect: None,
         };
-        let job_type = reader.take::<JobType>("type");
-        if job_type.is_none() {
-            reader
-                .defect
-                .get_or_insert_with(|| "member \"type\" is missing".to_owned());
+        let mut record = Self::new(0, reader.job_type().unwrap_or(JobType::Provision));
+        if record.job_type.action().is_some() {
+            record.action_request = reader.text("actionRequest");
         }
-        let mut record = Self::new(0, job_type.unwrap_or(JobType::Provision));
         record.attempt = reader.take("attempt").unwrap_or(0);
         record.copy_of = reader.take("copyOf");
         record.state = reader.take("state").unwrap_or(JobState::Unknown);
@@ -170,6 +169,25 @@ impl<'m> Reader<'_, 'm> {
         self.take::<String>(name).filter(|text| !text.is_empty())
     }
 
+    /// What the job is for. Members of an action are left where they are when its name cannot be read.
+    fn job_type(&mut self) -> Option<JobType> {
+        let word = self.text("type");
+        let action = (self.members)("action").and_then(Value::as_str);
+        let job_type = word
+            .as_deref()
+            .and_then(|word| JobType::from_members(word, action));
+        if job_type.is_some_and(|job_type| job_type.action().is_some()) {
+            self.known.push("action");
+        }
+        if job_type.is_none() {
+            self.defect.get_or_insert_with(|| match word {
+                None => "member \"type\" is missing".to_owned(),
+                Some(_) => "member \"type\" is no word for what a job is for".to_owned(),
+            });
+        }
+        job_type
+    }
+
     /// Takes an id, which older writers stored as text or as a number.
     fn id(&mut self, name: &'static str) -> Option<String> {
         match (self.members)(name) {
@@ -185,7 +203,7 @@ impl<'m> Reader<'_, 'm> {
 #[cfg(feature = "schema")]
 mod schema {
     use super::{JobRecord, Reason};
-    use crate::{JobState, JobType};
+    use crate::{ActionName, JobState, JobType};
     use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
     /// What is written; reading accepts more (see [`JobRecord`]).
@@ -201,11 +219,13 @@ mod schema {
             let reasons: Vec<&str> = Reason::WORDS.iter().map(|(_, word)| *word).collect();
             json_schema!({
                 "type": "object",
-                "description": "One attempt to provision or deprovision.",
+                "description": "One attempt to provision, to deprovision, or to act on what is provisioned.",
                 "required": ["jobID", "type", "state"],
                 "properties": {
                     "jobID": text(256),
                     "type": generator.subschema_for::<JobType>(),
+                    "action": generator.subschema_for::<ActionName>(),
+                    "actionRequest": text(1024),
                     "timestamp": time(),
                     "state": generator.subschema_for::<JobState>(),
                     "message": text(1024),

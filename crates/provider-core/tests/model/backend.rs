@@ -1,7 +1,7 @@
 //! The other side: it loses answers, commits late, is away, forgets jobs, and says "canceled" while a job
 //! works on.
 
-use provider_core::lifecycle::{Call, Effect, Method, Observation, Question};
+use provider_core::engine::{Call, Effect, Method, Observation, Question};
 use provider_core::{
     CancelResult, DeprovisionResult, Effect as Sent, ErrorKind, JobRecord, JobRef, JobState,
     JobStatus, JobType, OperationToken, ProviderError, ProvisionResult, Relaunched, TriggerError,
@@ -20,12 +20,13 @@ impl Protocol {
             Effect::Swap { .. } => 1 + u8::from(faulty && self.bounds.lost_writes),
             Effect::Ask(question) => match &question.method {
                 Method::Trigger(..) if !faulty => 1,
-                Method::Trigger(..) if everything => 9,
+                Method::Trigger(..) if everything => 10,
+                Method::Trigger(..) if self.bounds.unnamed => 5,
                 Method::Trigger(..) if self.bounds.strays => 6,
                 Method::Trigger(..) => 4,
                 Method::FindRelaunched(_) => 1 + u8::from(faulty),
                 Method::Cancel(_) if !faulty => 2,
-                Method::Cancel(_) if everything => 5,
+                Method::Cancel(_) if everything => 6,
                 Method::Cancel(_) if silence => 4,
                 Method::Cancel(_) => 3,
                 Method::Status(_) | Method::Find(_) if !faulty => 1,
@@ -70,10 +71,23 @@ impl Protocol {
                 .get_or_insert("I1, I2: launched beside a job that a person has relaunched");
         }
         let down = asked.job_type == JobType::Deprovision;
+        let act = asked.job_type.action().map(|_| {
+            let request = asked.action_request.as_deref();
+            request.and_then(|text| text.parse().ok()).unwrap_or(0)
+        });
+        // An answer that we have ended ourselves, or that never was, is none.
+        let is_answered = |job: &Job| {
+            let ended_by_us = job.asked && job.state != JobState::Succeeded;
+            job.act == act && act.is_some_and(|n| n > 0) && !job.copy && !ended_by_us
+        };
+        if world.jobs.iter().any(is_answered) {
+            world.wrong.get_or_insert("an action was answered twice");
+        }
         let job = Job {
             token,
             at_other: asked.provider.as_deref() == Some("c"),
             down,
+            act,
             spec: asked.config_version.clone(),
             state: JobState::Running,
             alive: true,
@@ -81,12 +95,19 @@ impl Protocol {
             asked: false,
             forgotten: false,
             copy: false,
-            stray: matches!(way, 4 | 5) && !down,
+            stray: matches!(way, 4 | 5) && !down && (self.bounds.strays || !self.bounds.unnamed),
         };
         if way > 0 {
             world.faults -= 1;
         }
+        let unnamed = way == 9 || way == 4 && self.bounds.unnamed && !self.bounds.everything;
         match way {
+            // It is listed later, or gone before that.
+            _ if unnamed && self.backends.capabilities.find_launched => {
+                let until = world.now + LATE_TICKS;
+                world.late.push(Late { job, until });
+                Seen::Unnamed
+            }
             2 => {
                 let until = world.now + LATE_TICKS;
                 world.late.push(Late { job, until });
@@ -189,6 +210,10 @@ impl Protocol {
                 None => Seen::NotKnown(Call::Status(0)),
             },
             Method::Cancel(_) if way == 3 => away(world, Call::Cancel(0)),
+            Method::Cancel(_) if way == 5 => {
+                world.faults -= 1;
+                Seen::NotYet
+            }
             Method::Cancel(_) if way == 4 => {
                 world.faults -= 1;
                 Seen::Denied(Call::Cancel(0))
@@ -253,12 +278,12 @@ impl Protocol {
             status.settled =
                 state.is_terminal() && (settled || self.is(Mutant::CanceledIsBelieved));
             status.stray = world.jobs[i].stray && !self.is(Mutant::AdoptedUnchecked);
-            if state == JobState::Succeeded && !world.jobs[i].down {
+            if state == JobState::Succeeded && !world.jobs[i].down && world.jobs[i].act.is_none() {
                 status.reconciled_version.clone_from(&world.jobs[i].spec);
             }
             status
         };
-        let up = asked.job_type == JobType::Provision;
+        let up = asked.job_type != JobType::Deprovision;
         let failed = |error: TriggerError| {
             if up {
                 Observation::Provisioned(Err(error))
@@ -280,8 +305,16 @@ impl Protocol {
             Seen::Accepted(i) if up => {
                 Observation::Provisioned(Ok(ProvisionResult::new(job(*i), JobState::Pending, "")))
             }
+            Seen::Unnamed if up => Observation::Provisioned(Ok(ProvisionResult::unnamed("taken"))),
+            Seen::Unnamed => Observation::Deprovisioned(Ok(DeprovisionResult::Triggered {
+                job: None,
+                initial_state: JobState::Pending,
+                block_deletion_on_failure: self.backends.capabilities.block_deletion_on_failure,
+                provision_job: None,
+            })),
+            Seen::NotYet => Observation::Canceled(Ok(CancelResult::NotYet { retry_after: TICK })),
             Seen::Accepted(i) => Observation::Deprovisioned(Ok(DeprovisionResult::Triggered {
-                job: job(*i),
+                job: Some(job(*i)),
                 initial_state: JobState::Pending,
                 block_deletion_on_failure: self.backends.capabilities.block_deletion_on_failure,
                 provision_job: None,

@@ -44,6 +44,20 @@ pub(crate) enum Mutant {
     NoEndAfterOneInVain,
     /// Nobody looks for jobs that a person has relaunched.
     NobodyLooks,
+    /// Actions are taken for ended as soon as deletion is asked for.
+    ActionBesideDeprovision,
+    /// Which request an action answers is not on record.
+    ActionAnsweredTwice,
+    /// The success of an action counts as that of a provision.
+    ActionIsApplied,
+    /// A launch whose job has no name yet is taken for lost once it was not found.
+    UnnamedIsSentAgain,
+    /// A target is forgotten without a look whether its deprovision has succeeded.
+    ForgottenTooEarly,
+    /// An object is let go with what is to stay beside a job that runs.
+    KeptBesideAJob,
+    /// What is said to be there already is put on record although there is a record.
+    ImportOverRecords,
     /// Jobs are adopted without a look at what they were given.
     AdoptedUnchecked,
 }
@@ -76,6 +90,16 @@ pub(crate) struct Bounds {
     pub(crate) relaunches: u8,
     /// Whether provision jobs may be started without what they were to be given.
     pub(crate) strays: bool,
+    /// So many times the resource is asked to be acted on.
+    pub(crate) actions: u8,
+    /// Whether launches may be answered without a name.
+    pub(crate) unnamed: bool,
+    /// Whether the target may be wanted absent.
+    pub(crate) absent: bool,
+    /// Whether what was provisioned may be wanted to stay.
+    pub(crate) keep: bool,
+    /// Whether the status may be lost, and is imported then.
+    pub(crate) imports: bool,
     /// Whether the answer to a write may be lost.
     pub(crate) lost_writes: bool,
     /// So many times a person asks for another try, sets a mode, or chooses the other provider.
@@ -104,6 +128,11 @@ impl Bounds {
             silence: false,
             relaunches: 0,
             strays: false,
+            actions: 0,
+            unnamed: false,
+            absent: false,
+            keep: false,
+            imports: false,
             lost_writes: false,
             people: 0,
             everything: false,

@@ -3,10 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provider_core::lifecycle::{
-    Block, Call, Effect, End, Ground, Look, Machine, Purpose, Release, Rest, Right, Stage,
-    Standing, Why,
-};
+use provider_core::engine::{Call, Effect, End, Look, Machine, Purpose, Rest, Right, Stage};
+use provider_core::lifecycle::{Block, Ground, Release, Standing, Why};
 use provider_core::{JobRecord, JobState, JobType, Reason};
 
 use crate::bounds::Mutant;
@@ -26,6 +24,10 @@ impl Protocol {
                     record.job_id.get_or_insert_with(|| "gone".to_owned());
                 }
             }
+        } else if let Some(change) = self.changes_wishes(wish, deleting) {
+            altered.iter_mut().for_each(change);
+        } else if self.is(Mutant::ImportOverRecords) && wish.already > 0 {
+            altered.clear();
         } else if self.is(Mutant::OrderByTimestamp) {
             altered.sort_by_key(|record| record.timestamp);
             for (n, record) in altered.iter_mut().enumerate() {
@@ -41,6 +43,41 @@ impl Protocol {
             return records;
         }
         Records(Arc::new(altered))
+    }
+
+    /// What the mutants about wishes make of each record.
+    fn changes_wishes(&self, wish: Wish, deleting: Option<u8>) -> Option<fn(&mut JobRecord)> {
+        fn end(record: &mut JobRecord) {
+            record.state = JobState::Succeeded;
+            record.doubtful = false;
+            record.job_id.get_or_insert_with(|| "gone".to_owned());
+        }
+        Some(match self.bounds.mutant? {
+            Mutant::ActionBesideDeprovision if deleting.is_some() => |record| {
+                if record.job_type.action().is_some() {
+                    end(record);
+                }
+            },
+            Mutant::ActionAnsweredTwice => |record| record.action_request = None,
+            Mutant::ActionIsApplied => |record| {
+                if record.job_type.action().is_some() && record.state == JobState::Succeeded {
+                    record.job_type = JobType::Provision;
+                    record.config_version = Some(version(2));
+                }
+            },
+            Mutant::UnnamedIsSentAgain => |record| {
+                if record.reason == Some(Reason::Unnamed) {
+                    record.reason = Some(Reason::Ambiguous);
+                }
+            },
+            Mutant::ForgottenTooEarly if wish.absent => |record| {
+                if record.job_type == JobType::Deprovision {
+                    end(record);
+                }
+            },
+            Mutant::KeptBesideAJob if wish.keep && deleting.is_some() => end,
+            _ => return None,
+        })
     }
 
     /// What a pass is told, and the moment that it takes for now.
@@ -100,7 +137,10 @@ impl Protocol {
                 .any(|r| r.job_type == JobType::Deprovision && r.state == JobState::Succeeded);
         if old_success {
             let released = Standing::Released(Release::new(Ground::Deprovisioned));
-            return Effect::Rest(End::Rest(Rest::new(released), Why::ReadyToDeprovision));
+            return Effect::Rest(End::Rest(
+                Box::new(Rest::new(released)),
+                Why::ReadyToDeprovision,
+            ));
         }
         let releases = matches!(
             machine.stage,
@@ -115,7 +155,7 @@ impl Protocol {
                 attempt: pace.attempt,
             };
             let rest = Rest::new(Standing::Blocked(block)).until(pace.due);
-            return Effect::Rest(End::Rest(rest, Why::DoubtIsHeld(pace.attempt)));
+            return Effect::Rest(End::Rest(Box::new(rest), Why::DoubtIsHeld(pace.attempt)));
         }
         effect
     }

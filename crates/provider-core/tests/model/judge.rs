@@ -1,7 +1,8 @@
 //! What must be true whenever a pass comes to rest, and of every life once nothing goes wrong any more.
 
-use provider_core::JobState;
-use provider_core::lifecycle::{Block, Ground, IncomparableVersion, Mode, Release, Rest, Standing};
+use provider_core::engine::Rest;
+use provider_core::lifecycle::{Block, Ground, IncomparableVersion, Mode, Release, Standing};
+use provider_core::{JobState, JobType, Reason};
 
 use crate::protocol::{Protocol, at, is_busy, is_removed};
 use crate::state::{Move, World};
@@ -28,7 +29,8 @@ impl Protocol {
                 let choice = self.policy.config().incomparable_version;
                 let trusts = choice == IncomparableVersion::Trust;
                 let mut jobs = world.jobs.iter();
-                let last = jobs.rposition(|job| !job.copy && is_known(&job.token));
+                let last =
+                    jobs.rposition(|job| !job.copy && job.act.is_none() && is_known(&job.token));
                 // A person may have started an earlier one once more since.
                 let later = world.jobs.iter().skip(last.unwrap_or(0));
                 let again = |token: &str| last.is_some_and(|last| world.jobs[last].token == token);
@@ -36,17 +38,42 @@ impl Protocol {
                 let reached = later.chain(earlier).any(|job| {
                     is_known(&job.token)
                         && !job.down
+                        && job.act.is_none()
                         && !job.stray
                         && job.state == JobState::Succeeded
                         && (job.spec.as_ref() == Some(version) || trusts && job.spec.is_none())
                 });
-                (!reached)
+                // What was taken over was there, and has no job.
+                let newest = running
+                    .machine
+                    .records
+                    .iter()
+                    .max_by_key(|r| (r.job_type == JobType::Provision).then_some(r.attempt));
+                let imported = newest.is_some_and(|r| {
+                    r.reason == Some(Reason::Imported) && r.config_version.as_ref() == Some(version)
+                });
+                (!reached && !imported)
                     .then_some("I6: applied, and the newest job did not succeed with that version")
+            }
+            Standing::Absent { left_behind } if world.wish.absent && world.replicas[n].current => {
+                let blocks = self.backends.capabilities.block_deletion_on_failure;
+                let is_gone = is_removed(world) || !left_behind.is_empty() && !blocks;
+                (is_busy(world) || !is_gone).then_some("absent, and something is there")
+            }
+            // Whoever has written since takes the finalizer's removal off: it is bound to the version that the
+            // pass has seen. What is to stay may be wanted to go by then; all other grounds hold for ever.
+            Standing::Released(release)
+                if release.ground == Ground::Retained && !world.replicas[n].current =>
+            {
+                None
             }
             Standing::Released(release) if self.is_of_this_deletion(world, n) => {
                 let wrong = self.let_go(world, n, release);
                 world.released = true;
-                world.given_up = matches!(release.ground, Ground::Abandoned | Ground::Unmanaged);
+                world.given_up = matches!(
+                    release.ground,
+                    Ground::Abandoned | Ground::Unmanaged | Ground::Retained
+                );
                 wrong
             }
             Standing::Blocked(Block::NotEnding { attempt }) => {
@@ -66,6 +93,11 @@ impl Protocol {
         if let Some(wrong) = wrong {
             world.wrong.get_or_insert(wrong);
         }
+        // What is applied is noted in the metadata, which a backup keeps.
+        if self.bounds.imports && matches!(rest.standing, Standing::Applied { .. }) {
+            let running = world.replicas[n].running.as_ref().unwrap();
+            world.wish.already = running.wish.spec;
+        }
     }
 
     fn is_of_this_deletion(&self, world: &World, n: usize) -> bool {
@@ -83,7 +115,11 @@ impl Protocol {
         let (fits, may_be_busy) = match release.ground {
             Ground::Deprovisioned => (is_removed(world), false),
             Ground::ProviderSkipped => (true, false),
-            Ground::NeverProvisioned => (!up_ran, false),
+            Ground::NeverProvisioned => {
+                // Of a target that was absent for a while nothing is on record any more.
+                let forgotten = self.bounds.absent && is_removed(world);
+                (!up_ran || forgotten, false)
+            }
             Ground::FailureDoesNotBlock => {
                 (!self.backends.capabilities.block_deletion_on_failure, false)
             }
@@ -92,6 +128,10 @@ impl Protocol {
                 (allowed, true)
             }
             Ground::Unmanaged => (wish.is_some_and(|wish| wish.mode == Mode::Unmanaged), true),
+            Ground::Retained => {
+                let keeps = self.policy.config().deletion.keep || wish.is_some_and(|w| w.keep);
+                (keeps, false)
+            }
             _ => (false, false),
         };
         if !fits || (is_busy(world) && !may_be_busy) {
@@ -100,7 +140,8 @@ impl Protocol {
         let left =
             is_busy(world) || (!is_removed(world) && release.ground != Ground::FailureDoesNotBlock);
         let tells = !release.left_behind.is_empty();
-        let known = self.policy.config().history_length > 1;
+        // Of a status that was lost nothing can be told.
+        let known = self.policy.config().history_length > 1 && !world.records.0.is_empty();
         (left && !tells && known && may_be_busy && up_ran)
             .then_some("something was left behind, and nobody was told")
     }
@@ -117,6 +158,7 @@ impl Protocol {
         world.searches_fail = searches_fail;
         (world.faults, world.crashes, world.edits, world.failures) = (0, 0, 0, 0);
         (world.again, world.relaunches, world.people) = (false, 0, 0);
+        (world.actions, world.wish.not_yet) = (0, false);
         world.wish.at_other = false;
         if world.wish.mode != Mode::Unmanaged {
             world.wish.mode = Mode::Managed;

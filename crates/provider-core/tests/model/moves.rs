@@ -5,7 +5,7 @@ use provider_core::{JobRecord, JobState};
 
 use crate::backend::is_due;
 use crate::protocol::{Protocol, is_busy};
-use crate::state::{Job, Move, Replica, World};
+use crate::state::{Job, Move, Records, Replica, World};
 
 impl Protocol {
     pub(crate) fn moves(&self, world: &World, moves: &mut Vec<Move>) {
@@ -55,6 +55,22 @@ impl Protocol {
         }
         if world.released && world.again && !is_busy(world) {
             moves.push(Move::Again);
+        }
+        if world.actions > 0 && world.deleting.is_none() && !world.released {
+            moves.push(Move::Ask);
+        }
+        if self.bounds.absent && world.deleting.is_none() && !world.released && world.edits > 0 {
+            moves.push(Move::Absent(!world.wish.absent));
+        }
+        if self.bounds.keep && !world.released && world.edits > 0 {
+            moves.push(Move::Keep(!world.wish.keep));
+        }
+        if self.bounds.everything && world.people > 0 && !world.released {
+            moves.push(Move::NotYet(!world.wish.not_yet));
+        }
+        let quiet = || !is_busy(world) && world.replicas.iter().all(Replica::is_idle);
+        if self.bounds.imports && world.wish.already > 0 && world.edits > 0 && quiet() {
+            moves.push(Move::LoseStatus);
         }
         if world.people > 0 && !world.released {
             // Who asks for another try has looked: nothing runs, and nothing is being launched.
@@ -193,6 +209,10 @@ impl Protocol {
             Move::Retry => {
                 next.people -= 1;
                 next.wish.retry += 1;
+                // Whoever asks for another try has looked at what came of the last one.
+                for job in next.jobs.iter_mut().filter(|job| job.act.is_some()) {
+                    job.act = Some(0);
+                }
             }
             Move::Set(mode) => {
                 next.people -= 1;
@@ -201,6 +221,34 @@ impl Protocol {
             Move::Switch => {
                 next.people -= 1;
                 next.wish.at_other = !next.wish.at_other;
+            }
+            Move::Ask => {
+                next.actions -= 1;
+                next.wish.action += 1;
+            }
+            Move::Absent(absent) => {
+                next.edits -= 1;
+                next.wish.absent = absent;
+            }
+            Move::Keep(keep) => {
+                next.edits -= 1;
+                next.wish.keep = keep;
+            }
+            Move::NotYet(missing) => {
+                next.people -= 1;
+                next.wish.not_yet = missing;
+            }
+            Move::LoseStatus => {
+                next.edits -= 1;
+                next.records = Records::default();
+                next.before = None;
+                for replica in &mut next.replicas {
+                    *replica = Replica::default();
+                }
+                // What was acted on before the backup is acted on again: nobody knows of it any more.
+                for job in next.jobs.iter_mut().filter(|job| job.act.is_some()) {
+                    job.act = Some(0);
+                }
             }
         }
         if next.faults == 0 {

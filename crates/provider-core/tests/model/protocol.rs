@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
-use provider_core::lifecycle::{
-    Backends, Desired, Effect, End, Ground, Happened, Machine, Mode, Pace, Pass, Policy,
-    PolicyConfig, Purge, Purpose, Setting, Snapshot, Stage, Standing, StoreError, StoreVersion,
-    Written,
+use provider_core::engine::{
+    Backends, Effect, End, Happened, Machine, Pace, Pass, Purpose, Setting, Stage,
 };
-use provider_core::{Capabilities, ConfigVersion, JobRecord, JobState, Resource, clock, history};
+use provider_core::lifecycle::{
+    ActionRequest, Desired, Ground, Mode, Policy, PolicyConfig, Purge, Snapshot, Standing,
+    StoreError, StoreVersion, Written,
+};
+use provider_core::{
+    Capabilities, ConfigVersion, JobRecord, JobState, Reason, Resource, clock, history,
+};
 use serde_json::json;
 
 use crate::bounds::{Bounds, Mutant};
@@ -77,6 +81,7 @@ impl Protocol {
         let mut capabilities = Capabilities::none();
         capabilities.cancel = true;
         capabilities.find_launched = true;
+        capabilities.actions = true;
         capabilities.find_relaunched =
             bounds.relaunches > 0 && bounds.mutant != Some(Mutant::NobodyLooks);
         capabilities.visibility_window = match bounds.mutant {
@@ -108,7 +113,10 @@ impl Protocol {
     }
 
     fn resource(wish: Wish, deleting: Option<u8>) -> Resource {
-        let asked = format!("{:?} {} {}", wish.mode, wish.at_other, wish.retry);
+        let asked = format!(
+            "{:?} {} {} {} {} {} {}",
+            wish.mode, wish.at_other, wish.retry, wish.action, wish.absent, wish.keep, wish.not_yet
+        );
         let object = json!({
             "kind": "Machine",
             "metadata": {
@@ -122,12 +130,27 @@ impl Protocol {
 
     fn desired(wish: Wish) -> Desired {
         let provider = if wish.at_other { "c" } else { "b" };
-        let desired = Desired::new(version(wish.spec), provider).in_mode(wish.mode);
-        if wish.retry == 0 {
-            desired
-        } else {
-            desired.with_retry_request(wish.retry.to_string())
+        let mut desired = Desired::new(version(wish.spec), provider).in_mode(wish.mode);
+        if wish.retry > 0 {
+            desired = desired.with_retry_request(wish.retry.to_string());
         }
+        if wish.action > 0 {
+            let action = ActionRequest::new("act", wish.action.to_string()).unwrap();
+            desired = desired.with_action(action);
+        }
+        if wish.absent {
+            desired = desired.absent();
+        }
+        if wish.keep {
+            desired = desired.keep_on_delete();
+        }
+        if wish.not_yet {
+            desired = desired.not_yet("something is missing", TICK);
+        }
+        if wish.already > 0 {
+            desired = desired.already(version(wish.already));
+        }
+        desired
     }
 
     // ---- passes ----
@@ -143,7 +166,15 @@ impl Protocol {
             remembered.deleting = Some(seen.unwrap_or(now));
         }
         let resource = Self::resource(wish, deleting);
-        let (machine, _) = Machine::begin(resource, remembered, (n as u128 + 1) * 1_000);
+        // Where records are forgotten, attempts have the numbers of earlier ones, and never their tokens.
+        let forgets = self.bounds.imports || self.bounds.absent;
+        let drawn = if forgets {
+            world.jobs.len() as u128 * 100
+        } else {
+            0
+        };
+        let seed = (n as u128 + 1) * 100_000 + drawn;
+        let (machine, _) = Machine::begin(resource, remembered, seed);
         let records = match &world.before {
             Some(before) if stale => before.clone(),
             _ => world.records.clone(),
@@ -274,6 +305,18 @@ impl Protocol {
                 .wrong
                 .get_or_insert("a history that can never be right");
         }
+        let is_known = |new: &JobRecord| {
+            let mut old = world.records.0.iter();
+            old.any(|old| {
+                old.token == new.token
+                    && old.reason == Some(Reason::Unnamed)
+                    && new.sends > old.sends
+            })
+        };
+        if records.iter().any(is_known) {
+            let wrong = "launched again although the backend has taken it for sure";
+            world.wrong.get_or_insert(wrong);
+        }
         if !self.is(Mutant::OrderByTimestamp) && !self.bounds.everything {
             // Moments that no decision rests on within the bounds; without them, states merge.
             for record in &mut records {
@@ -395,6 +438,11 @@ impl Protocol {
                 at_other: false,
                 mode: Mode::Managed,
                 retry: 0,
+                action: 0,
+                absent: false,
+                keep: false,
+                not_yet: false,
+                already: 0,
             },
             faults: self.bounds.faults,
             crashes: self.bounds.crashes,
@@ -406,6 +454,7 @@ impl Protocol {
             searches_fail: false,
             people: self.bounds.people,
             relaunches: self.bounds.relaunches,
+            actions: self.bounds.actions,
             wrong: None,
         }
     }
@@ -418,7 +467,11 @@ pub(crate) fn is_busy(world: &World) -> bool {
 
 /// Whether the last thing that was built has been removed, or nothing was.
 pub(crate) fn is_removed(world: &World) -> bool {
-    match world.jobs.iter().rposition(|job| !job.down) {
+    match world
+        .jobs
+        .iter()
+        .rposition(|job| !job.down && job.act.is_none())
+    {
         None => true,
         Some(up) => world.jobs[up..]
             .iter()

@@ -4,7 +4,8 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use provider_core::lifecycle::{Call, Machine, Mode, Pace, Purpose, Right, Stage};
+use provider_core::engine::{Call, Machine, Pace, Purpose, Right, Stage};
+use provider_core::lifecycle::Mode;
 use provider_core::{ConfigVersion, JobRecord, JobState};
 
 /// Records that can be members of a hashed state.
@@ -56,6 +57,7 @@ fn hash_record<H: Hasher>(r: &JobRecord, hasher: &mut H) {
         r.copy_of,
         &r.provider,
         &r.retry_request,
+        &r.action_request,
     )
         .hash(hasher);
 }
@@ -66,6 +68,8 @@ pub(crate) struct Job {
     /// Which of the two providers it runs at.
     pub(crate) at_other: bool,
     pub(crate) down: bool,
+    /// The request that it answers, where it acts on what is there; zero once a person has looked at it.
+    pub(crate) act: Option<u8>,
     pub(crate) spec: Option<ConfigVersion>,
     /// What the backend says.
     pub(crate) state: JobState,
@@ -92,6 +96,8 @@ pub(crate) struct Late {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Seen {
     Accepted(usize),
+    /// The launch was taken, and its job is named later.
+    Unnamed,
     Lost,
     Refused,
     /// The backend will not take it as it is.
@@ -102,6 +108,8 @@ pub(crate) enum Seen {
     Skipped,
     Status(usize, JobState, bool),
     Asked,
+    /// The job cannot be cancelled yet.
+    NotYet,
     Ended(usize, JobState, bool),
     Found(Vec<(usize, JobState, bool)>),
     Copies(Vec<(usize, JobState, bool)>),
@@ -151,6 +159,16 @@ pub(crate) struct Wish {
     pub(crate) mode: Mode,
     /// The how manieth request to try again.
     pub(crate) retry: u8,
+    /// The how manieth request to act; none at zero.
+    pub(crate) action: u8,
+    /// Whether the target is to go while the object stays.
+    pub(crate) absent: bool,
+    /// Whether what was provisioned stays when the object goes.
+    pub(crate) keep: bool,
+    /// Whether something has to be there first.
+    pub(crate) not_yet: bool,
+    /// The version that is said to be there already; none at zero.
+    pub(crate) already: u8,
 }
 
 impl Running {
@@ -259,6 +277,8 @@ pub(crate) struct World {
     /// What people may still do beside edits.
     pub(crate) people: u8,
     pub(crate) relaunches: u8,
+    /// How often the resource may still be asked to be acted on.
+    pub(crate) actions: u8,
     /// The first rule that was broken.
     pub(crate) wrong: Option<&'static str>,
 }
@@ -315,4 +335,14 @@ pub(crate) enum Move {
     Set(Mode),
     /// New jobs are to run at the other provider.
     Switch,
+    /// The resource is to be acted on, once more.
+    Ask,
+    /// The target is to go, or to come back.
+    Absent(bool),
+    /// What was provisioned is to stay when the object goes, or not.
+    Keep(bool),
+    /// Something is missing that has to be there first, or is there by now.
+    NotYet(bool),
+    /// The object comes from a backup that has its metadata and not its status.
+    LoseStatus,
 }

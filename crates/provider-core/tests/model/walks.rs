@@ -9,9 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use provider_core::engine::{Effect, End, Purpose, Stage};
 use provider_core::lifecycle::{
-    Ambiguity, Effect, End, Entropy, IncomparableVersion, NeverProvisioned, Policy, PolicyConfig,
-    Purge, Purpose, RunningProvision, SeededEntropy, Stage, Supersede,
+    Ambiguity, Entropy, IncomparableVersion, NeverProvisioned, Policy, PolicyConfig, Purge,
+    RunningProvision, SeededEntropy, Supersede,
 };
 use provider_core::{Capabilities, ConfigVersion, JobRecord, JobState, JobType, OnAmbiguity};
 
@@ -27,6 +28,11 @@ const STEPS: u64 = 160;
 /// it; one that no walk makes any more is a rule that nothing needs, or that the walks have lost.
 const ROWS: &[(&str, &str)] = &[
     ("AbandonDeadline", "Released"),
+    ("Absent", "Absent"),
+    ("Absent", "Released"),
+    ("ActionHeld", "Applied"),
+    ("ActionRequested", "fence"),
+    ("ActionRequested", "find_relaunched"),
     ("AppliedBy", "Applied"),
     ("AssumedSent", "write"),
     ("BackoffLasts", "BackingOff"),
@@ -36,8 +42,10 @@ const ROWS: &[(&str, &str)] = &[
     ("CanceledByOthers", "Held"),
     ("CanceledByOthers", "find_relaunched"),
     ("ConfirmBeforeRelease", "write"),
+    ("DeprovisionFailureIgnored", "Absent"),
     ("DeprovisionFailureIgnored", "Released"),
     ("DeprovisionFailureIgnored", "find_relaunched"),
+    ("DeprovisionSucceeded", "Absent"),
     ("DeprovisionSucceeded", "Released"),
     ("DeprovisionSucceeded", "find_relaunched"),
     ("DeprovisionedBefore", "fence"),
@@ -47,13 +55,18 @@ const ROWS: &[(&str, &str)] = &[
     ("FailuresExhausted", "find_relaunched"),
     ("Fenced", "cancel"),
     ("Fenced", "launch"),
+    ("Forgotten", "find_relaunched"),
+    ("Forgotten", "write"),
     ("HeldBackByProvider", "Waiting"),
+    ("Imported", "write"),
     ("InTheWayOfDeletion", "Blocked"),
     ("InTheWayOfDeletion", "InProgress"),
     ("InTheWayOfDeletion", "fence"),
     ("IncomparableVersion", "fence"),
     ("IncomparableVersion", "write"),
     ("IntentWithoutJob", "find"),
+    ("Kept", "Released"),
+    ("Kept", "find_relaunched"),
     ("MayStillAppear", "InProgress"),
     ("MissingProvider", "Blocked"),
     ("Mode", "Held"),
@@ -61,6 +74,7 @@ const ROWS: &[(&str, &str)] = &[
     ("Mode", "Released"),
     ("Mode", "Unmanaged"),
     ("NeverProvisioned", "Released"),
+    ("NoActions", "Applied"),
     ("NoLongerWanted", "write"),
     ("NotTheNewest", "InProgress"),
     ("NotTheNewest", "fence"),
@@ -72,6 +86,7 @@ const ROWS: &[(&str, &str)] = &[
     ("PastDeadline", "fence"),
     ("PollDue", "status"),
     ("PolledRecently", "InProgress"),
+    ("PrerequisiteMissing", "NotYet"),
     ("ProvenAbsent", "fence"),
     ("ProvenAbsent", "find_relaunched"),
     ("Purged", "Held"),
@@ -137,6 +152,7 @@ fn policy(dice: &Dice) -> Policy {
         dice.pick(&[RunningProvision::Cancel, RunningProvision::Wait]);
     config.deletion.never_provisioned =
         dice.pick(&[NeverProvisioned::Release, NeverProvisioned::Deprovision]);
+    config.deletion.keep = dice.percent(5);
     config.deletion.escalate_after = ticks(4);
     config.deletion.abandon_after = dice.percent(10).then(|| ticks(8));
     Policy::new(config).unwrap()
@@ -147,6 +163,7 @@ fn capabilities(dice: &Dice) -> Capabilities {
     capabilities.cancel = dice.percent(80);
     capabilities.find_launched = dice.percent(75);
     capabilities.find_relaunched = true;
+    capabilities.actions = dice.percent(80);
     capabilities.visibility_window = TICK * u32::from(LATE_TICKS);
     capabilities.poll_interval = TICK;
     capabilities.block_deletion_on_failure = dice.percent(60);
@@ -170,6 +187,11 @@ fn protocol(dice: &Dice) -> Protocol {
         strays: true,
         lost_writes: true,
         people: dice.pick(&[0, 2, 6]),
+        actions: dice.pick(&[0, 0, 1, 3]),
+        unnamed: true,
+        absent: dice.percent(30),
+        keep: dice.percent(20),
+        imports: dice.percent(20),
         everything: true,
         ..Bounds::small()
     };
@@ -196,6 +218,7 @@ fn older(world: &mut World) {
         token: "none".to_owned(),
         at_other: false,
         down: false,
+        act: None,
         spec: None,
         state: JobState::Succeeded,
         alive: false,

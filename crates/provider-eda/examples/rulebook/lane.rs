@@ -9,8 +9,8 @@ use std::time::Duration;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, Auth};
 use provider_core::{
-    ConfigVersion, DeprovisionResult, JobState, LaunchRequest, OperationToken, Provider, Resource,
-    TrackedJob,
+    ConfigVersion, DeprovisionResult, JobRef, JobState, JobType, LaunchRequest, OperationToken,
+    Provider, Resource, TrackedJob,
 };
 use provider_eda::{
     EdaConfig, EdaProvider, Endpoints, HttpConfig, JobTracking, Pacing, RulebookWebhook,
@@ -75,7 +75,7 @@ impl Lane {
                 ),
                 "action": {"run_job_template": {
                     "name": template, "organization": "Default",
-                    "labels": ["osac-{{ event.payload.providerEvent.operationToken }}"],
+                    "labels": ["event-{{ event.payload.providerEvent.operationToken }}"],
                 }},
             })
         };
@@ -159,23 +159,13 @@ impl Lane {
     }
 
     /// Polls a job until it is in this state.
-    pub(crate) async fn wait(
-        &mut self,
-        eda: &EdaProvider,
-        name: &str,
-        job: &TrackedJob,
-        create: bool,
-    ) {
+    pub(crate) async fn wait(&mut self, eda: &EdaProvider, name: &str, job: &TrackedJob) {
         for _ in 0..1_200 {
             self.act();
             let object = self.object(name);
-            let status = if create {
-                eda.provision_status(&object, job).await.unwrap()
-            } else {
-                eda.deprovision_status(&object, job).await.unwrap()
-            };
+            let status = eda.status(&object, job).await.unwrap();
             if status.state == JobState::Succeeded {
-                let version = create.then(version);
+                let version = (job.job_type == JobType::Provision).then(version);
                 assert_eq!(status.reconciled_version, version);
                 return;
             }
@@ -188,7 +178,7 @@ impl Lane {
         let request = self.request(name);
         let sent = eda.trigger_provision(&request).await.unwrap();
         assert_eq!(sent.initial_state, JobState::Unknown);
-        tracked(&request, sent.job)
+        tracked(JobType::Provision, &request, sent.job)
     }
 
     pub(crate) async fn delete(&mut self, eda: &EdaProvider, name: &str) -> TrackedJob {
@@ -198,7 +188,7 @@ impl Lane {
                 job, initial_state, ..
             } => {
                 assert_eq!(initial_state, JobState::Running);
-                tracked(&request, job)
+                tracked(JobType::Deprovision, &request, job)
             }
             other => panic!("{other:?}"),
         }
@@ -207,9 +197,9 @@ impl Lane {
     /// Create, wait, delete, wait.
     pub(crate) async fn whole_life(&mut self, eda: &EdaProvider, name: &str) {
         let job = self.create(eda, name).await;
-        self.wait(eda, name, &job, true).await;
+        self.wait(eda, name, &job).await;
         let job = self.delete(eda, name).await;
-        self.wait(eda, name, &job, false).await;
+        self.wait(eda, name, &job).await;
     }
 
     /// Jobs seen, and cancelled, by their label alone: no playbook leaves a mark here.
@@ -238,7 +228,7 @@ impl Lane {
             let object = self.object(name);
             let mut states = vec![JobState::Unknown];
             for _ in 0..1_200 {
-                let status = eda.provision_status(&object, &job).await.unwrap();
+                let status = eda.status(&object, &job).await.unwrap();
                 if states.last() != Some(&status.state) {
                     states.push(status.state);
                 }
@@ -262,8 +252,8 @@ impl Lane {
         let results =
             futures::future::join_all(requests.iter().map(|r| eda.trigger_provision(r))).await;
         for ((name, request), result) in names.iter().zip(&requests).zip(results) {
-            let job = tracked(request, result.unwrap().job);
-            self.wait(eda, name, &job, true).await;
+            let job = tracked(JobType::Provision, request, result.unwrap().job);
+            self.wait(eda, name, &job).await;
         }
         assert_eq!(self.jobs(prefix), 20);
     }
@@ -332,8 +322,9 @@ pub(crate) fn version() -> ConfigVersion {
     ConfigVersion::of_json(&json!({"cores": 4}))
 }
 
-pub(crate) fn tracked(request: &LaunchRequest, job: provider_core::JobRef) -> TrackedJob {
-    TrackedJob::from(job)
+/// The job of an event that was taken; an event is named by its token, and so at once.
+fn tracked(job_type: JobType, request: &LaunchRequest, job: Option<JobRef>) -> TrackedJob {
+    TrackedJob::new(job_type, job.unwrap())
         .with_token(request.token.clone())
         .with_config_version(version())
 }

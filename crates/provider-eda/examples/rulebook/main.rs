@@ -94,10 +94,7 @@ async fn main() {
     // An event behind it that was worked off shows that its turn has passed.
     lane.whole_life(&eda, "after").await;
     let object = lane.object("unmatched");
-    let status = elsewhere
-        .provision_status(&object, &unmatched)
-        .await
-        .unwrap();
+    let status = elsewhere.status(&object, &unmatched).await.unwrap();
     assert_eq!(
         (status.state, lane.jobs("unmatched")),
         (JobState::Unknown, 0)
@@ -214,7 +211,7 @@ async fn killed(lane: &mut Lane, mut rulebook: lane::Rulebook) {
     let clock = Arc::new(ManualClock::new(SystemClock.now()));
     let eda = EdaProvider::with_clock(config(webhook(&rulebook), 120), clock.clone()).unwrap();
     let made = lane.create(&eda, "killed-marked").await;
-    lane.wait(&eda, "killed-marked", &made, true).await;
+    lane.wait(&eda, "killed-marked", &made).await;
     lane.aap
         .plan_next(CREATE, RunPlan::lasting(Duration::from_secs(2)));
     let first = lane.create(&eda, "killed-0").await;
@@ -229,7 +226,7 @@ async fn killed(lane: &mut Lane, mut rulebook: lane::Rulebook) {
         .await
         .with_launched_at(clock.now());
     rulebook.kill();
-    lane.wait(&eda, "killed-0", &first, true).await;
+    lane.wait(&eda, "killed-0", &first).await;
     // What the controller has been asked for by a process that is dead, it has been asked for by now.
     lane.act();
     assert_eq!(
@@ -240,7 +237,7 @@ async fn killed(lane: &mut Lane, mut rulebook: lane::Rulebook) {
     // Each of them is Unknown, whatever became of the others; a deletion waits for its window.
     for (job, name) in &queued {
         let object = lane.object(name);
-        let status = eda.provision_status(&object, job).await.unwrap();
+        let status = eda.status(&object, job).await.unwrap();
         assert_eq!(
             (status.state, status.reconciled_version),
             (JobState::Unknown, None)
@@ -249,10 +246,10 @@ async fn killed(lane: &mut Lane, mut rulebook: lane::Rulebook) {
     }
     // The finalizer stays, so the deletion runs, and has removed nothing at its limit: no endless Running.
     let marked = lane.object("killed-marked");
-    let status = eda.deprovision_status(&marked, &deletion).await.unwrap();
+    let status = eda.status(&marked, &deletion).await.unwrap();
     assert_eq!(status.state, JobState::Running);
     clock.advance(Duration::from_secs(2 * 3_600));
-    let status = eda.deprovision_status(&marked, &deletion).await.unwrap();
+    let status = eda.status(&marked, &deletion).await.unwrap();
     assert_eq!((status.state, status.unfinished), (JobState::Unknown, true));
     println!(
         "ok: events that died in the queue: creations stay Unknown, a deletion is known to be unfinished at its limit"

@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
+use provider_core::clock::Elapsed as _;
 use provider_core::{
-    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, Secret, clock,
-    text,
+    Clock, Effect, ErrorKind, JobStatus, OperationToken, Preflight, ProviderError, Secret, text,
 };
 use serde::Deserialize;
 
@@ -46,21 +46,21 @@ pub struct AuditTracking {
     /// A token of the gateway; or the password of `username`.
     #[serde(alias = "password")]
     pub token: Secret,
-    /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens.
+    /// The user of an EDA server without a gateway, which knows passwords (Basic) and no tokens. Default: none.
     #[serde(default)]
     pub username: Option<String>,
     /// The activations that work off our events, by name, all of them: the rules of others are not read.
-    /// Where none is named, the provider's `activation` is meant if it is of the same server, or else
+    /// Default: none. Where none is named, the provider's `activation` is meant if it is of the same server, or else
     /// all rules of the server are read.
     #[serde(default)]
     pub activations: Vec<String>,
-    /// How far back rules are looked for: longer than the longest job.
+    /// How far back rules are looked for: longer than the longest job. Default: 4h.
     #[serde(default = "default_lookback")]
     pub lookback: SignedDuration,
     /// How long nothing may follow an end before it is one: a further action of the rule, another rule,
     /// or the object's signs. An action that runs longer than this after the first has ended is seen too
     /// late, because the audit shows no action before its end: with several actions or rules for one
-    /// event, set it to longer than the longest of them.
+    /// event, set it to longer than the longest of them. Default: 1m.
     #[serde(default = "default_settle")]
     pub settle: SignedDuration,
 }
@@ -224,7 +224,7 @@ impl Audit {
     }
 
     fn lately(&self, at: Timestamp, now: Timestamp) -> bool {
-        at <= now && clock::since(now, at) < self.interval
+        at <= now && now.elapsed_since(at) < self.interval
     }
 
     pub(super) async fn look(

@@ -58,9 +58,9 @@ impl EdaProvider {
         }
     }
 
-    /// Looks at the jobs behind the provision events of the history: one that is at work is asked
+    /// Looks at the jobs behind the events of the history that remove nothing: one that is at work is asked
     /// to stop, and the deletion waits for it. Those that are over for sure leave the history.
-    pub(crate) async fn provisions_seen(
+    pub(crate) async fn others_seen(
         &self,
         resource: &Resource,
         history: &mut Vec<JobRecord>,
@@ -69,10 +69,10 @@ impl EdaProvider {
             return Ok(None);
         }
         // The launch that waits for this has a lease.
-        let looks = tokio::time::timeout(LOOK, self.look_at_provisions(resource, history)).await;
+        let looks = tokio::time::timeout(LOOK, self.look_at_others(resource, history)).await;
         let looks = looks.unwrap_or_else(|_| {
             let text = format!(
-                "the jobs behind the provision events were not all seen in {} s",
+                "the jobs behind the earlier events were not all seen in {} s",
                 LOOK.as_secs()
             );
             let error = ProviderError::new(Effect::NotSent, ErrorKind::Timeout, text);
@@ -92,7 +92,7 @@ impl EdaProvider {
         Ok(wait)
     }
 
-    async fn look_at_provisions(
+    async fn look_at_others(
         &self,
         resource: &Resource,
         history: &[JobRecord],
@@ -101,14 +101,14 @@ impl EdaProvider {
             let owner = record.provider.as_deref();
             owner.is_none_or(|name| name == self.config.name)
         };
-        let provisions: Vec<&JobRecord> = history
+        let others: Vec<&JobRecord> = history
             .iter()
             .filter(|record| {
-                record.job_type == JobType::Provision && record.may_have_run() && ours(record)
+                record.job_type != JobType::Deprovision && record.may_have_run() && ours(record)
             })
             .collect();
-        let mut seen = Vec::with_capacity(provisions.len());
-        for some in provisions.chunks(AT_ONCE) {
+        let mut seen = Vec::with_capacity(others.len());
+        for some in others.chunks(AT_ONCE) {
             let mut looks = Vec::with_capacity(some.len());
             for record in some {
                 looks.push(self.seen_of(resource, record));
@@ -136,14 +136,18 @@ impl EdaProvider {
         };
         let mut status = match look {
             Look::Job(status) => status,
-            Look::Nothing if self.may_be_hidden(record) => return Err(hidden()),
+            Look::Nothing if self.may_be_hidden(record) => return Err(hidden(record)),
             Look::Nothing => return Ok(Judged::Unseen),
             Look::Unread => {
-                let reason = "what became of the provision event has not been read to its end yet";
-                return Ok(wait(reason.to_owned(), None));
+                let reason = format!(
+                    "what became of the event of attempt {} ({}) has not been read to its end yet",
+                    record.attempt, record.job_type
+                );
+                return Ok(wait(reason, None));
             }
         };
-        let known = record.job_id.is_some();
+        // The engine asks for news of a provision here, and about the others by themselves.
+        let known = record.job_id.is_some() && record.job_type == JobType::Provision;
         if !status.state.is_terminal() {
             if kind::is_copy(&status.job.kind) {
                 self.cancel_copy(resource, record.token.as_ref(), &status.job)
@@ -175,15 +179,9 @@ impl EdaProvider {
 
     /// Whether the object carries the sign of this very success.
     fn shows_end(&self, resource: &Resource, record: &JobRecord, status: &JobStatus) -> bool {
-        let version = record.config_version.as_ref();
         status.state == JobState::Succeeded
             && !kind::is_copy(&status.job.kind)
-            && self.config.completion.has_applied(
-                resource,
-                version,
-                record.token.as_ref(),
-                record.kind.as_deref(),
-            )
+            && self.config.completion.has_done(resource, record)
     }
 
     pub(crate) fn is_live(&self) -> bool {
@@ -193,8 +191,11 @@ impl EdaProvider {
 }
 
 /// A job that was seen at work is in no list any more.
-fn hidden() -> ProviderError {
-    let text = "the job of the provision event was seen at work, and is not shown any more";
+fn hidden(record: &JobRecord) -> ProviderError {
+    let text = format!(
+        "the job of the event of attempt {} ({}) was seen at work, and is not shown any more",
+        record.attempt, record.job_type
+    );
     ProviderError::new(Effect::NotSent, ErrorKind::Forbidden, text).with_advice(
         "give the user of `tracking` the right to read the rulebook's job templates, which is the right to read \
          their jobs; if the job was deleted on the controller, its record ends by the policy for jobs of which \
@@ -202,7 +203,7 @@ fn hidden() -> ProviderError {
     )
 }
 
-/// What a look says about a provision that is in the way of a deletion.
+/// What a look says about a job that is in the way of a deletion.
 enum Judged {
     Unseen,
     Over,

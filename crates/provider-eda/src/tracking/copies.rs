@@ -64,7 +64,6 @@ impl EdaProvider {
         &self,
         resource: &Resource,
         job: &TrackedJob,
-        job_type: JobType,
     ) -> Result<JobStatus, ProviderError> {
         let seen = self
             .copy_seen(resource, job.token.as_ref(), &job.job)
@@ -72,11 +71,11 @@ impl EdaProvider {
         let Look::Job(seen) = seen else {
             return Err(gone(job));
         };
-        if job_type == JobType::Deprovision {
+        if job.job_type == JobType::Deprovision {
             return Ok(self.as_removal(resource, *seen));
         }
         let mut status = *seen;
-        if status.state == JobState::Succeeded {
+        if status.state == JobState::Succeeded && job.job_type == JobType::Provision {
             status.reconciled_version.clone_from(&job.config_version);
         }
         Ok(status)

@@ -6,7 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{OperationToken, clock};
+use provider_core::OperationToken;
+use provider_core::clock::Elapsed as _;
 
 /// More than this many are those of objects that went away without a word; the others begin anew.
 const MAX: usize = 100_000;
@@ -36,7 +37,7 @@ impl Ends {
         if seen.0 != jobs || seen.1 > now {
             *seen = (jobs, now);
         }
-        clock::since(now, seen.1) >= settle
+        now.elapsed_since(seen.1) >= settle
     }
 }
 

@@ -8,8 +8,8 @@ use futures::StreamExt;
 use jiff::SignedDuration;
 use provider_aap::{AapConfig, AapProvider};
 use provider_core::{
-    CancelResult, Clock, ErrorKind, JobRef, JobStatus, OperationToken, Preflight, Provider,
-    ProviderError, Resource, Severity, TrackedJob, WakeUps,
+    CancelResult, Clock, ErrorKind, JobRef, JobStatus, JobType, OperationToken, Preflight,
+    Provider, ProviderError, Resource, Severity, TrackedJob, WakeUps,
 };
 use serde::Deserialize;
 
@@ -31,7 +31,7 @@ use crate::kind::{self, EVENT};
 ///   run_job_template:
 ///     name: osac-create-compute-instance
 ///     organization: Default
-///     labels: ["osac-{{ event.payload.providerEvent.operationToken }}"]
+///     labels: ["event-{{ event.payload.providerEvent.operationToken }}"]
 /// ```
 ///
 /// The template must prompt for labels: without that, the controller drops them, and the event is
@@ -46,17 +46,17 @@ pub struct JobTracking {
     pub aap: AapConfig,
     /// The label, as the rulebook makes it: `{token}` stands for the event's operation token,
     /// `{uid}` for the object's uid. With `{uid}` alone, the token must be in the job's variables,
-    /// where a rulebook puts the event unless `include_events` is off.
+    /// where a rulebook puts the event unless `include_events` is off. Default: `event-{token}`.
     #[serde(default = "default_label")]
     pub label: String,
     /// How long nothing may follow a job's end before it is the end of the event: a repetition by the
-    /// rulebook, a job of a further action or rule, or the object's signs.
+    /// rulebook, a job of a further action or rule, or the object's signs. Default: 1m.
     #[serde(default = "default_settle")]
     pub settle: SignedDuration,
 }
 
 fn default_label() -> String {
-    "osac-{token}".to_owned()
+    "event-{token}".to_owned()
 }
 
 fn default_settle() -> SignedDuration {
@@ -66,7 +66,7 @@ fn default_settle() -> SignedDuration {
 provider_core::guarded_settings!(JobTracking);
 
 impl JobTracking {
-    /// Tracking on this controller by the label `osac-{token}`.
+    /// Tracking on this controller by the label `event-{token}`.
     #[must_use]
     pub fn new(aap: AapConfig) -> Self {
         Self {
@@ -134,6 +134,12 @@ impl fmt::Debug for Jobs {
             .field("label", &self.label)
             .finish_non_exhaustive()
     }
+}
+
+/// A job behind an event. What the event was for says nothing here: it is the rulebook's template, without our
+/// token and without a version, so that its state alone counts.
+const fn behind(job: JobRef) -> TrackedJob {
+    TrackedJob::new(JobType::Provision, job)
 }
 
 /// A job that nobody asks about for three of AAP's intervals is no longer watched: ours, with its
@@ -230,8 +236,8 @@ impl Jobs {
         };
         if status.state.is_terminal() {
             // The list lacks what tells why, and whether the end is one.
-            let job = TrackedJob::from(status.job.clone());
-            let detail = self.aap.provision_status(resource, &job).await?;
+            let job = behind(status.job.clone());
+            let detail = self.aap.status(resource, &job).await?;
             if detail.state.is_terminal() {
                 status = detail;
             }
@@ -252,7 +258,7 @@ impl Jobs {
     ) -> Result<CancelResult, ProviderError> {
         match self.copy(resource, token, job).await? {
             Some(copy) => {
-                let job = TrackedJob::from(copy.job);
+                let job = behind(copy.job);
                 self.aap.cancel(resource, &job).await
             }
             None => Ok(CancelResult::Gone),
@@ -275,8 +281,8 @@ impl Jobs {
         let Some(mut status) = telling(jobs) else {
             return Ok(Look::Nothing);
         };
-        let job = TrackedJob::from(status.job.clone());
-        let detail = self.aap.provision_status(resource, &job).await;
+        let job = behind(status.job.clone());
+        let detail = self.aap.status(resource, &job).await;
         if status.state.is_terminal() {
             // The list lacks what tells why, and whether the end is one. An end that the list knows is
             // newer than a round that saw none.
@@ -308,8 +314,8 @@ impl Jobs {
         let Some(job) = lock(&self.alive).job(token) else {
             return Ok(None);
         };
-        let job = TrackedJob::from(job);
-        match self.aap.provision_status(resource, &job).await {
+        let job = behind(job);
+        match self.aap.status(resource, &job).await {
             Ok(status) if !status.state.is_terminal() => return Ok(Some(status)),
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             // It has ended or is gone, and the rulebook may have begun another: a search tells.
@@ -340,11 +346,17 @@ impl Jobs {
             let this = if status.state.is_terminal() {
                 CancelResult::Finished(Box::new(status))
             } else {
-                let job = TrackedJob::from(status.job);
+                let job = behind(status.job);
                 self.aap.cancel(resource, &job).await?
             };
-            // One that was asked to stop outweighs those that have ended.
-            if result != Some(CancelResult::Requested) {
+            // One that was asked to stop outweighs those that are still to be asked, and those the ones that
+            // have ended.
+            let outweighs = match (&result, &this) {
+                (Some(CancelResult::Requested), _) => false,
+                (Some(CancelResult::NotYet { .. }), this) => *this == CancelResult::Requested,
+                _ => true,
+            };
+            if outweighs {
                 result = Some(this);
             }
         }

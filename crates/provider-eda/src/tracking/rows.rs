@@ -1,9 +1,10 @@
 //! The rows of the audit, and what they say.
 
+use provider_core::clock::Elapsed as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use provider_core::{JobRef, JobState, JobStatus, OperationToken, clock, text};
+use provider_core::{JobRef, JobState, JobStatus, OperationToken, text};
 use provider_http::json::{lenient, time};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -79,14 +80,14 @@ impl Fired {
         let Some(read) = self.read else {
             return true;
         };
-        let age = clock::since(read, self.first_seen);
+        let age = read.elapsed_since(self.first_seen);
         let known = self.has_events && age >= COMMIT;
-        !known && clock::since(now, read) >= interval.max(age)
+        !known && now.elapsed_since(read) >= interval.max(age)
     }
 
     /// Whether its events may still be on their way.
     pub(super) fn may_be_uncommitted(&self, now: Timestamp) -> bool {
-        self.tokens.is_empty() && clock::since(now, self.first_seen) < COMMIT && !self.has_events
+        self.tokens.is_empty() && now.elapsed_since(self.first_seen) < COMMIT && !self.has_events
     }
 }
 

@@ -16,16 +16,17 @@ use crate::ConfigError;
 pub struct Hmac {
     /// The secret that both sides know.
     pub secret: Secret,
-    /// The hash.
+    /// The hash. Default: `sha256`.
     #[serde(default)]
     pub algorithm: Algorithm,
-    /// The header that carries the signature.
+    /// The header that carries the signature. Default: `X-Hub-Signature-256`.
     #[serde(default = "signature_header")]
     pub header: String,
-    /// How the digest is written; the transport's default where absent.
+    /// How the digest is written. Default: none, which is hex at a webhook and base64 at a stream.
     #[serde(default)]
     pub encoding: Option<Encoding>,
-    /// What stands before the digest, such as `sha256=`; the transport's default where absent.
+    /// What stands before the digest, such as `sha256=`; empty for nothing. Default: none, which is that of
+    /// the algorithm (`sha256=`) at a webhook, and nothing at a stream.
     #[serde(default)]
     pub prefix: Option<String>,
 }

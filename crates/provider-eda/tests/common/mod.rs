@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use provider_core::{
-    ConfigVersion, JobRecord, JobRef, JobState, JobType, LaunchRequest, ManualClock,
-    OperationToken, ProviderError, Resource, TrackedJob, TriggerError,
+    ActionName, ConfigVersion, JobRecord, JobRef, JobState, JobType, LaunchRequest, ManualClock,
+    OperationToken, Provider, ProviderError, ProvisionResult, Resource, TrackedJob, TriggerError,
 };
 use provider_eda::{
     EdaConfig, EdaProvider, Endpoints, EventStream, HttpConfig, Pacing, RulebookWebhook,
     StreamAuth, Transport,
 };
-use provider_testkit::eda::{EdaSim, World};
+use provider_testkit::eda::{EdaSim, Webhook, World};
 use serde_json::{Value, json};
 
 pub struct Setup {
@@ -54,6 +54,22 @@ pub fn webhook(sim: &EdaSim) -> RulebookWebhook {
     ))
 }
 
+/// A provider with these endpoints, by paths of the simulator.
+pub async fn with(endpoints: Value) -> Setup {
+    setup(Webhook::new(), |sim| {
+        let text = endpoints.to_string().replace("SIM", &sim.url());
+        let urls: Endpoints = serde_json::from_str(&text).unwrap();
+        config(RulebookWebhook::new(urls))
+    })
+    .await
+}
+
+/// One URL for every event of every kind.
+pub fn all_by_one_template() -> Value {
+    let url = "SIM/{action}-{kind}";
+    json!({"create": url, "delete": url, "action": url})
+}
+
 pub fn stream(sim: &EdaSim, auth: StreamAuth) -> EventStream {
     EventStream::new(Endpoints::one(sim.stream_url()), auth)
 }
@@ -66,6 +82,16 @@ pub async fn setup(world: impl Into<World>, config_of: impl FnOnce(&EdaSim) -> E
 }
 
 impl Setup {
+    /// Sends the event of an action.
+    pub async fn act(
+        &self,
+        name: &str,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let name = ActionName::new(name).unwrap();
+        self.eda.trigger_action(&name, request).await
+    }
+
     pub fn pass(&self, seconds: u64) {
         self.clock.advance(Duration::from_secs(seconds));
     }
@@ -130,10 +156,20 @@ pub fn record(job_type: JobType, n: u128, state: JobState, sent: Timestamp) -> J
     record
 }
 
-pub fn tracked(n: u128) -> TrackedJob {
-    TrackedJob::from(JobRef::new("eda", "event", token(n).as_str()))
+/// The job of an event of this type, as its record tells it.
+pub fn tracked_as(job_type: JobType, n: u128) -> TrackedJob {
+    let job = JobRef::new("eda", "event", token(n).as_str());
+    TrackedJob::new(job_type, job)
         .with_token(token(n))
         .with_config_version(version())
+}
+
+pub fn tracked(n: u128) -> TrackedJob {
+    tracked_as(JobType::Provision, n)
+}
+
+pub fn tracked_removal(n: u128) -> TrackedJob {
+    tracked_as(JobType::Deprovision, n)
 }
 
 pub fn not_launched(error: &TriggerError) -> &ProviderError {

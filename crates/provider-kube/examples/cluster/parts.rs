@@ -51,7 +51,7 @@ pub(crate) async fn definition(world: &World) -> String {
     };
     let refused = [
         ("a state that is none", job("state", json!("Runing"))),
-        ("a type that is none", job("type", json!("upgrade"))),
+        ("a type that is no word", job("type", json!("Upgrade it"))),
         (
             "an oversize message",
             job("message", json!("x".repeat(1_025))),
@@ -80,7 +80,9 @@ pub(crate) async fn definition(world: &World) -> String {
             "{what}"
         );
     }
-    let good = job("fromTheFuture", json!({"kept": true}));
+    // Of a newer version: what it writes must stay writable by this one.
+    let mut good = job("fromTheFuture", json!({"kept": true}));
+    good["status"]["jobs"][0]["type"] = json!("migrate");
     assert_eq!(merge_status(world, "shape", good).await, Ok(()));
     let kept = world.api().get("shape").await.unwrap();
     assert_eq!(records(&kept)[0]["fromTheFuture"]["kept"], true);
@@ -195,7 +197,32 @@ pub(crate) async fn erasure(world: &World) -> String {
         "an ended one may be trimmed"
     );
     world.delete("erase").await;
-    "nine ways to erase a record refused by the server, trimming allowed".to_owned()
+    forgetting(world).await;
+    "nine ways to erase a record refused by the server, trimming and forgetting what is gone allowed".to_owned()
+}
+
+/// The records of a target that was deprovisioned may go, all of them, and nothing else goes with them.
+async fn forgetting(world: &World) {
+    world.create("forget").await;
+    let job = |attempt: u64, kind: &str, target: &str| {
+        json!({"attempt": attempt, "jobID": attempt.to_string(), "type": kind, "state": "Succeeded",
+            "target": target})
+    };
+    let of_other = job(1, "provision", "compute");
+    let mine = [job(2, "provision", "dns"), job(3, "deprovision", "dns")];
+    let status = |jobs: Value| json!({"status": {"jobs": jobs}});
+    let all = status(json!([of_other, mine[0], mine[1]]));
+    merge_status(world, "forget", all).await.unwrap();
+    let nothing = status(json!([]));
+    let refused = merge_status(world, "forget", nothing.clone()).await;
+    assert_eq!(refused, Err(422), "another target has something left");
+    let left = status(json!([of_other]));
+    assert_eq!(merge_status(world, "forget", left).await, Ok(()));
+    // Of the only target as well, and the list is empty then.
+    let removed = status(json!([of_other, job(4, "deprovision", "compute")]));
+    merge_status(world, "forget", removed).await.unwrap();
+    assert_eq!(merge_status(world, "forget", nothing).await, Ok(()));
+    world.delete("forget").await;
 }
 
 /// Create, applied, delete, gone; a clean end of the operator.

@@ -3,22 +3,31 @@
 
 #![allow(dead_code, unreachable_pub, reason = "no test uses all of it")]
 
+pub mod guard;
+pub mod live;
+mod setup;
+pub mod watch;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::sync::{Arc, Mutex};
 
+use axum::body::Body;
+use futures::channel::mpsc::UnboundedSender;
 use http::{Method, Request, Response, StatusCode};
-use kube::client::Body;
 use kube::{Client, CustomResource};
-use provider_core::lifecycle::{
-    Desired, Lifecycle, Policy, PolicyConfig, ProviderRegistry, SeededEntropy,
-};
-use provider_core::{Clock, ConfigVersion, ManualClock};
-use provider_kube::{Provisioner, ProvisioningStatus};
-use provider_testkit::FakeProvider;
+use provider_core::ConfigVersion;
+use provider_core::lifecycle::Desired;
+use provider_kube::{BoxError, ProvisioningStatus};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+
+#[allow(unused_imports, reason = "no test uses all of it")]
+pub use setup::{
+    Setup, fake, process, process_with, seconds, setup, setup_with, setup_with_policy,
+};
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema, CustomResource)]
 #[kube(
@@ -57,6 +66,11 @@ struct State {
     /// What somebody else does to the object right before a write of ours; none: nothing.
     meanwhile: VecDeque<Option<Change>>,
     reads: VecDeque<Trouble>,
+    lists: VecDeque<Trouble>,
+    /// Whoever is told of changes.
+    watchers: Vec<UnboundedSender<Value>>,
+    /// Whether the definition has no rule that keeps the records.
+    unguarded: bool,
     /// Whether the definition has no status subresource: the status is a part like any other.
     without_subresource: bool,
 }
@@ -94,18 +108,20 @@ fn status(code: u16, reason: &str) -> (u16, Value) {
 impl Server {
     pub fn client(&self) -> Client {
         let this = self.clone();
-        let service = tower::service_fn(move |request: Request<Body>| {
+        let service = tower::service_fn(move |request: Request<kube::client::Body>| {
             let this = this.clone();
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect_bytes().await.unwrap();
-                let (code, answer) = this.answer(&parts.method, parts.uri.path(), &body);
+                let (code, answer) = match this.collection(&parts) {
+                    Some((code, answer)) => (code, answer),
+                    None => {
+                        let (code, answer) = this.answer(&parts.method, parts.uri.path(), &body);
+                        (code, Body::from(answer.to_string()))
+                    }
+                };
                 let response = Response::builder().status(StatusCode::from_u16(code).unwrap());
-                Ok::<_, Infallible>(
-                    response
-                        .body(Body::from(answer.to_string().into_bytes()))
-                        .unwrap(),
-                )
+                Ok::<_, Infallible>(response.body(answer).unwrap())
             }
         });
         Client::new(service, "default")
@@ -145,7 +161,7 @@ impl Server {
             return (code, answer);
         }
         if trouble == Some(Trouble::Gone) {
-            state.objects.remove(name);
+            state.remove(name);
         }
         if *method != Method::GET
             && let Some(Some(change)) = state.meanwhile.pop_front()
@@ -181,7 +197,7 @@ impl Server {
     }
 
     pub fn remove(&self, name: &str) {
-        self.0.lock().unwrap().objects.remove(name);
+        self.0.lock().unwrap().remove(name);
     }
 
     pub fn value(&self, name: &str) -> Value {
@@ -268,7 +284,17 @@ impl State {
     fn store(&mut self, name: &str, mut object: Value) {
         self.version += 1;
         object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        let is_new = !self.objects.contains_key(name);
+        self.tell(if is_new { "ADDED" } else { "MODIFIED" }, &object);
         self.objects.insert(name.to_owned(), object);
+    }
+
+    fn remove(&mut self, name: &str) {
+        if let Some(mut object) = self.objects.remove(name) {
+            self.version += 1;
+            object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+            self.tell("DELETED", &object);
+        }
     }
 
     fn serve(
@@ -308,84 +334,31 @@ impl State {
         if object == before {
             return (200, object);
         }
-        self.version += 1;
-        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        if let Err(rule) = guard::keeps(&before, &object)
+            && !self.unguarded
+        {
+            return status(422, rule);
+        }
         let deleting = !object["metadata"]["deletionTimestamp"].is_null();
         let finalizers = object["metadata"]["finalizers"]
             .as_array()
             .is_some_and(|all| !all.is_empty());
+        self.store(name, object);
+        let object = self.objects[name].clone();
         if deleting && !finalizers {
-            self.objects.remove(name);
-        } else {
-            self.objects.insert(name.to_owned(), object.clone());
+            self.remove(name);
         }
         (200, object)
     }
 }
 
-pub struct Setup {
-    pub server: Server,
-    pub clock: Arc<ManualClock>,
-    pub fake: Arc<FakeProvider>,
-    pub provisioner: Arc<Provisioner<Machine>>,
-}
-
-pub fn fake() -> FakeProvider {
-    FakeProvider::new("fake").ending_after(1)
-}
-
-/// A controller's process on a server.
-pub fn process(
-    server: &Server,
-    fake: &Arc<FakeProvider>,
-    clock: &Arc<ManualClock>,
-) -> Arc<Provisioner<Machine>> {
-    process_with(server, fake, clock, PolicyConfig::default())
-}
-
-/// The same with choices of a test.
-pub fn process_with(
-    server: &Server,
-    fake: &Arc<FakeProvider>,
-    clock: &Arc<ManualClock>,
-    config: PolicyConfig,
-) -> Arc<Provisioner<Machine>> {
-    let config = config.with(|config| config.jitter = 0.0);
-    let policy = Policy::new(config).unwrap();
-    let engine = Lifecycle::with_entropy(policy, Arc::new(SeededEntropy::new(1)));
-    let registry = ProviderRegistry::single(fake.clone());
-    let provisioner = Provisioner::new(server.client(), engine, registry)
-        .with_events("test".into())
-        .with_clock(clock.clone(), Arc::new(SeededEntropy::new(2)));
-    Arc::new(provisioner)
-}
-
-pub fn setup_with(fake: FakeProvider) -> Setup {
-    setup_with_policy(fake, PolicyConfig::default())
-}
-
-pub fn setup_with_policy(fake: FakeProvider, config: PolicyConfig) -> Setup {
-    let server = Server::default();
-    server.put(
-        "m",
-        json!({
-            "apiVersion": "example.com/v1", "kind": "Machine",
-            "metadata": {"name": "m", "namespace": "n", "uid": "uid-m", "generation": 1},
-            "spec": {"cores": 2},
-        }),
-    );
-    let clock = Arc::new(ManualClock::new("2026-11-23T04:00:00Z".parse().unwrap()));
-    let fake = Arc::new(fake);
-    Setup {
-        provisioner: process_with(&server, &fake, &clock, config),
-        server,
-        clock,
-        fake,
-    }
-}
-
-pub fn setup() -> Setup {
-    setup_with(fake())
+/// An object as somebody has created it.
+pub fn machine() -> Value {
+    json!({
+        "apiVersion": "example.com/v1", "kind": "Machine",
+        "metadata": {"name": "m", "namespace": "n", "uid": "uid-m", "generation": 1},
+        "spec": {"cores": 2},
+    })
 }
 
 pub fn desired(machine: &Machine) -> Desired {
@@ -393,79 +366,14 @@ pub fn desired(machine: &Machine) -> Desired {
     Desired::new(version, "fake")
 }
 
-/// How long an action waits.
-pub fn seconds(action: &kube::runtime::controller::Action) -> f64 {
-    let text = format!("{action:?}");
-    let text = text.split("Some(").nth(1).unwrap().trim_end_matches(") }");
-    let units = [("ns", 1e-9), ("µs", 1e-6), ("ms", 1e-3), ("s", 1.0)];
-    let (unit, size) = units.iter().find(|(unit, _)| text.ends_with(unit)).unwrap();
-    text.trim_end_matches(unit).parse::<f64>().unwrap() * size
+/// The same as a controller has it.
+pub async fn wanted(machine: Arc<Machine>) -> Result<Desired, BoxError> {
+    Ok(desired(&machine))
 }
 
-impl Setup {
-    /// A reconcile with the object as it is now.
-    pub async fn reconcile(&self) -> kube::runtime::controller::Action {
-        self.with(&self.server.cached("m")).await.unwrap()
-    }
-
-    pub async fn with(
-        &self,
-        machine: &Machine,
-    ) -> Result<kube::runtime::controller::Action, provider_kube::Error> {
-        self.provisioner.reconcile(machine, desired).await
-    }
-
-    pub fn pass(&self, seconds: u64) {
-        self.clock.advance(std::time::Duration::from_secs(seconds));
-    }
-
-    pub fn delete(&self) {
-        let now = self.clock.now().to_string();
-        self.server.change("m", |object| {
-            object["metadata"]["deletionTimestamp"] = json!(now);
-            object["metadata"]["generation"] =
-                json!(object["metadata"]["generation"].as_i64().unwrap() + 1);
-        });
-    }
-
-    /// Lets a controller run until the condition has this reason.
-    pub async fn until(&self, condition: &str, reason: &str) {
-        let is = || self.server.condition("m", condition).1 == reason;
-        self.run(reason, is).await;
-    }
-
-    /// Lets a controller run until there is no object.
-    pub async fn until_gone(&self) {
-        self.run("gone", || !self.server.exists("m")).await;
-    }
-
-    /// As a controller calls us: once at the beginning, and then when the last action said so. What we
-    /// write ourselves wakes nobody, so an action that says "never" before the end is a lost wake-up.
-    async fn run(&self, what: &str, done: impl Fn() -> bool) {
-        for n in 0..200 {
-            if n > 0 && done() {
-                return;
-            }
-            if !self.server.exists("m") {
-                break;
-            }
-            let machine = self.server.cached("m");
-            let action = match self.with(&machine).await {
-                Ok(action) => action,
-                Err(error) => self.provisioner.error_policy(&machine, &error),
-            };
-            if done() {
-                return;
-            }
-            assert_ne!(
-                action,
-                kube::runtime::controller::Action::await_change(),
-                "nobody comes back before it is {what}"
-            );
-            let wait = std::time::Duration::from_secs_f64(seconds(&action));
-            self.clock
-                .advance(wait.max(std::time::Duration::from_millis(1)));
-        }
-        assert!(done(), "never {what}");
-    }
+/// A plain function of the object as a controller has it.
+pub fn plain<T: Send>(
+    function: impl Fn(&Machine) -> T + Send + Sync,
+) -> impl Fn(Arc<Machine>) -> Ready<Result<T, BoxError>> + Send + Sync {
+    move |machine| ready(Ok(function(&machine)))
 }

@@ -1,5 +1,6 @@
 //! Approvals of workflows: a person is waited for, and says yes, no, or nothing in time.
 
+use provider_core::clock::Elapsed as _;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -124,7 +125,7 @@ pub(super) fn post(
 pub(super) fn node(parent: &Job, number: usize, child: &Job, now: Timestamp) -> Value {
     let mut row = rows::node(parent, number, child, now);
     let is_unshown =
-        child.other == Some(Other::Approval) && clock::since(now, child.created) < UNSHOWN;
+        child.other == Some(Other::Approval) && now.elapsed_since(child.created) < UNSHOWN;
     if is_unshown && let Value::Object(row) = &mut row {
         row.insert("job".to_owned(), Value::Null);
         if let Some(Value::Object(summary)) = row.get_mut("summary_fields") {

@@ -1,9 +1,9 @@
 //! Jobs and templates as the controller writes them.
 
+use provider_core::clock::Elapsed as _;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use provider_core::clock;
 use serde_json::{Map, Value, json};
 
 use super::jobs::{Job, Jobs};
@@ -147,7 +147,7 @@ pub(super) fn job(jobs: &Jobs, users: &[User], job: &Job, view: View, now: Times
 
     let end = job.finished.or(job.started.map(|_| now));
     let elapsed = match (job.started, end) {
-        (Some(started), Some(end)) => clock::since(end, started).as_millis() as f64 / 1_000.0,
+        (Some(started), Some(end)) => end.elapsed_since(started).as_millis() as f64 / 1_000.0,
         _ => 0.0,
     };
     let mut put = |name: &str, value: Value| {
@@ -412,7 +412,7 @@ pub(super) fn node(parent: &Job, number_: usize, child: &Job, now: Timestamp) ->
     let end = child.finished.unwrap_or(now);
     let elapsed = child
         .started
-        .map_or(0.0, |started| clock::since(end, started).as_secs_f64());
+        .map_or(0.0, |started| end.elapsed_since(started).as_secs_f64());
     summary(
         &mut row,
         "job",

@@ -4,23 +4,26 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
+use provider_core::clock::Elapsed as _;
 use provider_core::lifecycle::{Entropy, SeededEntropy};
 use provider_core::{
-    CancelResult, Capabilities, ConfigVersion, DeprovisionResult, ExtraVars, FindRequest,
-    JobRecord, JobRef, JobStatus, JobType, LaunchRequest, OperationToken, Provider, ProviderError,
-    Reason, RelaunchQuery, Relaunched, Resource, TrackedJob, TriggerError,
+    ActionName, Capabilities, DeprovisionResult, ExtraVars, JobRecord, JobRef, JobType,
+    LaunchRequest, OperationToken, Provider, Reason, RelaunchQuery, Relaunched, Resource,
+    TriggerError,
 };
-use serde_json::{Value, json};
 
 use super::harness::{Deed, Fault, Harness, Ran, World};
 use super::report::{Stop, Verdict};
+pub(super) use super::steps::{
+    Launched, Ways, broken, check, deleted, found_alone, keeps_its_name, not_applicable, version,
+};
+use super::steps::{fold, fold_one_of};
 
 /// The value of a secret variable, `password`, that every launch of the suite carries.
 pub const SECRET: &str = "s3cret-of-the-caller";
 
 /// How often something is asked for that must become true: with the poll interval in between.
-const ROUNDS: usize = 200;
+pub(super) const ROUNDS: usize = 200;
 
 /// One behaviour under test: a world of its own, and a provider.
 pub struct Case {
@@ -35,105 +38,6 @@ impl fmt::Debug for Case {
         f.debug_struct("Case")
             .field("provider", &self.provider.name())
             .finish_non_exhaustive()
-    }
-}
-
-/// A launch that was accepted.
-#[derive(Debug, Clone)]
-pub(super) struct Launched {
-    pub request: LaunchRequest,
-    pub job: JobRef,
-    pub job_type: JobType,
-    /// The record that an engine would keep.
-    pub record: JobRecord,
-}
-
-impl Launched {
-    pub(super) fn tracked(&self) -> TrackedJob {
-        let tracked = TrackedJob::from(self.job.clone()).with_token(self.request.token.clone());
-        let tracked = match &self.request.config_version {
-            Some(version) => tracked.with_config_version(version.clone()),
-            None => tracked,
-        };
-        match self.record.sent_at {
-            Some(at) => tracked.with_launched_at(at),
-            None => tracked,
-        }
-    }
-
-    pub(super) fn name(&self) -> &str {
-        self.request.resource.name()
-    }
-
-    pub(super) fn token(&self) -> &OperationToken {
-        &self.request.token
-    }
-
-    pub(super) fn history(&self) -> Vec<JobRecord> {
-        vec![self.record.clone()]
-    }
-}
-
-pub(super) fn broken<T>(happened: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::Broken(happened.into()))
-}
-
-pub(super) fn not_applicable<T>(why: impl Into<String>) -> Result<T, Stop> {
-    Err(Stop::NotApplicable(why.into()))
-}
-
-/// Breaks off with what happened, unless it is so.
-pub(super) fn check(is_so: bool, happened: impl FnOnce() -> String) -> Verdict {
-    if is_so { Ok(()) } else { broken(happened()) }
-}
-
-/// The version that all launches of the suite carry.
-pub(super) fn version() -> ConfigVersion {
-    ConfigVersion::of_json(&json!({"cores": 4}))
-}
-
-/// The object once its deletion was asked for.
-pub(super) fn deleted(object: &Resource, at: Timestamp) -> Result<Resource, Stop> {
-    let mut value = Value::Object(object.object().clone());
-    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
-        metadata.insert("deletionTimestamp".to_owned(), json!(at.to_string()));
-    }
-    Resource::from_json(value).or_else(|error| broken(format!("the harness's object: {error}")))
-}
-
-/// All ways of several faults, one after another; one at least must exist.
-pub(super) struct Ways<'a> {
-    faults: &'a [Fault],
-    way: usize,
-    any: bool,
-}
-
-impl<'a> Ways<'a> {
-    pub(super) fn of(faults: &'a [Fault]) -> Self {
-        Self {
-            faults,
-            way: 0,
-            any: false,
-        }
-    }
-
-    /// Breaks the world in the next way; none when there are no more.
-    pub(super) async fn next(&mut self, case: &Case) -> Result<Option<(Fault, usize)>, Stop> {
-        let all = self.faults;
-        while let Some((fault, rest)) = self.faults.split_first() {
-            if case.world.break_next(*fault, self.way).await {
-                self.any = true;
-                self.way += 1;
-                return Ok(Some((*fault, self.way - 1)));
-            }
-            (self.faults, self.way) = (rest, 0);
-        }
-        if self.any {
-            return Ok(None);
-        }
-        not_applicable(format!(
-            "the harness cannot break its world by any of {all:?}"
-        ))
     }
 }
 
@@ -196,6 +100,18 @@ impl Case {
             return Ok(());
         }
         not_applicable("find_relaunched is not declared")
+    }
+
+    /// The action that the backend has automation for.
+    pub(super) fn needs_actions(&self) -> Result<ActionName, Stop> {
+        if !self.capabilities().actions {
+            return not_applicable("actions are not declared");
+        }
+        match self.world.action().map(ActionName::new) {
+            Some(Ok(name)) => Ok(name),
+            Some(Err(error)) => broken(format!("the harness's action: {error}")),
+            None => not_applicable("the harness names no action"),
+        }
     }
 
     /// A search for copies of these launches, from the first of them on.
@@ -282,12 +198,10 @@ impl Case {
     pub(super) async fn provision(&self, name: &str) -> Result<Launched, Stop> {
         let request = self.request(name);
         match self.provider.trigger_provision(&request).await {
-            Ok(result) => Ok(self.launched(
-                request,
-                result.job,
-                JobType::Provision,
-                result.initial_state,
-            )),
+            Ok(result) => {
+                let job = self.named(&request, JobType::Provision, result.job).await?;
+                Ok(self.launched(request, job, JobType::Provision, result.initial_state))
+            }
             Err(error) => broken(format!("a launch without trouble ended in: {error}")),
         }
     }
@@ -299,6 +213,32 @@ impl Case {
         let status = self.settled(&launched).await?;
         fold(&mut launched.record, &status);
         Ok(launched)
+    }
+
+    /// An action without trouble, on what was provisioned.
+    pub(super) async fn act(&self, name: &str) -> Result<Launched, Stop> {
+        let action = self.needs_actions()?;
+        let provisioned = self.provisioned(name).await?;
+        self.act_on(&provisioned, action, self.request(name)).await
+    }
+
+    pub(super) async fn act_on(
+        &self,
+        provisioned: &Launched,
+        action: ActionName,
+        request: LaunchRequest,
+    ) -> Result<Launched, Stop> {
+        let job_type = JobType::Action(action);
+        match self.provider.trigger_action(&action, &request).await {
+            Ok(result) => {
+                let job = self.named(&request, job_type, result.job).await?;
+                let mut acted = self.launched(request, job, job_type, result.initial_state);
+                acted.record.attempt = provisioned.record.attempt + 1;
+                acted.before = provisioned.history();
+                Ok(acted)
+            }
+            Err(error) => broken(format!("an action without trouble ended in: {error}")),
+        }
     }
 
     /// A deprovision without trouble, after a provision that has succeeded.
@@ -341,15 +281,18 @@ impl Case {
             match result {
                 DeprovisionResult::Triggered {
                     job, initial_state, ..
-                } => return Ok(Some((job, initial_state))),
+                } => {
+                    let job = self.named(request, JobType::Deprovision, job).await?;
+                    return Ok(Some((job, initial_state)));
+                }
                 DeprovisionResult::Skipped { .. } => return Ok(None),
                 DeprovisionResult::Waiting {
                     retry_after,
                     provision_job,
                     ..
                 } => {
-                    if let (Some(status), Some(record)) = (&provision_job, history.first_mut()) {
-                        fold(record, status);
+                    if let Some(status) = &provision_job {
+                        fold_one_of(history, status);
                     }
                     self.world
                         .pass(retry_after.max(Duration::from_secs(1)))
@@ -362,6 +305,48 @@ impl Case {
             "it was still waiting after having been asked {ROUNDS} times, with the delays that it \
              asked for"
         ))
+    }
+
+    /// The job of a launch: as the answer names it, or as it is found by its token in the time that the
+    /// provider asks for.
+    pub(super) async fn named(
+        &self,
+        request: &LaunchRequest,
+        job_type: JobType,
+        named: Option<JobRef>,
+    ) -> Result<JobRef, Stop> {
+        if let Some(job) = named {
+            return Ok(job);
+        }
+        if !self.capabilities().find_launched {
+            return broken(
+                "a launch was answered without a job, and find_launched is not declared: nobody will \
+                 ever know its name",
+            );
+        }
+        let window = self.capabilities().visibility_window;
+        let step = self.capabilities().poll_interval.min(window);
+        let began = self.world.now();
+        loop {
+            // Looked at before the search: one more is made when the window has passed.
+            let last = self.world.now().elapsed_since(began) > window;
+            match self.find(request, job_type).await?.as_slice() {
+                [status] => return Ok(status.job.clone()),
+                [] if last => {
+                    return broken(format!(
+                        "a launch was answered without a job, and no job with its token was found in \
+                         the visibility window of {window:?}"
+                    ));
+                }
+                [] => self.world.pass(step.max(Duration::from_secs(1))).await,
+                several => {
+                    let names: Vec<_> = several.iter().map(|one| one.job.to_string()).collect();
+                    return broken(format!(
+                        "one launch without a name has several jobs: {names:?}"
+                    ));
+                }
+            }
+        }
     }
 
     pub(super) fn launched(
@@ -380,6 +365,7 @@ impl Case {
             job,
             job_type,
             record,
+            before: Vec::new(),
         }
     }
 
@@ -396,45 +382,6 @@ impl Case {
         record
     }
 
-    pub(super) async fn try_status(&self, of: &Launched) -> Result<JobStatus, ProviderError> {
-        let object = self.world.object(of.name());
-        match of.job_type {
-            JobType::Provision => self.provider.provision_status(&object, &of.tracked()).await,
-            JobType::Deprovision => {
-                self.provider
-                    .deprovision_status(&object, &of.tracked())
-                    .await
-            }
-        }
-    }
-
-    pub(super) async fn status(&self, of: &Launched) -> Result<JobStatus, Stop> {
-        match self.try_status(of).await {
-            Ok(status) => Ok(status),
-            Err(error) => broken(format!(
-                "the status of {} could not be read: {error}",
-                of.job
-            )),
-        }
-    }
-
-    /// The status once it is terminal and the backend will not take it back.
-    pub(super) async fn settled(&self, of: &Launched) -> Result<JobStatus, Stop> {
-        let mut last = None;
-        for _ in 0..ROUNDS {
-            let status = self.status(of).await?;
-            if status.state.is_terminal() && status.settled {
-                return Ok(status);
-            }
-            last = Some(status.state);
-            self.tick().await;
-        }
-        broken(format!(
-            "after {ROUNDS} polls {} had not settled; its state was {last:?}",
-            of.job
-        ))
-    }
-
     /// A few poll intervals; the seed says how many.
     pub(super) async fn a_while(&self) {
         for _ in 0..=self.roll(3) {
@@ -445,30 +392,6 @@ impl Case {
     /// One poll interval.
     pub(super) async fn tick(&self) {
         self.world.pass(self.capabilities().poll_interval).await;
-    }
-
-    pub(super) async fn cancel(&self, of: &Launched) -> Result<CancelResult, Stop> {
-        let object = self.world.object(of.name());
-        match self.provider.cancel(&object, &of.tracked()).await {
-            Ok(result) => Ok(result),
-            Err(error) => broken(format!("the cancel of {} ended in: {error}", of.job)),
-        }
-    }
-
-    pub(super) fn query(&self, request: &LaunchRequest, job_type: JobType) -> FindRequest {
-        FindRequest::new(request.resource.clone(), job_type, request.token.clone())
-    }
-
-    pub(super) async fn find(
-        &self,
-        request: &LaunchRequest,
-        job_type: JobType,
-    ) -> Result<Vec<JobStatus>, Stop> {
-        let query = self.query(request, job_type);
-        match self.provider.find_launched(&query).await {
-            Ok(found) => Ok(found),
-            Err(error) => broken(format!("a search without trouble ended in: {error}")),
-        }
     }
 
     pub(super) async fn journal(&self) -> Vec<Ran> {
@@ -500,12 +423,4 @@ impl Case {
         let is_so = |ran: &Ran| ran.live && ran.job_type == job_type && ran.object == name;
         journal.iter().any(is_so)
     }
-}
-
-/// Brings a record up to date, as the engine does.
-pub(super) fn fold(record: &mut JobRecord, status: &JobStatus) {
-    record.set_job_ref(status.job.clone());
-    record.state = status.state;
-    record.doubtful = status.state.is_terminal() && !status.settled;
-    record.reason = None;
 }

@@ -52,6 +52,11 @@ pub trait World: Send + Sync {
     /// Everything that was really started so far, in order, whatever the provider was told.
     async fn journal(&self) -> Vec<Ran>;
 
+    /// The name of an action that this backend has automation for, `restart` say; none where there is none.
+    fn action(&self) -> Option<&str> {
+        None
+    }
+
     /// Texts that must never be seen: the credentials of the provider.
     fn secrets(&self) -> Vec<String> {
         Vec::new()

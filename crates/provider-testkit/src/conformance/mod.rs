@@ -26,10 +26,12 @@
 #[doc = include_str!("../../docs/CONFORMANCE.md")]
 pub mod guide {}
 
+mod asking;
 pub mod behaviours;
 mod case;
 mod harness;
 mod report;
+mod steps;
 pub mod store;
 mod suite;
 

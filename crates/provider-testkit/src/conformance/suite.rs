@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::behaviours::{cancel, deprovision, find, launch, relaunch, status, tasks, text};
+use super::behaviours::{
+    actions, cancel, deprovision, find, launch, relaunch, status, tasks, text,
+};
 use super::case::Case;
 use super::harness::Harness;
 use super::report::{Report, Row, Stop, Verdict};
@@ -72,7 +74,8 @@ pub const fn all() -> &'static [Behaviour] {
         status::a_failed_question_is_no_verdict: "A question that fails says nothing about the job: neither that it ended nor that it is gone.",
         status::a_failed_question_is_forgotten: "After a question that failed, the next one is answered.",
         status::questions_start_nothing: "Questions start nothing.",
-        status::a_restart_loses_no_job: "A provider that has just started sees the jobs of the one before.",
+        status::a_job_keeps_its_name: "A job has one name for all its life: from its launch on, at every look and in every search.",
+        status::a_restart_loses_no_job: "A provider that has just started sees the jobs of the one before, under the same names.",
         status::a_restart_loses_no_deprovision: "The same for deprovision jobs.",
         status::an_assumed_job_is_answered_for: "A launch in doubt that is taken as sent is answered for, under its token.",
         status::a_wake_up_names_its_job: "A wake-up names a job as its launch did.",
@@ -81,7 +84,7 @@ pub const fn all() -> &'static [Behaviour] {
         cancel::a_cancel_may_be_repeated: "A cancel may be asked for again.",
         cancel::a_late_cancel_says_how_it_ended: "The cancel of a job that has ended says how it ended.",
         cancel::a_cancel_of_a_forgotten_job_says_so: "The cancel of a job that the backend has forgotten says so.",
-        cancel::a_refused_cancel_is_an_error: "A refused cancel of a job at work is an error: the job has not ended, and is not gone.",
+        cancel::a_refused_cancel_is_an_error: "A refused cancel of a job at work is an error, or comes too early: it was not taken, and the job has neither ended nor gone.",
         cancel::a_lost_cancel_answer_does_no_harm: "A cancel whose answer was lost may be asked for again, and its end is seen.",
         cancel::a_cancel_may_meet_the_end: "A cancel at the moment of the end says what is told afterwards.",
         cancel::a_cancel_that_loses_is_not_believed: "A job that goes on after a cancel is not believed to have stopped, and its end is what counts.",
@@ -108,6 +111,14 @@ pub const fn all() -> &'static [Behaviour] {
         deprovision::a_deprovision_launch_carries_its_token: "The token of a deprovision launch reaches the backend, letter for letter.",
         deprovision::a_lost_deprovision_answer_is_in_doubt: "A deprovision launch whose answer was lost is in doubt.",
         deprovision::a_refused_deprovision_is_not_launched: "A refused deprovision launch was not carried out, and is said not to have been.",
+        actions::an_action_is_a_job_like_any_other: "The launch of an action starts one job, of its type, for its object, with its token. Its name is told, and it is seen to its end.",
+        actions::an_action_reports_no_version: "An action changes nothing of the configuration: its success reports no version.",
+        actions::a_restart_loses_no_action: "A provider that has just started sees the actions of the one before.",
+        actions::a_cancel_stops_an_action: "A cancel stops an action at work, and its end is seen.",
+        actions::an_action_is_found_by_its_token: "Actions are found by their token as well.",
+        actions::a_deprovision_waits_for_an_action: "While an action is at work no deprovision is started. Once it has ended, one is.",
+        actions::a_lost_action_answer_is_in_doubt: "The launch of an action whose answer was lost is in doubt.",
+        actions::a_refused_action_is_not_launched: "An action that was refused was not carried out, and is said not to have been.",
         text::messages_are_bounded: "The messages of statuses are bounded and on one line, whatever the job says.",
         text::messages_hold_no_secret: "The texts of statuses hold no credential and no secret variable, whatever the job says.",
         text::errors_hold_no_secret: "Errors hold no credential and no secret variable, even when the backend repeats them.",

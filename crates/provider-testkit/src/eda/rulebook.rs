@@ -353,12 +353,9 @@ fn filled(label: &str, event: &Event) -> String {
     out
 }
 
-const APPLIED: &str = "osac.openshift.io/reconciled-config-version";
-const OPERATION: &str = "osac.openshift.io/reconciled-operation";
-
 /// What a playbook has done to its object so far: the finalizer when a creation begins, the
-/// version and the operation when it ends, no finalizer when a deletion ends. False when the object
-/// could not be written.
+/// version and the operation when it ends, no finalizer when a deletion ends. Their names are in the API group
+/// of the object. False when the object could not be written.
 fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) -> bool {
     let Some(payload) = run.extra_vars.pointer("/ansible_eda/event/payload") else {
         return true;
@@ -368,8 +365,17 @@ fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) -> bool {
         value.unwrap_or_default()
     };
     let kind = text("/kind").to_lowercase();
-    let finalizer = format!("osac.openshift.io/{kind}-aap");
-    let create = text("/providerEvent/action") == "create";
+    let named = |name: &str| match text("/apiVersion").split_once('/') {
+        Some((group, _)) => format!("{group}/{name}"),
+        None => name.to_owned(),
+    };
+    let finalizer = named(&format!("{kind}-aap"));
+    let (applied, operation) = (
+        named("reconciled-config-version"),
+        named("reconciled-operation"),
+    );
+    let action = text("/providerEvent/action");
+    let (create, delete) = (action == "create", action == "delete");
     let change = &mut |object: &mut Value| {
         let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) else {
             return;
@@ -379,7 +385,7 @@ fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) -> bool {
             let there = finalizers.iter().any(|one| *one == finalizer.as_str());
             if create && run.started.is_some() && !there {
                 finalizers.push(json!(finalizer));
-            } else if !create && run.succeeded && marks.removes_finalizer {
+            } else if delete && run.succeeded && marks.removes_finalizer {
                 finalizers.retain(|one| *one != finalizer.as_str());
             }
         }
@@ -390,10 +396,10 @@ fn mark(run: &Run, marks: Marks, cluster: &dyn Cluster) -> bool {
             }
         };
         if create && run.succeeded && marks.reports_version {
-            annotate(APPLIED, text("/providerEvent/configVersion"));
+            annotate(&applied, text("/providerEvent/configVersion"));
         }
         if run.succeeded && marks.reports_operation {
-            annotate(OPERATION, text("/providerEvent/operationToken"));
+            annotate(&operation, text("/providerEvent/operationToken"));
         }
     };
     cluster.edit(text("/metadata/namespace"), text("/metadata/name"), change)

@@ -5,9 +5,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::channel::mpsc;
 use provider_core::{
-    CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, FindRequest, JobRecord,
-    JobRef, JobState, JobStatus, JobType, LaunchRequest, Preflight, Provider, ProviderError,
-    ProvisionResult, RelaunchQuery, Relaunched, Resource, TrackedJob, TriggerError, WakeUps,
+    ActionName, CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, FindRequest,
+    JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, Preflight, Provider,
+    ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource, TrackedJob, TriggerError,
+    WakeUps,
 };
 
 use super::{CallRecord, FakeJob, FakeProvider, Function, State};
@@ -30,7 +31,13 @@ impl FakeProvider {
         state.trouble(function)
     }
 
-    fn launch(&self, state: &mut State, request: &LaunchRequest, job_type: JobType) -> JobRef {
+    /// Starts a job; its name, where a launch is answered with one.
+    fn launch(
+        &self,
+        state: &mut State,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Option<JobRef> {
         state.last_id += 1;
         let id = state.last_id;
         let ending = state.endings.pop_front().unwrap_or(JobState::Succeeded);
@@ -42,6 +49,7 @@ impl FakeProvider {
             id,
             job_type,
             object,
+            target: request.target.clone(),
             token: request.token.clone(),
             config_version: request.config_version.clone(),
             sent: request.resource.clone(),
@@ -53,11 +61,29 @@ impl FakeProvider {
             stray: false,
             unfinished: false,
             hidden: false,
+            unnamed_for: self.unnamed_for.unwrap_or_default(),
             polls_left: self.polls,
             ending,
         };
         state.jobs.insert(id, job);
-        self.job_ref(id)
+        self.unnamed_for.is_none().then(|| self.job_ref(id))
+    }
+
+    /// A launch of what provisions, or acts on what was provisioned.
+    fn start(
+        &self,
+        function: Function,
+        request: &LaunchRequest,
+        job_type: JobType,
+    ) -> Result<ProvisionResult, TriggerError> {
+        let state = &mut *self.lock();
+        let lost = self.enter(state, function, &request.resource, None)?;
+        let job = self.launch(state, request, job_type);
+        match (lost, job) {
+            (Some(error), _) => Err(error.into()),
+            (None, Some(job)) => Ok(ProvisionResult::new(job, JobState::Pending, "")),
+            (None, None) => Ok(ProvisionResult::unnamed("the name of the job follows")),
+        }
     }
 
     fn status_of(&self, job: &FakeJob) -> JobStatus {
@@ -126,21 +152,27 @@ impl Provider for FakeProvider {
         &self,
         request: &LaunchRequest,
     ) -> Result<ProvisionResult, TriggerError> {
-        let state = &mut *self.lock();
-        let lost = self.enter(state, Function::TriggerProvision, &request.resource, None)?;
-        let job = self.launch(state, request, JobType::Provision);
-        if let Some(error) = lost {
-            return Err(error.into());
-        }
-        Ok(ProvisionResult::new(job, JobState::Pending, ""))
+        self.start(Function::TriggerProvision, request, JobType::Provision)
     }
 
-    async fn provision_status(
+    async fn trigger_action(
+        &self,
+        action: &ActionName,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        if !self.capabilities.actions {
+            return Err(ProviderError::unsupported("actions").into());
+        }
+        let job_type = JobType::Action(*action);
+        self.start(Function::TriggerAction, request, job_type)
+    }
+
+    async fn status(
         &self,
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        self.poll(Function::ProvisionStatus, resource, job)
+        self.poll(Function::Status, resource, job)
     }
 
     async fn trigger_deprovision(
@@ -158,20 +190,24 @@ impl Provider for FakeProvider {
             .flatten()
             .find(|id| {
                 state.jobs.get(id).is_some_and(|job| {
-                    job.job_type == JobType::Provision && !job.state.is_terminal()
+                    job.job_type != JobType::Deprovision
+                        && job.target == request.target
+                        && !job.state.is_terminal()
                 })
             })
             .copied();
         if let Some(job) = live.and_then(|id| state.jobs.get_mut(&id)) {
-            if self.capabilities.cancel && job.obeys_cancels {
+            let too_early = state.too_early.0 > 0;
+            state.too_early.0 = state.too_early.0.saturating_sub(1);
+            if self.capabilities.cancel && job.obeys_cancels && !too_early {
                 job.state = JobState::Canceled;
             }
-            let status = self.status_of(job);
+            let status = (job.job_type == JobType::Provision).then(|| self.status_of(job));
             return Ok(DeprovisionResult::Waiting {
-                reason: format!("provision job {} was still running", job.id),
+                reason: format!("{} job {} was still running", job.job_type, job.id),
                 retry_after: Duration::from_secs(1),
                 block_deletion_on_failure: block,
-                provision_job: Some(status),
+                provision_job: status,
             });
         }
         let job = self.launch(state, request, JobType::Deprovision);
@@ -186,14 +222,6 @@ impl Provider for FakeProvider {
         })
     }
 
-    async fn deprovision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.poll(Function::DeprovisionStatus, resource, job)
-    }
-
     async fn cancel(
         &self,
         resource: &Resource,
@@ -205,6 +233,7 @@ impl Provider for FakeProvider {
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;
         state.check_name(&tracked.job)?;
+        let (early, retry_after) = state.too_early;
         let job = state.job(&tracked.job);
         let Some(job) = job else {
             return Ok(CancelResult::Gone);
@@ -213,6 +242,10 @@ impl Provider for FakeProvider {
             let mut status = self.status_of(job);
             status.job.clone_from(&tracked.job);
             return Ok(CancelResult::Finished(Box::new(status)));
+        }
+        if early > 0 {
+            state.too_early.0 = early - 1;
+            return Ok(CancelResult::NotYet { retry_after });
         }
         if job.obeys_cancels {
             job.state = JobState::Canceled;
@@ -234,11 +267,21 @@ impl Provider for FakeProvider {
             .get(query.resource.key())
             .into_iter()
             .flatten();
-        let jobs = ids.filter_map(|id| state.jobs.get(id));
-        let found = jobs.filter(|job| {
-            job.token == query.token && job.job_type == query.job_type && !job.copied && !job.hidden
-        });
-        Ok(found.map(|job| self.status_of(job)).collect())
+        let mut found = Vec::new();
+        for id in ids {
+            let Some(job) = state.jobs.get_mut(id) else {
+                continue;
+            };
+            if job.token != query.token || job.job_type != query.job_type || job.copied {
+                continue;
+            }
+            let named = job.unnamed_for == 0;
+            job.unnamed_for = job.unnamed_for.saturating_sub(1);
+            if named && !job.hidden {
+                found.push(self.status_of(job));
+            }
+        }
+        Ok(found)
     }
 
     async fn find_relaunched(

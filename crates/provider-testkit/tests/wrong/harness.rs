@@ -1,10 +1,12 @@
 //! Worlds around the fake provider, with a wrapper of the caller's around it.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
+use provider_core::clock::Elapsed as _;
 use provider_core::{
     Clock, Effect, ErrorKind, JobState, ManualClock, OnAmbiguity, OperationToken, Provider,
     ProviderError, Resource,
@@ -15,14 +17,16 @@ use serde_json::json;
 
 pub const CREDENTIAL: &str = "credential-of-the-fake";
 
-/// Builds what is tested around a fake: called again for every restart.
-pub type Wrap = dyn Fn(Arc<FakeProvider>) -> Arc<dyn Provider> + Send + Sync;
+/// Builds what is tested around a fake, on the clock of its world: called again for every restart.
+pub type Wrap = dyn Fn(Arc<FakeProvider>, ManualClock) -> Arc<dyn Provider> + Send + Sync;
 
 #[derive(Clone)]
 pub struct FakeHarness {
     pub undeclared: Vec<Function>,
     /// Launches in doubt are taken as sent.
     pub assumes: bool,
+    /// Launches are answered without the name of their job, which a search shows after a while.
+    pub unnamed: bool,
     pub wrap: Arc<Wrap>,
 }
 
@@ -30,7 +34,12 @@ struct FakeWorld {
     fake: Arc<FakeProvider>,
     wrap: Arc<Wrap>,
     clock: ManualClock,
+    /// When a job was first there, by its id.
+    born: Mutex<BTreeMap<u64, Timestamp>>,
 }
+
+/// So long a job without a name is not found: a part of the declared window.
+const UNSEEN: Duration = Duration::from_secs(20);
 
 #[async_trait]
 impl Harness for FakeHarness {
@@ -39,25 +48,34 @@ impl Harness for FakeHarness {
         let fake = fake.with_capabilities(|capabilities| {
             capabilities.cancel = !self.undeclared.contains(&Function::Cancel);
             capabilities.find_launched = !self.undeclared.contains(&Function::FindLaunched);
+            capabilities.actions = !self.undeclared.contains(&Function::TriggerAction);
             capabilities.find_relaunched = !self.undeclared.contains(&Function::FindRelaunched);
             if self.assumes {
                 let kind = "assumed".into();
                 capabilities.on_ambiguity = OnAmbiguity::AssumeSent { kind };
             }
         });
+        let fake = match self.unnamed {
+            true => fake.naming_jobs_after(u32::MAX),
+            false => fake,
+        };
         let start: Timestamp = "2026-11-23T04:00:00Z".parse().unwrap();
         Ok(Box::new(FakeWorld {
             fake: Arc::new(fake),
             wrap: self.wrap.clone(),
             clock: ManualClock::new(start),
+            born: Mutex::default(),
         }))
     }
 }
 
-const LAUNCHES: [Function; 2] = [Function::TriggerProvision, Function::TriggerDeprovision];
-const QUESTIONS: [Function; 4] = [
-    Function::ProvisionStatus,
-    Function::DeprovisionStatus,
+const LAUNCHES: [Function; 3] = [
+    Function::TriggerProvision,
+    Function::TriggerDeprovision,
+    Function::TriggerAction,
+];
+const QUESTIONS: [Function; 3] = [
+    Function::Status,
     Function::FindLaunched,
     Function::FindRelaunched,
 ];
@@ -69,7 +87,7 @@ fn fails(effect: Effect, kind: ErrorKind, text: &str) -> ProviderError {
 #[async_trait]
 impl World for FakeWorld {
     fn provider(&self) -> Result<Arc<dyn Provider>, String> {
-        Ok((self.wrap)(self.fake.clone()))
+        Ok((self.wrap)(self.fake.clone(), self.clock.clone()))
     }
 
     fn object(&self, name: &str) -> Resource {
@@ -85,7 +103,15 @@ impl World for FakeWorld {
     }
 
     async fn pass(&self, by: Duration) {
+        let mut born = self.born.lock().unwrap();
+        for job in self.fake.jobs() {
+            born.entry(job.id).or_insert(self.clock.now());
+        }
         self.clock.advance(by);
+        let seen = |at: &Timestamp| self.clock.now().elapsed_since(*at) >= UNSEEN;
+        for (id, _) in born.iter().filter(|(_, at)| seen(at)) {
+            self.fake.hide(*id, false);
+        }
     }
 
     async fn break_next(&self, fault: Fault, way: usize) -> bool {
@@ -175,6 +201,10 @@ impl World for FakeWorld {
             live: !job.state.is_terminal(),
         };
         self.fake.jobs().into_iter().map(ran).collect()
+    }
+
+    fn action(&self) -> Option<&str> {
+        Some("restart")
     }
 
     fn secrets(&self) -> Vec<String> {

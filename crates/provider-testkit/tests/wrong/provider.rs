@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
+use provider_core::clock::Elapsed as _;
 use provider_core::{
-    CancelResult, Capabilities, DeprovisionResult, Effect, ErrorKind, FindRequest, JobRecord,
-    JobRef, JobState, JobStatus, JobType, LaunchRequest, OperationToken, Preflight, Provider,
-    ProviderError, ProvisionResult, RelaunchQuery, Relaunched, Resource, TrackedJob, TriggerError,
-    WakeUps,
+    ActionName, CancelResult, Capabilities, Clock, DeprovisionResult, Effect, ErrorKind,
+    FindRequest, JobRecord, JobRef, JobState, JobStatus, JobType, LaunchRequest, ManualClock,
+    OperationToken, Preflight, Provider, ProviderError, ProvisionResult, RelaunchQuery, Relaunched,
+    Resource, TrackedJob, TriggerError, WakeUps,
 };
 use provider_testkit::conformance::SECRET;
 use provider_testkit::{FakeJob, FakeProvider};
@@ -20,9 +21,10 @@ use super::harness::CREDENTIAL;
 use super::memory::Memory;
 
 pub struct Wrong {
-    fake: Arc<FakeProvider>,
+    pub(super) fake: Arc<FakeProvider>,
+    clock: ManualClock,
     /// The name of the behaviour that it breaks; none is a provider without defect.
-    defect: &'static str,
+    pub(super) defect: &'static str,
     memory: Mutex<Memory>,
 }
 
@@ -37,7 +39,7 @@ impl fmt::Debug for Wrong {
     }
 }
 
-fn error(effect: Effect, kind: ErrorKind) -> ProviderError {
+pub(super) fn error(effect: Effect, kind: ErrorKind) -> ProviderError {
     ProviderError::new(effect, kind, "wrong on purpose")
 }
 
@@ -50,24 +52,25 @@ fn another(resource: &Resource, name: &str) -> Resource {
 }
 
 impl Wrong {
-    pub fn new(fake: Arc<FakeProvider>, defect: &'static str) -> Self {
+    pub fn new(fake: Arc<FakeProvider>, clock: ManualClock, defect: &'static str) -> Self {
         Self {
             fake,
+            clock,
             defect,
             memory: Mutex::default(),
         }
     }
 
-    fn is(&self, behaviour: &str) -> bool {
+    pub(super) fn is(&self, behaviour: &str) -> bool {
         self.defect == behaviour
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    pub(super) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap()
     }
 
     /// A job that nobody asked for, for another object.
-    async fn extra_job(&self, resource: &Resource) {
+    pub(super) async fn extra_job(&self, resource: &Resource) {
         let token = OperationToken::from_random(7);
         let request = LaunchRequest::new(another(resource, "other"), token);
         let _ = self.fake.trigger_provision(&request).await;
@@ -88,11 +91,24 @@ impl Wrong {
         self.fake.trigger_deprovision(&request, &[]).await
     }
 
-    fn is_live(&self, name: &str, job_type: JobType) -> bool {
+    fn is_live(&self, name: &str, which: impl Fn(JobType) -> bool) -> bool {
         let jobs = self.fake.jobs();
-        jobs.iter().any(|job| {
-            job.object.name == name && job.job_type == job_type && !job.state.is_terminal()
-        })
+        jobs.iter()
+            .any(|job| job.object.name == name && which(job.job_type) && !job.state.is_terminal())
+    }
+
+    /// Whether a job may be one that its backend does not show yet.
+    fn is_young(&self, job: &TrackedJob) -> bool {
+        let window = self.fake.capabilities().visibility_window;
+        let since = |at| self.clock.now().elapsed_since(at) < window;
+        job.launched_at.is_some_and(since)
+    }
+
+    /// The state of the fake's own job of this name.
+    fn state_of(&self, id: &str) -> Option<JobState> {
+        let jobs = self.fake.jobs();
+        let job = jobs.iter().find(|job| job.id.to_string() == id)?;
+        Some(job.state)
     }
 
     /// Marks something as being worked on, waits, and would unmark it; who leaves in between does not.
@@ -106,7 +122,7 @@ impl Wrong {
     }
 
     /// A point at which callers may go away.
-    async fn pause(&self) {
+    pub(super) async fn pause(&self) {
         tokio::task::yield_now().await;
     }
 
@@ -123,10 +139,20 @@ impl Wrong {
         }
     }
 
-    fn changed(&self, error_of: ProviderError, job_type: JobType) -> ProviderError {
+    pub(super) fn changed(&self, error_of: ProviderError, job_type: JobType) -> ProviderError {
         let kind = error_of.kind();
         let provision = job_type == JobType::Provision;
+        let (removal, action) = (
+            job_type == JobType::Deprovision,
+            job_type.action().is_some(),
+        );
         match kind {
+            ErrorKind::Invalid if action && self.is("a_refused_action_is_not_launched") => {
+                error(Effect::MaybeSent, ErrorKind::Unavailable)
+            }
+            ErrorKind::Timeout if action && self.is("a_lost_action_answer_is_in_doubt") => {
+                error(Effect::NotSent, kind)
+            }
             ErrorKind::RateLimited if self.is("a_rate_limit_tells_its_delay") => {
                 error(Effect::Rejected, kind)
             }
@@ -136,17 +162,13 @@ impl Wrong {
             ErrorKind::Invalid if provision && self.is("a_refused_launch_is_not_launched") => {
                 error(Effect::MaybeSent, ErrorKind::Unavailable)
             }
-            ErrorKind::Invalid
-                if !provision && self.is("a_refused_deprovision_is_not_launched") =>
-            {
+            ErrorKind::Invalid if removal && self.is("a_refused_deprovision_is_not_launched") => {
                 error(Effect::MaybeSent, ErrorKind::Unavailable)
             }
             ErrorKind::Timeout if provision && self.is("a_lost_answer_is_in_doubt") => {
                 error(Effect::NotSent, kind)
             }
-            ErrorKind::Timeout
-                if !provision && self.is("a_lost_deprovision_answer_is_in_doubt") =>
-            {
+            ErrorKind::Timeout if removal && self.is("a_lost_deprovision_answer_is_in_doubt") => {
                 error(Effect::NotSent, kind)
             }
             ErrorKind::Protocol if self.is("an_unreadable_answer_is_in_doubt") => {
@@ -200,6 +222,12 @@ impl Wrong {
             "messages_are_bounded" if !status.message.is_empty() => {
                 status.message = "line\n".repeat(10_000);
             }
+            "a_job_keeps_its_name" if self.memory().known.contains(id) => {
+                status.job.id.push_str("-2");
+            }
+            "a_restart_loses_no_job/renamed" if !self.memory().known.contains(id) => {
+                status.job.kind.push_str("-2");
+            }
             "messages_hold_no_secret" => status.message = format!("sent with {CREDENTIAL}"),
             "messages_hold_no_secret/variable" if !status.message.is_empty() => {
                 status.message = format!("password: {SECRET}");
@@ -207,6 +235,34 @@ impl Wrong {
             _ => {}
         }
         status
+    }
+}
+
+impl Wrong {
+    pub(super) async fn removal_status(
+        &self,
+        resource: &Resource,
+        job: &TrackedJob,
+    ) -> Result<JobStatus, ProviderError> {
+        if self.is("a_restart_loses_no_deprovision") && !self.memory().known.contains(&job.job.id) {
+            return Err(error(Effect::Rejected, ErrorKind::NotFound));
+        }
+        if self.is("an_abandoned_question_does_no_harm/deprovision") {
+            self.busy(&job.job.id).await?;
+        }
+        let mut status = self.fake.status(resource, job).await?;
+        if status.state == JobState::Succeeded {
+            match self.defect {
+                "a_deprovision_is_seen_to_its_end" if self.memory().known.contains(&job.job.id) => {
+                    status.state = JobState::Failed;
+                }
+                "a_deprovision_reports_no_version" => {
+                    status.reconciled_version.clone_from(&job.config_version);
+                }
+                _ => {}
+            }
+        }
+        Ok(status)
     }
 }
 
@@ -289,27 +345,43 @@ impl Provider for Wrong {
             self.extra_job(&request.resource).await;
         }
         if self.is("launches_at_once_are_kept_apart") {
-            self.memory().last = Some(result.job.clone());
+            self.memory().last.clone_from(&result.job);
             tokio::task::yield_now().await;
-            result.job = self.memory().last.clone().unwrap();
+            result.job = self.memory().last.clone();
         }
         if self.is("a_launched_job_is_named") {
-            result.job.provider = "another".to_owned();
+            result.job.as_mut().unwrap().provider = "another".to_owned();
         }
         self.spoilt("launch", &mut result.message);
         let mut memory = self.memory();
-        memory.known.insert(result.job.id.clone());
-        memory.launched.insert(name.clone(), result.job.clone());
+        if let Some(job) = &result.job {
+            memory.known.insert(job.id.clone());
+            memory.launched.insert(name.clone(), job.clone());
+        }
         memory.tokens.entry(name).or_default().push(request.token);
         Ok(result)
     }
 
-    async fn provision_status(
+    async fn trigger_action(
+        &self,
+        action: &ActionName,
+        request: &LaunchRequest,
+    ) -> Result<ProvisionResult, TriggerError> {
+        self.act(action, request).await
+    }
+
+    async fn status(
         &self,
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
         self.pause().await;
+        if job.job_type == JobType::Deprovision {
+            return self.removal_status(resource, job).await;
+        }
+        if job.job_type.action().is_some() {
+            return self.action_status(resource, job).await;
+        }
         let asked = {
             let mut memory = self.memory();
             let asked = memory.asked.entry(job.job.id.clone()).or_default();
@@ -334,13 +406,16 @@ impl Provider for Wrong {
             self.memory().last = Some(job.job.clone());
             tokio::task::yield_now().await;
             let last = self.memory().last.clone().unwrap();
-            let mut status = self.fake.provision_status(resource, job).await?;
+            let mut status = self.fake.status(resource, job).await?;
             status.job = last;
             return Ok(status);
         }
-        match self.fake.provision_status(resource, job).await {
+        match self.fake.status(resource, job).await {
             Ok(status) => Ok(self.changed_status(status, asked, job)),
             Err(trouble) if trouble.kind() == ErrorKind::NotFound => {
+                if self.is("allowed/young_jobs") && self.is_young(job) {
+                    return Ok(JobStatus::new(job.job.clone(), JobState::Pending));
+                }
                 if self.is("a_forgotten_job_is_not_found") {
                     return Ok(JobStatus::new(job.job.clone(), JobState::Failed));
                 }
@@ -368,8 +443,9 @@ impl Provider for Wrong {
         let mut request = request.clone();
         let name = request.resource.name().to_owned();
         self.pause().await;
-        let live = self.is_live(&name, JobType::Provision);
-        let newest = history.first();
+        let live = self.is_live(&name, |of| of == JobType::Provision);
+        let acting = self.is_live(&name, |of| of.action().is_some());
+        let newest = history.last();
         let in_doubt = newest.is_some_and(|record| record.job_id.is_none());
         let cancelling = newest.is_some_and(|record| record.cancel_requested_at.is_some());
         let at_work = live && !in_doubt && !cancelling;
@@ -387,10 +463,12 @@ impl Provider for Wrong {
             "a_deprovision_waits_for_a_job_at_work/ends" if at_work => {
                 let answer = self.forced(&request).await?;
                 if let DeprovisionResult::Triggered { job, .. } = &answer {
-                    self.fake.end(job.id.parse().unwrap(), JobState::Failed);
+                    self.fake
+                        .end(job.as_ref().unwrap().id.parse().unwrap(), JobState::Failed);
                 }
                 return Ok(answer);
             }
+            "a_deprovision_waits_for_an_action" if acting => return self.forced(&request).await,
             "a_deprovision_waits_for_a_launch_in_doubt" if live && in_doubt => {
                 return self.forced(&request).await;
             }
@@ -406,7 +484,8 @@ impl Provider for Wrong {
             "waiting_starts_nothing" if at_work => {
                 let answer = self.fake.trigger_deprovision(&request, history).await?;
                 if let DeprovisionResult::Triggered { job, .. } = self.forced(&request).await? {
-                    self.fake.end(job.id.parse().unwrap(), JobState::Failed);
+                    self.fake
+                        .end(job.as_ref().unwrap().id.parse().unwrap(), JobState::Failed);
                 }
                 return Ok(answer);
             }
@@ -436,40 +515,14 @@ impl Provider for Wrong {
         }
         if let DeprovisionResult::Triggered { job, .. } = &mut answer {
             if self.is("deprovisions_at_once_are_kept_apart") {
-                self.memory().last = Some(job.clone());
+                self.memory().last.clone_from(job);
                 tokio::task::yield_now().await;
-                *job = self.memory().last.clone().unwrap();
+                *job = self.memory().last.clone();
             }
-            self.memory().known.insert(job.id.clone());
+            let known = job.iter().map(|job| job.id.clone());
+            self.memory().known.extend(known);
         }
         Ok(answer)
-    }
-
-    async fn deprovision_status(
-        &self,
-        resource: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.pause().await;
-        if self.is("a_restart_loses_no_deprovision") && !self.memory().known.contains(&job.job.id) {
-            return Err(error(Effect::Rejected, ErrorKind::NotFound));
-        }
-        if self.is("an_abandoned_question_does_no_harm/deprovision") {
-            self.busy(&job.job.id).await?;
-        }
-        let mut status = self.fake.deprovision_status(resource, job).await?;
-        if status.state == JobState::Succeeded {
-            match self.defect {
-                "a_deprovision_is_seen_to_its_end" if self.memory().known.contains(&job.job.id) => {
-                    status.state = JobState::Failed;
-                }
-                "a_deprovision_reports_no_version" => {
-                    status.reconciled_version.clone_from(&job.config_version);
-                }
-                _ => {}
-            }
-        }
-        Ok(status)
     }
 
     async fn cancel(
@@ -483,16 +536,23 @@ impl Provider for Wrong {
             *times += 1;
             *times
         };
-        let looked = self.fake.jobs().into_iter();
-        let is_live = looked
-            .filter(|of| of.id.to_string() == job.job.id)
-            .any(|of| !of.state.is_terminal());
+        let is_live = self
+            .state_of(&job.job.id)
+            .is_some_and(|state| !state.is_terminal());
         self.pause().await;
         match self.defect {
             "the_undeclared_is_unsupported/cancels" => {
                 self.fake
                     .end(job.job.id.parse().unwrap(), JobState::Canceled);
                 return Err(error(Effect::NotSent, ErrorKind::Unsupported));
+            }
+            "allowed/early_cancel" if times <= 2 && is_live => {
+                let retry_after = Duration::from_secs(5);
+                return Ok(CancelResult::NotYet { retry_after });
+            }
+            "allowed/young_jobs" if self.is_young(job) && self.state_of(&job.job.id).is_none() => {
+                let retry_after = Duration::from_secs(5);
+                return Ok(CancelResult::NotYet { retry_after });
             }
             "a_cancel_may_be_repeated" if times > 2 => {
                 return Err(error(Effect::Rejected, ErrorKind::Conflict));
@@ -501,7 +561,16 @@ impl Provider for Wrong {
             _ => {}
         }
         match self.fake.cancel(resource, job).await {
-            Ok(CancelResult::Requested) if self.is("a_cancel_stops_the_job") => {
+            Ok(CancelResult::Requested)
+                if self.is("a_cancel_stops_an_action") && job.job_type.action().is_some() =>
+            {
+                self.fake
+                    .end(job.job.id.parse().unwrap(), JobState::Running);
+                Ok(CancelResult::Requested)
+            }
+            Ok(CancelResult::Requested)
+                if self.is("a_cancel_stops_the_job") && job.job_type == JobType::Provision =>
+            {
                 self.fake
                     .end(job.job.id.parse().unwrap(), JobState::Running);
                 Ok(CancelResult::Requested)
@@ -573,6 +642,17 @@ impl Provider for Wrong {
             "a_search_may_find_nothing" if found.is_empty() => {
                 return Err(error(Effect::Rejected, ErrorKind::NotFound));
             }
+            "a_job_keeps_its_name/found" => {
+                for status in &mut found {
+                    status.job.kind.push_str("-2");
+                }
+            }
+            "a_search_finds_its_own_launch_alone/renamed" => {
+                for status in &mut found {
+                    status.job.id.push_str("-2");
+                }
+            }
+            "an_action_is_found_by_its_token" if query.job_type.action().is_some() => found.clear(),
             "an_ended_job_is_found_too" => found.retain(|status| !status.state.is_terminal()),
             "jobs_are_found_in_their_order" => found.reverse(),
             "a_copy_is_not_found" => {

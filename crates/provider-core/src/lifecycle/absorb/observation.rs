@@ -12,11 +12,11 @@ use crate::{
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Observation {
-    /// Of `trigger_provision`.
+    /// Of `trigger_provision` or `trigger_action`.
     Provisioned(Result<ProvisionResult, TriggerError>),
     /// Of `trigger_deprovision`.
     Deprovisioned(Result<DeprovisionResult, TriggerError>),
-    /// Of `provision_status` or `deprovision_status`.
+    /// Of `status`.
     Status(Result<JobStatus, ProviderError>),
     /// Of `cancel`.
     Canceled(Result<CancelResult, ProviderError>),

@@ -42,7 +42,9 @@ pub(super) fn adopt(
     let verified = record.job_id.is_some();
     name(record, first.job.clone());
     let kept = record.cancel_requested_at.is_some() || record.reason == Some(Reason::Stray);
-    if !kept && (!verified || record.reason == Some(Reason::PurgeSuspected)) {
+    if record.reason == Some(Reason::Unnamed) {
+        record.reason = None; // it was launched for sure; only its name was missing
+    } else if !kept && (!verified || record.reason == Some(Reason::PurgeSuspected)) {
         record.reason = Some(Reason::Adopted);
     }
     record.turned_away = 0;

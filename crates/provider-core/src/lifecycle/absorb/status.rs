@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::observation::Context;
-use crate::clock::{self, add};
+use crate::clock::{Elapsed, add};
 use crate::lifecycle::entropy::mix;
 use crate::lifecycle::{Policy, backoff, live, stray};
 use crate::{JobRecord, JobState, JobStatus, Reason};
@@ -145,7 +145,7 @@ pub(super) fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) 
     let now = context.now;
     let sent = record.sent_at.or(record.timestamp);
     let fresh =
-        sent.is_some_and(|at| clock::since(now, at) < context.capabilities.visibility_window);
+        sent.is_some_and(|at| now.elapsed_since(at) < context.capabilities.visibility_window);
     if fresh {
         return; // an accepted launch may take that long to be seen
     }
@@ -154,7 +154,7 @@ pub(super) fn unknown_to_backend(record: &mut JobRecord, context: &Context<'_>) 
         // both were said in one breath: one mistake is not two proofs.
         let first = record.missing_since.or(record.state_since);
         let apart = first
-            .is_none_or(|since| clock::since(now, since) >= context.policy.cancel_poll_interval);
+            .is_none_or(|since| now.elapsed_since(since) >= context.policy.cancel_poll_interval);
         if apart && !record.is_searchable(context.capabilities) {
             *record = purged(record, context.policy, now, context.seed);
         }
@@ -223,7 +223,8 @@ pub(in crate::lifecycle) fn purged(
     let ours = record.cancel_requested_at.is_some() && !late;
     let replaced = record.reason == Some(Reason::Replaced);
     // It was never there: nobody has told its name or seen it at work.
-    let never_seen = record.is_assumed() && record.running_since.is_none();
+    let named = record.job_id.is_some() && !record.is_assumed();
+    let never_seen = !named && record.running_since.is_none();
     if record.reason == Some(Reason::Stray) {
         move_to(&mut record, JobState::Failed, now);
         failed(&mut record, policy, now, seed);

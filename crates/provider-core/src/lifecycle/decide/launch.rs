@@ -9,7 +9,9 @@ impl Rules<'_> {
     /// A new attempt: its intent is written first.
     pub(super) fn launch(&self, job_type: JobType, why: Why) -> Decision {
         let desired = self.s.desired;
-        if desired.mode == Mode::Manual && !self.retry_requested() {
+        // The request for an action is a person's.
+        let action = job_type.action();
+        if desired.mode == Mode::Manual && !self.retry_requested() && action.is_none() {
             return self.rest(Standing::Held(Hold::Manual), None, Why::Mode);
         }
         let Some(caps) = self.s.backends.capabilities(&desired.provider) else {
@@ -29,16 +31,26 @@ impl Rules<'_> {
         if job_type == JobType::Deprovision {
             record.block_deletion_on_failure = Some(caps.block_deletion_on_failure);
         }
-        // What was answered is carried on: the record that answered it is trimmed one day.
-        record.retry_request = if self.retry_requested() {
+        // What was answered is carried on: the record that answered it is trimmed one day. An action answers
+        // its own request, and no other.
+        let is_retry = self.retry_requested() && action.is_none();
+        record.retry_request = if is_retry {
             desired.retry_request.clone()
         } else {
             self.answered().cloned()
         };
-        if let Some(last) = self.newest(job_type).filter(|_| !self.retry_requested()) {
-            // Failures in a row: of the same type, for the same configuration.
-            let in_row = job_type == JobType::Deprovision
-                || last.config_version.as_ref() == Some(&desired.version);
+        if let Some(name) = action {
+            let mut actions = desired.actions.iter();
+            let asked = actions.find(|action| action.name == *name);
+            record.action_request = asked.map(|action| action.request.clone());
+        }
+        if let Some(last) = self.newest(job_type).filter(|_| !is_retry) {
+            // Failures in a row: of the same type, for the same configuration or request.
+            let in_row = match job_type {
+                JobType::Deprovision => true,
+                JobType::Action(_) => last.action_request == record.action_request,
+                _ => last.config_version.as_ref() == Some(&desired.version),
+            };
             record.failures = if in_row { last.failures } else { 0 };
         }
         write(vec![record], Some(Right::Launch(n)), why)
@@ -49,7 +61,7 @@ impl Rules<'_> {
     pub(super) fn is_to_be_sent_again(&self, record: &JobRecord) -> bool {
         let desired = self.s.desired;
         record.was_turned_away()
-            && desired.mode == Mode::Managed
+            && (desired.mode == Mode::Managed || record.job_type.action().is_some())
             && record.token.is_some()
             && record.config_version.as_ref() == Some(&desired.version)
             && record.provider.as_deref() == Some(desired.provider.as_str())

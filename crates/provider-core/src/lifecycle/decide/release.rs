@@ -59,7 +59,7 @@ impl Rules<'_> {
             Ground::NeverProvisioned => false,
             // What was removed may come back from a job whose end was only assumed.
             Ground::Deprovisioned | Ground::ProviderSkipped if removed => {
-                record.job_type == JobType::Provision
+                record.job_type != JobType::Deprovision
                     && record.state == JobState::Failed
                     && assumed(record)
             }

@@ -78,6 +78,22 @@ pub enum Why {
     NeverProvisioned,
     /// Deletion has taken as long as the policy allows.
     AbandonDeadline,
+    /// An action was asked for.
+    ActionRequested,
+    /// An action was asked for, and the provider has none.
+    NoActions,
+    /// An action has failed as often as the policy allows, was cancelled by somebody else, or did something else.
+    ActionHeld(u64),
+    /// What is there was taken over, and no job ran.
+    Imported,
+    /// What was provisioned is to stay.
+    Kept,
+    /// The target is to be absent, and nothing of it is on record.
+    Absent,
+    /// The target is to be absent and was deprovisioned: its records are forgotten.
+    Forgotten,
+    /// Something has to be there first.
+    PrerequisiteMissing,
     /// Before letting go, it is proven that the records are current.
     ConfirmBeforeRelease,
     /// The provider of the attempt could not say whether a person has started a copy of a job.
@@ -121,9 +137,17 @@ impl Why {
             | Self::DeprovisionFailureIgnored(n)
             | Self::HeldBackByProvider(n)
             | Self::RelaunchesUnknown(n)
+            | Self::ActionHeld(n)
             | Self::NoLongerWanted(n) => Some(n),
             Self::NothingYet
             | Self::RetryRequested
+            | Self::ActionRequested
+            | Self::NoActions
+            | Self::Imported
+            | Self::Kept
+            | Self::Absent
+            | Self::Forgotten
+            | Self::PrerequisiteMissing
             | Self::Mode
             | Self::MissingProvider
             | Self::ReadyToDeprovision
@@ -175,6 +199,14 @@ impl fmt::Display for Why {
             Self::HeldBackByProvider(_) => "the provider asked to wait before launching it",
             Self::NeverProvisioned => "no provision launch was ever carried out",
             Self::AbandonDeadline => "deletion has taken as long as the policy allows",
+            Self::ActionRequested => "an action was asked for",
+            Self::NoActions => "an action was asked for, and the provider has none",
+            Self::ActionHeld(_) => "the action that it was for is not tried again",
+            Self::Imported => "what is there already is taken over as it is",
+            Self::Kept => "what was provisioned is to stay",
+            Self::Absent => "the target is to be absent, and nothing of it is on record",
+            Self::Forgotten => "the target is to be absent, and is deprovisioned",
+            Self::PrerequisiteMissing => "something has to be there first",
             Self::ConfirmBeforeRelease => "before letting go, the records are proven current",
             Self::RelaunchesUnknown(_) => {
                 "its provider could not say whether a person has relaunched a job of the object"

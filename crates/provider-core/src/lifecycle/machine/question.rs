@@ -4,8 +4,8 @@ use super::{Call, LAUNCH_LEASE, Machine, Setting, under_way};
 use crate::clock::add;
 use crate::lifecycle::relaunch;
 use crate::{
-    FindRequest, JobRecord, JobRef, JobType, LaunchRequest, RelaunchQuery, Resource, TrackedJob,
-    history,
+    ExtraVars, FindRequest, JobRecord, JobRef, JobType, LaunchRequest, RelaunchQuery, Resource,
+    TrackedJob, history,
 };
 
 /// A question to the provider of this name.
@@ -26,9 +26,9 @@ pub struct Question {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub enum Method {
-    /// `trigger_provision` or `trigger_deprovision`; the latter with the history of the target.
+    /// `trigger_provision`, `trigger_action` or `trigger_deprovision`; the last one with the history of the target.
     Trigger(Box<LaunchRequest>, Vec<JobRecord>),
-    /// `provision_status` or `deprovision_status`.
+    /// `status`.
     Status(TrackedJob),
     /// `cancel`.
     Cancel(TrackedJob),
@@ -49,11 +49,13 @@ impl Machine {
         let method = match call {
             Call::Launch(_) => {
                 let history = match record.job_type {
-                    JobType::Provision => Vec::new(),
                     JobType::Deprovision => {
                         let mine = self.records.iter().filter(|r| setting.desired.owns(r));
                         mine.cloned().collect()
                     }
+                    // What this version does not know, it does not launch.
+                    JobType::Other(_) => return None,
+                    JobType::Provision | JobType::Action(_) => Vec::new(),
                 };
                 Method::Trigger(Box::new(self.request(setting, record)?), history)
             }
@@ -68,8 +70,9 @@ impl Machine {
                 // What was sent with another version may have been something else: no job is called
                 // stray for the lack of it.
                 if record.config_version.as_ref() == Some(&setting.desired.version) {
-                    query = query.with_extra_vars(setting.desired.extra_vars.clone());
+                    query = query.with_extra_vars(extra_vars(setting, record));
                 }
+                query.target.clone_from(&record.target);
                 // From the first launch of the token to the last one, whose clock may be another's.
                 let moments = || record.timestamp.into_iter().chain(record.sent_at);
                 query.not_before = moments().min();
@@ -100,7 +103,8 @@ impl Machine {
 
     fn request(&self, setting: &Setting<'_>, asked: &JobRecord) -> Option<LaunchRequest> {
         let mut request = LaunchRequest::new(self.resource.clone(), asked.token.clone()?)
-            .with_extra_vars(setting.desired.extra_vars.clone());
+            .with_extra_vars(extra_vars(setting, asked));
+        request.target.clone_from(&asked.target);
         request.config_version.clone_from(&asked.config_version);
         request.last_sent = history::last_sent(&self.records, asked);
         request.send_by = asked.sent_at.map(|at| add(at, LAUNCH_LEASE));
@@ -124,8 +128,22 @@ impl Machine {
                 query.tokens.push(token);
             }
         }
+        for record in owned() {
+            query = query.launched_for(record.job_type, record.target.as_deref());
+        }
         let moments = owned().flat_map(|record| record.timestamp.into_iter().chain(record.sent_at));
         query.not_before = moments.min();
         query
+    }
+}
+
+/// What the caller adds to the launch of an attempt.
+fn extra_vars(setting: &Setting<'_>, record: &JobRecord) -> ExtraVars {
+    let all = setting.desired.extra_vars.clone();
+    let mut actions = setting.desired.actions.iter();
+    let action = actions.find(|action| Some(&action.name) == record.job_type.action());
+    match action {
+        Some(action) => all.merged(&action.extra_vars),
+        None => all,
     }
 }

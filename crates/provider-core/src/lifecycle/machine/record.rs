@@ -52,8 +52,8 @@ impl Machine {
         &mut self,
         setting: &Setting<'_>,
         mut changed: Vec<JobRecord>,
-        then: Option<Right>,
-        why: Why,
+        forget: &[u64],
+        (then, why): (Option<Right>, Why),
     ) -> Result<Effect, End> {
         self.pass.right = None;
         self.pass.absent = None;
@@ -62,7 +62,7 @@ impl Machine {
                 intent.kind = self.launch_kind(setting, intent).or(intent.kind.take());
             }
         }
-        self.swap(setting, changed, Purpose::Decision(then, why))
+        self.swap(setting, changed, forget, Purpose::Decision(then, why))
     }
 
     /// Writes changed records, if nobody has written since they were read. What became of the record that a
@@ -71,6 +71,7 @@ impl Machine {
         &mut self,
         setting: &Setting<'_>,
         changed: Vec<JobRecord>,
+        forget: &[u64],
         purpose: Purpose,
     ) -> Result<Effect, End> {
         let Some(version) = self.version.clone() else {
@@ -89,6 +90,7 @@ impl Machine {
             told.extend(events.into_iter().map(|event| (event, record.clone())));
             history::put(&mut records, record);
         }
+        records.retain(|record| !forget.contains(&record.attempt));
         history::trim(&mut records, setting.policy.config.history_length);
         let records = Arc::new(records);
         let write = Write {
@@ -196,7 +198,7 @@ impl Machine {
         if changed.is_empty() {
             return self.recorded(setting, &seen, now);
         }
-        self.swap(setting, changed, Purpose::Observation(Box::new(seen)))
+        self.swap(setting, changed, &[], Purpose::Observation(Box::new(seen)))
     }
 
     fn absorb(&self, setting: &Setting<'_>, seen: &Seen, now: Timestamp) -> Vec<JobRecord> {

@@ -62,7 +62,8 @@ pub async fn a_cancel_of_a_forgotten_job_says_so(case: &Case) -> Verdict {
     })
 }
 
-/// A refused cancel of a job at work is an error: the job has not ended, and is not gone.
+/// A refused cancel of a job at work is an error, or comes too early: it was not taken, and the job has
+/// neither ended nor gone.
 pub async fn a_refused_cancel_is_an_error(case: &Case) -> Verdict {
     case.needs_cancel()?;
     let launched = case.provision("vm").await?;
@@ -73,8 +74,9 @@ pub async fn a_refused_cancel_is_an_error(case: &Case) -> Verdict {
         }
         let object = case.world().object("vm");
         let answer = case.provider().cancel(&object, &launched.tracked()).await;
-        if let Ok(result) = answer {
-            return broken(format!("way {way}: it said {}", said(&result)));
+        match answer {
+            Err(_) | Ok(CancelResult::NotYet { .. }) => {}
+            Ok(result) => return broken(format!("way {way}: it said {}", said(&result))),
         }
     }
     Ok(())
@@ -89,8 +91,7 @@ pub async fn a_lost_cancel_answer_does_no_harm(case: &Case) -> Verdict {
         if !case.break_by(Fault::LosesCancelAnswer, way).await? {
             break;
         }
-        let object = case.world().object(launched.name());
-        let first = case.provider().cancel(&object, &launched.tracked()).await;
+        let first = case.try_cancel(&launched).await;
         let gone = matches!(first, Ok(CancelResult::Gone));
         check(!gone, || {
             format!("way {way}: it said that there is no such job")
@@ -184,6 +185,9 @@ pub(super) fn said(result: &CancelResult) -> String {
         CancelResult::Requested => "that it was requested".to_owned(),
         CancelResult::Finished(status) => format!("that it had ended as {}", status.state),
         CancelResult::Gone => "that there is no such job".to_owned(),
+        CancelResult::NotYet { retry_after } => {
+            format!("that it comes too early, to be asked again after {retry_after:?}")
+        }
         _ => "something new".to_owned(),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use provider_core::clock::Elapsed as _;
 use provider_core::{
     DeprovisionResult, JobRecord, JobType, LaunchRequest, OperationToken, TriggerError,
 };
@@ -42,10 +43,13 @@ pub async fn a_deprovision_waits_after_a_cancel_that_lost(case: &Case) -> Verdic
     waits(case, &launched.history(), &launched.request).await
 }
 
-/// Asks for a deprovision while the provision job is at work, and looks at what really runs.
-async fn waits(case: &Case, history: &[JobRecord], provision: &LaunchRequest) -> Verdict {
+/// Asks for a deprovision while the newest job of the history is at work, and looks at what really runs.
+pub(super) async fn waits(case: &Case, history: &[JobRecord], at_work: &LaunchRequest) -> Verdict {
     let began = case.world().now();
-    if !case.has_live("vm", JobType::Provision).await {
+    let job_type = history
+        .last()
+        .map_or(JobType::Provision, |record| record.job_type);
+    if !case.has_live("vm", job_type).await {
         return not_applicable("the job had ended before anybody could ask");
     }
     let request = case.deletion("vm")?;
@@ -54,14 +58,14 @@ async fn waits(case: &Case, history: &[JobRecord], provision: &LaunchRequest) ->
         let assumed = case
             .world()
             .assumes_over_after()
-            .is_some_and(|limit| provider_core::clock::since(case.world().now(), began) >= limit);
+            .is_some_and(|limit| case.world().now().elapsed_since(began) >= limit);
         // It never works again once it has ended, so it was at work when the answer was made.
-        if assumed || !case.has_live("vm", JobType::Provision).await {
+        if assumed || !case.has_live("vm", job_type).await {
             break;
         }
         let count = case.ran(&request.token).await.len();
         check(count == 0, || {
-            format!("with a provision job at work, {count} deprovision jobs were started")
+            format!("with its {job_type} job at work, {count} deprovision jobs were started")
         })?;
         match result {
             Ok(DeprovisionResult::Waiting { retry_after, .. }) => {
@@ -71,14 +75,14 @@ async fn waits(case: &Case, history: &[JobRecord], provision: &LaunchRequest) ->
             }
             Ok(other) => {
                 return broken(format!(
-                    "with a provision job at work, it was answered: {other:?}"
+                    "with its {job_type} job at work, it was answered: {other:?}"
                 ));
             }
             Err(_) => case.tick().await,
         }
     }
-    // Whatever became of the provision job, it is over now, and the way is free.
-    case.world().make(Deed::Succeed, &provision.token).await;
+    // Whatever became of the job, it is over now, and the way is free.
+    case.world().make(Deed::Succeed, &at_work.token).await;
     if case.ran(&request.token).await.is_empty() {
         let mut history = history.to_vec();
         case.started(&request, &mut history, &mut |_| Ok(()))

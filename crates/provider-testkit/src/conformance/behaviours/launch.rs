@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use provider_core::{
-    Capabilities, ErrorKind, JobType, LaunchRequest, OperationToken, ProvisionResult, TriggerError,
+    ActionName, Capabilities, ErrorKind, JobType, LaunchRequest, OperationToken, ProvisionResult,
+    TriggerError,
 };
 
 use crate::conformance::case::{Case, Ways, broken, check};
@@ -83,7 +84,11 @@ pub async fn a_launched_job_is_named(case: &Case) -> Verdict {
         .into_iter()
         .find_map(|ran| ran.id);
     check(known.is_none() || known.as_ref() == Some(&job.id), || {
-        format!("the answer says {}, the backend {known:?}", job.id)
+        format!(
+            "the provider calls it {}, the backend {}: a job has one name",
+            job.id,
+            known.as_deref().unwrap_or_default()
+        )
     })
 }
 
@@ -206,7 +211,10 @@ pub async fn refused_credentials_are_called_so(case: &Case) -> Verdict {
 /// How an answer reads in a complaint.
 pub(super) fn told(answer: &Result<ProvisionResult, TriggerError>) -> String {
     match answer {
-        Ok(result) => format!("it was told as launched: {}", result.job),
+        Ok(result) => match &result.job {
+            Some(job) => format!("it was told as launched: {job}"),
+            None => "it was told as launched, with a name to follow".to_owned(),
+        },
         Err(TriggerError::NotLaunched(error)) => format!("it was told as not launched: {error}"),
         Err(TriggerError::Ambiguous(error)) => format!("it was told as in doubt: {error}"),
     }
@@ -231,9 +239,10 @@ pub async fn the_undeclared_is_unsupported(case: &Case) -> Verdict {
         cancel,
         find_launched,
         find_relaunched,
+        actions,
         ..
     } = capabilities;
-    if cancel && find_launched && find_relaunched {
+    if cancel && find_launched && find_relaunched && actions {
         return Err(Stop::NotApplicable("everything is declared".to_owned()));
     }
     let launched = case.provision("vm").await?;
@@ -260,6 +269,20 @@ pub async fn the_undeclared_is_unsupported(case: &Case) -> Verdict {
         let query = case.relaunch_query(&[&launched]);
         let answer = case.provider().find_relaunched(&query).await;
         unsupported("find_relaunched", answer.err())?;
+    }
+    if !actions {
+        let name = case.world().action().unwrap_or("restart");
+        let action = ActionName::new(name).or_else(|error| broken(error.to_string()))?;
+        let request = case.request("vm");
+        match case.provider().trigger_action(&action, &request).await {
+            Err(TriggerError::Ambiguous(error)) => {
+                return broken(format!("trigger_action was told as in doubt: {error}"));
+            }
+            answer => {
+                let error = answer.err().map(|error| error.error().clone());
+                unsupported("trigger_action", error)?;
+            }
+        }
     }
     case.tick().await;
     let after = (case.journal().await.len(), case.at_work(&launched).await);

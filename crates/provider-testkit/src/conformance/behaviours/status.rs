@@ -4,7 +4,9 @@ use futures::{FutureExt, StreamExt};
 use provider_core::{ErrorKind, JobRef, JobState, JobStatus, JobType, OnAmbiguity};
 
 use super::launch::lost;
-use crate::conformance::case::{Case, Launched, Ways, broken, check, not_applicable, version};
+use crate::conformance::case::{
+    Case, Launched, Ways, broken, check, keeps_its_name, not_applicable, version,
+};
 use crate::conformance::harness::{Deed, Fault};
 use crate::conformance::report::{Stop, Verdict};
 
@@ -28,7 +30,7 @@ pub async fn a_job_at_work_has_not_ended(case: &Case) -> Verdict {
 }
 
 /// Asks about a job, which may have ended with its launch: no end is told while it is at work.
-async fn no_early_end(case: &Case, launched: &Launched) -> Result<JobStatus, Stop> {
+pub(super) async fn no_early_end(case: &Case, launched: &Launched) -> Result<JobStatus, Stop> {
     let status = case.status(launched).await?;
     let at_work = case.at_work(launched).await;
     check(!(at_work && status.state.is_terminal()), || {
@@ -62,10 +64,14 @@ pub async fn a_cancel_by_others_is_seen(case: &Case) -> Verdict {
         .map(drop)
 }
 
-async fn ended_as(case: &Case, of: &Launched, state: JobState) -> Result<JobStatus, Stop> {
+pub(super) async fn ended_as(
+    case: &Case,
+    of: &Launched,
+    state: JobState,
+) -> Result<JobStatus, Stop> {
     let status = case.settled(of).await?;
     check(status.state == state, || {
-        format!("it was told as {}", status.state)
+        format!("{} was told as {}", of.called(&status.job), status.state)
     })?;
     Ok(status)
 }
@@ -145,12 +151,15 @@ pub async fn a_forgotten_job_is_not_found(case: &Case) -> Verdict {
     }
 }
 
-/// A job that has succeeded and was forgotten.
+/// A job that has succeeded and was forgotten, and that nobody takes for one which is not visible yet.
 pub(super) async fn forgotten(case: &Case) -> Result<Launched, Stop> {
     let launched = case.provision("vm").await?;
     case.make(Deed::Succeed, &launched).await?;
     case.settled(&launched).await?;
     case.make(Deed::BeForgotten, &launched).await?;
+    case.world()
+        .pass(case.capabilities().visibility_window)
+        .await;
     Ok(launched)
 }
 
@@ -195,11 +204,34 @@ pub async fn questions_start_nothing(case: &Case) -> Verdict {
     check(started == 0, || format!("{started} jobs were started"))
 }
 
-/// A provider that has just started sees the jobs of the one before.
+/// A job has one name for all its life: from its launch on, at every look and in every search.
+pub async fn a_job_keeps_its_name(case: &Case) -> Verdict {
+    let launched = case.provision("vm").await?;
+    for _ in 0..2 {
+        let told = case.status(&launched).await?.job;
+        keeps_its_name(&launched, "its status", &told)?;
+        case.tick().await;
+    }
+    case.world().make(Deed::Succeed, launched.token()).await;
+    let told = case.settled(&launched).await?.job;
+    keeps_its_name(&launched, "its end", &told)?;
+    if case.capabilities().find_launched {
+        case.world()
+            .pass(case.capabilities().visibility_window)
+            .await;
+        for found in case.find(&launched.request, launched.job_type).await? {
+            keeps_its_name(&launched, "a search", &found.job)?;
+        }
+    }
+    Ok(())
+}
+
+/// A provider that has just started sees the jobs of the one before, under the same names.
 pub async fn a_restart_loses_no_job(case: &mut Case) -> Verdict {
     let launched = case.provision("vm").await?;
     case.restart()?;
-    no_early_end(case, &launched).await?;
+    let status = no_early_end(case, &launched).await?;
+    keeps_its_name(&launched, "a provider that has just started", &status.job)?;
     case.make(Deed::Succeed, &launched).await?;
     let status = ended_as(case, &launched, JobState::Succeeded).await?;
     check(status.reconciled_version == Some(version()), || {

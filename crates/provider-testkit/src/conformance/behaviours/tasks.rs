@@ -60,7 +60,10 @@ pub async fn launches_at_once_are_kept_apart(case: &Case) -> Verdict {
     let mut launches = Vec::new();
     for task in tasks.collect::<Vec<_>>() {
         match joined(task).await? {
-            (Ok(result), request) => launches.push((request, result.job)),
+            (Ok(result), request) => {
+                let job = case.named(&request, JobType::Provision, result.job).await?;
+                launches.push((request, job));
+            }
             (Err(error), _) => return broken(format!("one of them ended in: {error}")),
         }
     }
@@ -86,6 +89,7 @@ pub async fn deprovisions_at_once_are_kept_apart(case: &Case) -> Verdict {
     for task in tasks.collect::<Vec<_>>() {
         match joined(task).await? {
             (Ok(DeprovisionResult::Triggered { job, .. }), request, _) => {
+                let job = case.named(&request, JobType::Deprovision, job).await?;
                 launches.push((request, job));
             }
             // What became of its provision was not known yet: it is asked for again.
@@ -114,7 +118,7 @@ pub async fn questions_at_once_are_kept_apart(case: &Case) -> Verdict {
     let tasks = launches.iter().map(|launched| {
         let (provider, job) = (case.shared(), launched.tracked());
         let object = case.world().object(launched.name());
-        tokio::spawn(async move { provider.provision_status(&object, &job).await })
+        tokio::spawn(async move { provider.status(&object, &job).await })
     });
     let tasks: Vec<_> = tasks.collect();
     for (launched, task) in launches.iter().zip(tasks) {

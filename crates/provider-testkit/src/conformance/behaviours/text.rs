@@ -172,12 +172,9 @@ async fn answers(case: &Case) -> Result<Vec<Answer>, Stop> {
     if let Ok(result) = launch(case, &request).await {
         let texts = vec![result.message.clone()];
         answers.push(Answer::new("the answer to a launch", &result, texts));
-        let launched = case.launched(
-            request,
-            result.job,
-            provider_core::JobType::Provision,
-            result.initial_state,
-        );
+        let job_type = provider_core::JobType::Provision;
+        let job = case.named(&request, job_type, result.job).await?;
+        let launched = case.launched(request, job, job_type, result.initial_state);
         let deletion = case.deletion("vm")?;
         let history = launched.history();
         let asked = case.provider().trigger_deprovision(&deletion, &history);

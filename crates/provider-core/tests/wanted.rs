@@ -1,0 +1,515 @@
+//! What an object is wanted to be, beside being there and being gone: absent targets, things that stay, things
+//! that were there before, prerequisites, and launches whose job is named later.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
+mod support;
+
+use std::time::Duration;
+
+use provider_core::lifecycle::{
+    Block, Desired, EventKind, Ground, Mode, NeverProvisioned, Outcome, Purge, Standing, Why,
+};
+use provider_core::{JobState, JobType, Reason, history};
+use provider_testkit::{FakeProvider, Function, Trouble};
+use support::{Life, applied, endless, policy, version};
+
+fn in_progress(outcome: &Outcome, n: u64) -> bool {
+    matches!(outcome.standing, Standing::InProgress { attempt, .. } if attempt == n)
+}
+
+fn is_absent(outcome: &Outcome) -> bool {
+    matches!(outcome.standing, Standing::Absent { .. })
+}
+
+// ---- a target that goes ----
+
+#[tokio::test]
+async fn an_absent_target_is_deprovisioned_and_forgotten_while_the_object_stays() {
+    let mut life = applied(endless()).await;
+    life.desired = life.desired.clone().absent();
+    life.until(|o| in_progress(o, 2)).await;
+    assert_eq!(life.fake.jobs()[1].job_type, JobType::Deprovision);
+    life.fake.end(2, JobState::Succeeded);
+    let outcome = life.until(is_absent).await;
+    assert_eq!(
+        outcome.standing,
+        Standing::Absent {
+            left_behind: vec![]
+        }
+    );
+    assert!(!outcome.may_release() && outcome.wake_at.is_none());
+    assert_eq!((life.records().len(), outcome.receipt.is_none()), (0, true));
+    // It may be said for ever, and costs nothing.
+    life.restart();
+    life.pass(86_400);
+    assert!(is_absent(&life.step().await));
+    assert_eq!(life.jobs(), 2);
+    // Wanted again, it is provisioned again.
+    life.desired.absent = false;
+    life.step().await;
+    assert_eq!(life.fake.jobs()[2].job_type, JobType::Provision);
+}
+
+#[tokio::test]
+async fn nothing_is_launched_for_an_absent_target_that_nobody_has_a_record_of() {
+    for never in [NeverProvisioned::Deprovision, NeverProvisioned::Release] {
+        let mut life = Life::with(endless(), policy(|p| p.deletion.never_provisioned = never));
+        life.desired = life.desired.clone().absent();
+        assert!(is_absent(&life.step().await));
+        life.delete();
+        let outcome = life.released().await;
+        assert_eq!(life.jobs(), 0, "{never:?}");
+        let expected = Ground::NeverProvisioned;
+        assert!(matches!(outcome.standing, Standing::Released(ref r) if r.ground == expected));
+    }
+}
+
+#[tokio::test]
+async fn an_absent_target_is_not_taken_over_from_what_is_said_to_be_there() {
+    let mut life = Life::new(endless());
+    life.desired = life.desired.clone().already(version("a")).absent();
+    for _ in 0..3 {
+        assert!(is_absent(&life.step().await));
+        life.pass(3_600);
+    }
+    assert_eq!((life.jobs(), life.records().len()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_job_that_runs_is_ended_before_its_target_goes() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    life.desired = life.desired.clone().absent();
+    life.until(|o| in_progress(o, 2)).await;
+    let jobs = life.fake.jobs();
+    assert_eq!(jobs[0].state, JobState::Canceled);
+    assert_eq!(jobs[1].job_type, JobType::Deprovision);
+}
+
+#[tokio::test]
+async fn an_absent_target_is_not_forgotten_before_it_is_gone() {
+    let mut life = applied(endless()).await;
+    life.desired = life.desired.clone().absent();
+    life.until(|o| in_progress(o, 2)).await;
+    life.fake.end(2, JobState::Failed);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::BackingOff { .. }))
+        .await;
+    assert_eq!(outcome.records.len(), 2);
+    life.until(|o| in_progress(o, 3)).await;
+    life.fake.end(3, JobState::Succeeded);
+    life.until(is_absent).await;
+}
+
+#[tokio::test]
+async fn what_an_absent_target_may_have_left_stays_on_record_with_a_receipt() {
+    let fake = endless().with_capabilities(|c| c.block_deletion_on_failure = false);
+    let mut life = applied(fake).await;
+    life.desired = life.desired.clone().absent();
+    life.until(|o| in_progress(o, 2)).await;
+    life.fake.end(2, JobState::Failed);
+    for _ in 0..2 {
+        let outcome = life.until(is_absent).await;
+        assert_eq!(
+            outcome.standing,
+            Standing::Absent {
+                left_behind: vec![1, 2]
+            }
+        );
+        assert_eq!(outcome.receipt.unwrap().jobs.len(), 2);
+        assert_eq!(life.records().len(), 2);
+        life.restart();
+    }
+}
+
+#[tokio::test]
+async fn other_targets_know_nothing_of_one_that_goes() {
+    let mut life = Life::new(endless());
+    let [dns, vm] = ["dns", "vm"].map(|name| life.desired.clone().for_target(name));
+    for (id, desired) in [(1, &dns), (2, &vm)] {
+        life.desired = desired.clone();
+        life.step().await;
+        life.fake.end(id, JobState::Succeeded);
+        life.applied().await;
+    }
+    life.desired = dns.clone().absent();
+    life.until(|o| in_progress(o, 3)).await;
+    assert_eq!(life.fake.jobs()[2].target.as_deref(), Some("dns"));
+    life.fake.end(3, JobState::Succeeded);
+    life.until(is_absent).await;
+    let left = life.records();
+    assert_eq!((left.len(), left[0].target.as_deref()), (1, Some("vm")));
+    life.desired = vm;
+    assert!(matches!(
+        life.step().await.standing,
+        Standing::Applied { .. }
+    ));
+}
+
+// ---- what stays ----
+
+#[tokio::test]
+async fn what_is_to_stay_is_let_go_without_a_job() {
+    for by_policy in [false, true] {
+        let mut life = Life::with(endless(), policy(|p| p.deletion.keep = by_policy));
+        life.step().await;
+        life.fake.end(1, JobState::Succeeded);
+        life.applied().await;
+        if !by_policy {
+            life.desired = life.desired.clone().keep_on_delete();
+        }
+        life.delete();
+        let outcome = life.released().await;
+        assert!(
+            matches!(outcome.standing, Standing::Released(ref r) if r.ground == Ground::Retained)
+        );
+        assert_eq!(outcome.why, Some(Why::Kept));
+        let receipt = outcome.receipt.unwrap();
+        assert_eq!((receipt.ground, receipt.jobs.len()), ("Retained", 1));
+        assert_eq!((receipt.at_work.len(), life.jobs()), (0, 1));
+    }
+}
+
+#[tokio::test]
+async fn an_object_can_say_otherwise_than_the_policy() {
+    let mut life = Life::with(endless(), policy(|p| p.deletion.keep = true));
+    life.step().await;
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    life.desired.keep_on_delete = Some(false);
+    life.delete();
+    life.until(|o| in_progress(o, 2)).await;
+    assert_eq!(life.fake.jobs()[1].job_type, JobType::Deprovision);
+}
+
+#[tokio::test]
+async fn what_is_to_stay_waits_for_a_job_that_runs_and_cancels_nothing() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    life.desired = life.desired.clone().keep_on_delete();
+    life.delete();
+    for _ in 0..5 {
+        let outcome = life.step().await;
+        assert!(in_progress(&outcome, 1), "{:?}", outcome.standing);
+        life.clock.advance(outcome.wake_after(life.now()).unwrap());
+    }
+    assert_eq!(life.fake.count(Function::Cancel), 0);
+    life.fake.end(1, JobState::Succeeded);
+    life.released().await;
+    assert_eq!(life.jobs(), 1);
+}
+
+#[tokio::test]
+async fn a_relaunch_by_a_person_is_waited_for_before_what_stays_is_let_go() {
+    let mut life = applied(endless()).await;
+    life.desired = life.desired.clone().keep_on_delete();
+    let copy = life.fake.copy(1).unwrap();
+    life.delete();
+    let outcome = life.step().await;
+    assert!(in_progress(&outcome, 2), "{:?}", outcome.standing);
+    life.fake.end(copy, JobState::Succeeded);
+    life.released().await;
+}
+
+#[tokio::test]
+async fn an_unmanaged_object_tells_what_is_still_at_work_when_it_goes() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    life.desired.mode = Mode::Unmanaged;
+    life.delete();
+    let receipt = life.released().await.receipt.unwrap();
+    assert_eq!(receipt.at_work, receipt.jobs);
+    assert_eq!(receipt.at_work.len(), 1);
+}
+
+#[tokio::test]
+async fn an_object_has_choices_of_its_own() {
+    let mut life = applied(endless()).await;
+    let own = policy(|p| p.deletion.abandon_after = Some("1h".parse().unwrap()));
+    life.desired = life.desired.clone().with_policy(own);
+    life.delete();
+    life.until(|o| in_progress(o, 2)).await;
+    life.fake.next_ignores_cancels();
+    let outcome = life.released().await;
+    assert!(matches!(outcome.standing, Standing::Released(ref r) if r.ground == Ground::Abandoned));
+}
+
+// ---- what was there before ----
+
+#[tokio::test]
+async fn what_is_there_already_is_put_on_record_and_no_job_runs() {
+    let mut life = Life::new(endless());
+    life.desired = life.desired.clone().already(version("a"));
+    let outcome = life.step().await;
+    assert_eq!(
+        outcome.standing,
+        Standing::Applied {
+            version: version("a")
+        }
+    );
+    let told: Vec<_> = outcome.events.iter().map(|event| event.kind).collect();
+    assert_eq!(told, [EventKind::Imported]);
+    assert_eq!(outcome.records[0].reason, Some(Reason::Imported));
+    assert_eq!(
+        (life.jobs(), history::check(&outcome.records).len()),
+        (0, 0)
+    );
+    // Everything after is as ever.
+    life.want("b");
+    life.step().await;
+    assert_eq!(life.jobs(), 1);
+    life.fake.end(1, JobState::Succeeded);
+    life.applied().await;
+    life.delete();
+    life.until(|o| in_progress(o, 3)).await;
+    life.fake.end(2, JobState::Succeeded);
+    life.released().await;
+}
+
+#[tokio::test]
+async fn an_older_version_that_is_there_is_brought_up_to_date() {
+    let mut life = Life::new(endless());
+    life.desired = life.desired.clone().already(version("before"));
+    let outcome = life.step().await;
+    assert!(in_progress(&outcome, 2));
+    assert_eq!(life.fake.jobs()[0].config_version, Some(version("a")));
+}
+
+#[tokio::test]
+async fn where_there_is_a_record_it_counts_and_not_what_is_said_to_be_there() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    life.fake.end(1, JobState::Failed);
+    life.desired = life.desired.clone().already(version("a"));
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::BackingOff { .. }))
+        .await;
+    assert_eq!(outcome.records.len(), 1);
+}
+
+#[tokio::test]
+async fn what_is_there_already_is_removed_with_its_object() {
+    // Even if its deletion is the first that is seen of it, and the policy lets go what was never provisioned.
+    let release = policy(|p| p.deletion.never_provisioned = NeverProvisioned::Release);
+    let mut life = Life::with(endless(), release);
+    life.desired = life.desired.clone().already(version("a"));
+    life.delete();
+    let outcome = life.step().await;
+    assert!(in_progress(&outcome, 2), "{:?}", outcome.standing);
+    assert_eq!(life.fake.jobs()[0].job_type, JobType::Deprovision);
+}
+
+#[tokio::test]
+async fn a_status_that_was_lost_is_imported_and_no_job_runs_again() {
+    let mut life = applied(endless()).await;
+    life.store.inner.overwrite(life.object.key(), Vec::new());
+    life.restart();
+    life.desired = life.desired.clone().already(version("a"));
+    assert!(matches!(
+        life.step().await.standing,
+        Standing::Applied { .. }
+    ));
+    assert_eq!(life.jobs(), 1);
+}
+
+// ---- prerequisites ----
+
+#[tokio::test]
+async fn nothing_is_provisioned_before_its_prerequisite_is_there() {
+    let mut life = Life::new(endless());
+    let ready = life.desired.clone();
+    life.desired = ready
+        .clone()
+        .not_yet("Secret db is missing", Duration::from_secs(90));
+    let outcome = life.step().await;
+    assert_eq!(
+        outcome.standing,
+        Standing::NotYet {
+            reason: "Secret db is missing".to_owned()
+        }
+    );
+    assert_eq!(
+        outcome.wake_after(life.now()),
+        Some(Duration::from_secs(90))
+    );
+    assert_eq!((life.jobs(), outcome.records.len()), (0, 0));
+    life.desired = ready;
+    life.step().await;
+    assert_eq!(life.jobs(), 1);
+}
+
+#[tokio::test]
+async fn what_runs_is_watched_and_what_is_applied_stays_while_a_prerequisite_is_missing() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    life.desired = life.desired.clone().not_yet("gone again", Duration::ZERO);
+    life.want("b");
+    assert!(in_progress(&life.step().await, 1));
+    life.fake.end(1, JobState::Succeeded);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::NotYet { .. }))
+        .await;
+    assert_eq!(
+        (life.jobs(), outcome.records[0].state),
+        (1, JobState::Succeeded)
+    );
+    // "At once" is no hot loop.
+    assert!(outcome.wake_after(life.now()).unwrap() >= Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_missing_prerequisite_keeps_no_deletion() {
+    let mut life = applied(endless()).await;
+    life.desired = life
+        .desired
+        .clone()
+        .not_yet("missing", Duration::from_secs(60));
+    life.delete();
+    life.until(|o| in_progress(o, 2)).await;
+    life.fake.end(2, JobState::Succeeded);
+    life.released().await;
+}
+
+// ---- launches whose job is named later ----
+
+fn unnamed(searches: u32) -> FakeProvider {
+    endless().naming_jobs_after(searches)
+}
+
+#[tokio::test]
+async fn a_launch_without_a_name_is_no_doubt_and_its_name_follows() {
+    let life = Life::new(unnamed(2));
+    let outcome = life.step().await;
+    let record = &outcome.records[0];
+    assert_eq!(
+        (record.reason.clone(), record.job_id.clone()),
+        (Some(Reason::Unnamed), None)
+    );
+    let mut told: Vec<_> = outcome.events.iter().map(|event| event.kind).collect();
+    for _ in 0..50 {
+        let outcome = life.step().await;
+        told.extend(outcome.events.iter().map(|event| event.kind));
+        if outcome.records[0].job_id.is_some() {
+            break;
+        }
+        life.clock.advance(outcome.wake_after(life.now()).unwrap());
+    }
+    assert_eq!(life.records()[0].reason, None);
+    life.fake.end(1, JobState::Succeeded);
+    let outcome = life.applied().await;
+    told.extend(outcome.events.iter().map(|event| event.kind));
+    told.retain(|kind| *kind != EventKind::Progressed);
+    assert_eq!(
+        told,
+        [
+            EventKind::Intended,
+            EventKind::Started,
+            EventKind::Succeeded
+        ]
+    );
+    assert_eq!((life.jobs(), outcome.records[0].sends), (1, 1));
+}
+
+#[tokio::test]
+async fn a_job_without_a_name_is_cancelled_once_it_has_one() {
+    let mut life = Life::new(unnamed(3));
+    life.step().await;
+    life.delete();
+    life.until(|o| in_progress(o, 2)).await;
+    let jobs = life.fake.jobs();
+    assert_eq!(jobs[0].state, JobState::Canceled);
+    assert_eq!(life.fake.count(Function::TriggerProvision), 1);
+    life.until(|o| {
+        o.records
+            .iter()
+            .any(|r| r.attempt == 2 && r.job_id.is_some())
+    })
+    .await;
+    life.fake.end(2, JobState::Succeeded);
+    life.released().await;
+}
+
+#[tokio::test]
+async fn a_launch_that_was_taken_and_never_turns_up_is_gone_and_is_not_sent_again() {
+    for purge in [Purge::Rerun, Purge::Hold, Purge::AssumeSucceeded] {
+        let life = Life::with(unnamed(0), policy(|p| p.purge = purge));
+        life.step().await;
+        life.fake.purge(1);
+        let outcome = life.until(|o| !o.records[0].may_be_live()).await;
+        let record = &outcome.records[0];
+        assert_eq!(
+            (record.state, record.sends),
+            (JobState::Failed, 1),
+            "{purge:?}"
+        );
+        assert_eq!(record.reason, Some(Reason::Purged), "{purge:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_looked_up_for_long_calls_for_a_person() {
+    let life = Life::new(unnamed(0));
+    let away = provider_core::ProviderError::new(
+        provider_core::Effect::NotSent,
+        provider_core::ErrorKind::Unavailable,
+        "away",
+    );
+    life.fake.away(&[Function::FindLaunched], away);
+    let outcome = life
+        .until(|o| matches!(o.standing, Standing::Blocked(_)))
+        .await;
+    assert_eq!(
+        outcome.standing,
+        Standing::Blocked(Block::UnknownTooLong { attempt: 1 })
+    );
+    life.fake.back();
+    life.until(|o| o.records[0].job_id.is_some()).await;
+    assert_eq!(life.jobs(), 1);
+}
+
+#[tokio::test]
+async fn a_crash_before_the_answer_is_on_record_is_a_doubt_like_any_other() {
+    let life = Life::new(unnamed(0));
+    life.fake
+        .trouble(Function::TriggerProvision, Trouble::LosesAnswer);
+    let outcome = life.step().await;
+    assert_eq!(life.jobs(), 1);
+    assert!(
+        outcome
+            .events
+            .iter()
+            .any(|event| event.kind == EventKind::Ambiguous)
+            || outcome.records[0].reason == Some(Reason::Adopted)
+    );
+}
+
+#[tokio::test]
+async fn a_cancel_that_comes_too_early_is_asked_for_again_when_the_provider_says() {
+    let mut life = Life::new(endless());
+    life.step().await;
+    life.fake.cancels_come_too_early(2, Duration::from_secs(40));
+    life.delete();
+    let outcome = life.step().await;
+    assert_eq!(life.fake.count(Function::Cancel), 1);
+    assert_eq!(outcome.records[0].cancel_requests, 0, "none was taken");
+    life.pass(39);
+    life.step().await;
+    assert_eq!(life.fake.count(Function::Cancel), 1);
+    life.pass(1);
+    life.step().await;
+    assert_eq!(life.fake.count(Function::Cancel), 2);
+    life.until(|o| in_progress(o, 2)).await;
+}
+
+#[test]
+fn a_target_is_named_by_two_words() {
+    let desired = Desired::new(version("a"), "fake").for_target("net");
+    assert!(!desired.absorbs_untagged);
+    assert!(desired.absorbing_untagged().absorbs_untagged);
+}
