@@ -61,7 +61,7 @@ impl Backend {
         Ok(self.answer(JobRef::new("aap", "job", "1000"))?)
     }
 
-    fn status(&self, job: &TrackedJob) -> Result<JobStatus, ProviderError> {
+    fn known(&self, job: &TrackedJob) -> Result<JobStatus, ProviderError> {
         self.answer(JobStatus::new(job.job.clone(), self.state()))
     }
 }
@@ -83,12 +83,12 @@ impl Provider for Backend {
         Ok(ProvisionResult::new(self.launch()?, JobState::Pending, ""))
     }
 
-    async fn provision_status(
+    async fn status(
         &self,
         _: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        self.status(job)
+        self.known(job)
     }
 
     async fn trigger_deprovision(
@@ -105,19 +105,11 @@ impl Provider for Backend {
             })?);
         }
         Ok(DeprovisionResult::Triggered {
-            job: self.launch()?,
+            job: Some(self.launch()?),
             initial_state: JobState::Pending,
             block_deletion_on_failure: true,
             provision_job: None,
         })
-    }
-
-    async fn deprovision_status(
-        &self,
-        _: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
-        self.status(job)
     }
 
     async fn cancel(&self, _: &Resource, _: &TrackedJob) -> Result<CancelResult, ProviderError> {

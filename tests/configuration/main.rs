@@ -1,5 +1,11 @@
 //! The documentation of every setting says its default, and says it right.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test that panics has failed"
+)]
+
 mod source;
 
 use std::collections::BTreeMap;
@@ -120,6 +126,12 @@ parts!(
     Templates
 );
 
+impl Said for std::path::PathBuf {
+    fn said(&self) -> Option<String> {
+        self.display().to_string().said()
+    }
+}
+
 impl Said for Algorithm {
     fn said(&self) -> Option<String> {
         Some(format!(
@@ -162,7 +174,6 @@ impl Said for serde_json::Map<String, serde_json::Value> {
 /// By `Struct.field`, how its default is said; none where it has parts of its own.
 type Expected = BTreeMap<String, Option<String>>;
 
-/// Whether two structs of one name are told apart is for whoever names them: by crate they are.
 macro_rules! defaults {
     ($expected:ident, $name:ident = $value:expr, $($field:ident),+ $(,)?) => {
         let value = &$value;

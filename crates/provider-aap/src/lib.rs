@@ -21,6 +21,11 @@
 //! A controller does not call these functions itself: it hands the provider to
 //! [`provider_core::lifecycle::Lifecycle`], which decides when to call what.
 //!
+//! Where the configuration is to choose between AAP and Event-Driven Ansible, [`ProviderConfig`] of the crate
+//! `provider-eda`, with its feature `aap`, reads the settings of either and builds the provider.
+//!
+//! [`ProviderConfig`]: https://docs.rs/provider-eda/latest/provider_eda/enum.ProviderConfig.html
+//!
 //! All questions about jobs go through one poller ([`MonitorConfig`]): few jobs are asked about one by one,
 //! many in pages. Ends that it has seen are told by [`Provider::wake_ups`](provider_core::Provider::wake_ups),
 //! for a controller that wants to reconcile at once; [`AapProvider::job_events`] tells of every change.

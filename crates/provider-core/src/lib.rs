@@ -25,12 +25,19 @@
 //! # Ok(()) }
 //! ```
 //!
-//! - [`Provider`] is what a backend implements; the crates `provider-aap` and others do.
+//! - [`Provider`] is what a backend implements: `AapProvider` of the crate [`provider-aap`] (jobs of AAP and AWX),
+//!   `EdaProvider` of [`provider-eda`] (events to Event-Driven Ansible). Where the configuration is to choose
+//!   between the two, [`ProviderConfig`] of `provider-eda`, with its feature `aap`, reads the settings of either
+//!   and builds the provider.
 //! - [`lifecycle`] is what a controller calls: when to launch, poll, cancel, retry, let go.
 //! - [`JobRecord`] is what is kept in the object's status, and all that survives a crash.
 //! - Time comes from a [`Clock`], randomness from a [`lifecycle::Entropy`], records from a
 //!   [`lifecycle::StatusStore`]; this crate itself opens no socket, and no file but one that a
 //!   [`Secret`] names.
+//!
+//! [`provider-aap`]: https://docs.rs/provider-aap
+//! [`provider-eda`]: https://docs.rs/provider-eda
+//! [`ProviderConfig`]: https://docs.rs/provider-eda/latest/provider_eda/enum.ProviderConfig.html
 //!
 //! The [`guide`] goes from the concepts to a controller and to a provider of one's own.
 //!

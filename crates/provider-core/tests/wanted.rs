@@ -71,14 +71,24 @@ async fn nothing_is_launched_for_an_absent_target_that_nobody_has_a_record_of() 
 }
 
 #[tokio::test]
-async fn an_absent_target_is_not_taken_over_from_what_is_said_to_be_there() {
+async fn an_absent_target_that_is_said_to_be_there_is_removed_once() {
     let mut life = Life::new(endless());
-    life.desired = life.desired.clone().already(version("a")).absent();
+    let ready = life.desired.clone().absent();
+    life.desired = ready.clone().already(version("a"));
+    life.until(|o| in_progress(o, 2)).await;
+    assert_eq!(life.fake.jobs()[0].job_type, JobType::Deprovision);
+    life.fake.end(1, JobState::Succeeded);
     for _ in 0..3 {
-        assert!(is_absent(&life.step().await));
+        let outcome = life.until(is_absent).await;
+        assert_eq!(outcome.standing, Standing::Absent { left_behind: vec![] });
+        life.restart();
         life.pass(3_600);
     }
-    assert_eq!((life.jobs(), life.records().len()), (0, 0));
+    // What was removed is not forgotten as long as somebody says that it is there.
+    assert_eq!((life.jobs(), life.records().len()), (1, 2));
+    life.desired = ready;
+    life.until(is_absent).await;
+    assert_eq!((life.jobs(), life.records().len()), (1, 0));
 }
 
 #[tokio::test]

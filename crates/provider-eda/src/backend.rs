@@ -9,8 +9,11 @@ use serde::Deserialize;
 
 use crate::{ConfigError, EdaConfig, EdaProvider};
 
-/// Which backend does the work, with its settings. A controller builds its provider from this and
-/// never asks which one it is.
+/// Which backend does the work, with its settings: the one place where a configuration chooses between AAP and
+/// Event-Driven Ansible. A controller builds its provider from this and never asks which one it is.
+///
+/// From a file it is `{"aap": …}` with the settings of [`AapConfig`], or `{"eda": …}` with those of
+/// [`EdaConfig`]; from the environment, [`PROVISIONING_PROVIDER`](Self::from_vars) says which.
 ///
 /// ```
 /// use provider_eda::ProviderConfig;
@@ -27,6 +30,10 @@ use crate::{ConfigError, EdaConfig, EdaProvider};
 /// assert_eq!(provider.name(), "aap");
 /// # Ok::<(), provider_eda::ConfigError>(())
 /// ```
+#[doc(alias = "PROVISIONING_PROVIDER")]
+#[doc(alias = "BackendConfig")]
+#[doc(alias = "backend")]
+#[doc(alias = "AAP or EDA")]
 #[derive(Clone, Deserialize)]
 #[serde(remote = "Self", rename_all = "lowercase")]
 #[non_exhaustive]

@@ -123,8 +123,9 @@ pub struct Timing {
     /// Proposed time between two looks at an object. Default: 15s.
     pub poll_interval: SignedDuration,
     /// How long the event of a provision or of an action without a sign of its end may still be at work:
-    /// deletion waits so long. Counted by this process's own clock, from when it sent the event or first saw its record; a
-    /// restart counts anew. Zero takes the risk that a delete event runs beside it or before it. Default: 15m.
+    /// deletion waits so long. Counted by this process's own clock, from when it sent the event or first saw its
+    /// record; a restart counts anew. Zero takes the risk that a delete event runs beside it or before it.
+    /// Default: 15m.
     pub in_flight_window: SignedDuration,
     /// How long the automation's finalizer may stay after a deprovision event whose job cannot be
     /// seen before nobody can tell what became of it: longer than the longest deletion. Counted by this

@@ -22,7 +22,8 @@
 //! An event has no answer: 200 says that it stands in a queue, not that a rule fits it, nor that
 //! anything will run. So a job is `Unknown` (provision) or `Running` (deprovision) until the
 //! automation leaves a sign on the object: an annotation with the version that it has applied, and
-//! its finalizer, which it removes at the end of a deletion.
+//! its finalizer, which it removes at the end of a deletion. Their names are in the API group of the object
+//! (`GROUP/reconciled-config-version`, `GROUP/KIND-aap`), or those that [`Completion`] is given.
 //!
 //! An action (`restart`) changes no version, so its end is read off the operation annotation alone: the automation
 //! writes the event's token there when it has worked the event off. Where an automation does so for actions,
@@ -34,6 +35,12 @@
 //! provision has states, a failure its diagnosis, and a deletion cancels the job that is in its way.
 //! Without AAP in reach, the audit of the EDA server tells ends after the fact. Either way an end without
 //! its sign on the object is final only when nothing has followed it for a while (`settle`).
+//!
+//! # One configuration for either backend
+//!
+//! With the feature `aap`, `ProviderConfig` holds the settings of AAP or of EDA, from a file (`{"aap": …}`,
+//! `{"eda": …}`) or from the environment (`PROVISIONING_PROVIDER`, and the variables of that backend), and builds
+//! the provider: the code of the controller is the same for both.
 //!
 //! # Features
 //! - `aap`: `ProviderConfig` over both backends, and tracking of jobs on AAP by their label.

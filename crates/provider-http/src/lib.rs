@@ -15,7 +15,6 @@ pub use cause::Cause;
 pub use config::{ClientIdentity, HttpConfig};
 pub use header::{date, retry_after};
 pub use pool::{Manner, Pool};
-pub use provider_core::http::is_said_beforehand;
 
 use std::time::Duration;
 

@@ -254,7 +254,7 @@ pub(crate) fn of_release(outcome: &Outcome) -> Vec<Told> {
         let jobs = jobs_in_words(&receipt.jobs, &receipt.in_doubt);
         all.push(Told {
             warning: false,
-            reason: ground.to_owned(),
+            reason: "Retained".to_owned(),
             action: action(JobType::Deprovision),
             note: format!("what was provisioned stays, as was asked for; it is from {jobs}"),
         });

@@ -114,7 +114,7 @@ impl<'a> Rules<'a> {
     fn import(&self) -> Option<Decision> {
         let desired = self.s.desired;
         let version = desired.already.as_ref()?;
-        if desired.mode == Mode::Paused || desired.absent || self.mine().next().is_some() {
+        if desired.mode == Mode::Paused || self.mine().next().is_some() {
             return None;
         }
         let mut record = JobRecord::new(history::next_attempt(self.s.records), JobType::Provision);
@@ -145,7 +145,9 @@ impl<'a> Rules<'a> {
         else {
             return next;
         };
-        if release.left_behind.is_empty() {
+        // Who says that it was there already would have it taken over once more.
+        let is_said_to_be_there = self.s.desired.already.is_some();
+        if release.left_behind.is_empty() && !is_said_to_be_there {
             let forget = self.mine().map(|record| record.attempt).collect();
             let action = Action::Write {
                 records: Vec::new(),

@@ -138,7 +138,8 @@ impl Rest {
     }
 }
 
-/// Where an object stands with one target.
+/// The state of an object, or of one of its targets, after a pass: what conditions, events and metrics are made
+/// of. A job has a [`JobState`] of its own; this is what all jobs on record come to, with what is wanted.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Standing {
@@ -235,7 +236,8 @@ impl Standing {
     }
 }
 
-/// Why a person's decision is waited for. A new configuration or a retry request ends each of
+/// A stop that is meant: the engine launches nothing more by itself, because another launch would not help or is
+/// not wanted, and waits until a person decides. The variants say why. A new configuration or a retry request ends each of
 /// them, except [`Paused`](Self::Paused).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -266,7 +268,8 @@ pub enum Hold {
     },
 }
 
-/// What must be mended.
+/// A stop that is not meant: the engine cannot go on, because something is broken or cannot be known, and a person
+/// has to mend it. The variants say what. Unlike a [`Hold`], it is over by itself as soon as that is mended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Block {
@@ -347,7 +350,8 @@ impl Release {
     }
 }
 
-/// The ground on which an object is let go.
+/// The reason why an object may be deleted: what proves that nothing is left of it, or which choice of the user's
+/// says that it may go all the same. No finalizer is removed without one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Ground {

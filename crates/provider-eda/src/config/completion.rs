@@ -223,10 +223,10 @@ mod tests {
         type Change = fn(&mut Completion, String);
         let fields: [(&str, Change); 4] = [
             ("completion.versionAnnotation", |c, name| {
-                c.version_annotation = name
+                c.version_annotation = name;
             }),
             ("completion.operationAnnotation", |c, name| {
-                c.operation_annotation = name
+                c.operation_annotation = name;
             }),
             ("completion.finalizer", |c, name| c.finalizer = name),
             ("completion.finalizers", |c, name| {

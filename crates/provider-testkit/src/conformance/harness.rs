@@ -103,7 +103,8 @@ pub enum Fault {
     IgnoresCancel,
 }
 
-/// Something that happens to a job.
+/// An event in the life of a job that the suite asks a world to bring about: an end, a cancel by somebody else, a
+/// copy that a person starts. A [`Fault`], in contrast, happens to a request of the provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Deed {

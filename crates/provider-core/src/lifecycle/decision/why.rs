@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-/// The rule that a decision follows from. `Display` gives the sentence for people.
+/// The reason for a step of the engine: the rule that it follows from, and the number of the attempt that the rule
+/// was applied to, where there is one. `Display` gives the sentence for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Why {
