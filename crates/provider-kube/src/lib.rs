@@ -96,6 +96,9 @@ extern crate self as provider_kube;
 )]
 mod mock;
 
+/// The versions whose types this crate's are made of.
+pub use {k8s_openapi, kube};
+
 pub use annotations::Annotations;
 pub use conditions::{
     DEPROVISIONED, DESIRED_KNOWN, PROGRESSING, PROVISIONED, READABLE, STATUS_WRITABLE,
