@@ -42,7 +42,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
     backend
         .drive(&store, &second, &mut report, Outcome::may_release)
         .await?;
-    let cancelled = report.cancelled.len();
+    let canceled = report.canceled.len();
 
     report.say(&format!("\nDeleting {}.", first.key()));
     let first = deleted(&first)?;
@@ -59,11 +59,11 @@ async fn run(options: &Options) -> Result<(), Failure> {
     }
     let result = json!({
         "result": "ok", "provisioned": 1, "deprovisioned": 2,
-        "cancelled_before_deprovision": cancelled,
+        "canceled_before_deprovision": canceled,
     });
     report.result(
         &result,
-        &format!("\nDone: 1 provisioned, {cancelled} cancelled in mid-provision, 2 deprovisioned."),
+        &format!("\nDone: 1 provisioned, {canceled} canceled in mid-provision, 2 deprovisioned."),
     );
     Ok(())
 }

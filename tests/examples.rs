@@ -67,7 +67,7 @@ fn complaint(output: &Output) -> String {
 fn lifecycle() {
     let line = last_line(&run("lifecycle", &["--json"]));
     let expected = serde_json::json!({
-        "result": "ok", "provisioned": 1, "deprovisioned": 2, "cancelled_before_deprovision": 1,
+        "result": "ok", "provisioned": 1, "deprovisioned": 2, "canceled_before_deprovision": 1,
     });
     assert_eq!(line, expected);
 }
@@ -78,7 +78,7 @@ fn lifecycle_in_plain_lines() {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{text}");
     assert!(
-        text.contains("Cancelling") && text.trim_end().ends_with("2 deprovisioned."),
+        text.contains("Canceling") && text.trim_end().ends_with("2 deprovisioned."),
         "{text}"
     );
 }

@@ -47,11 +47,7 @@ fn every_reason_and_event_is_explained() {
             "pub const PROVISIONED",
             "/// What is known",
         ),
-        (
-            "crates/provider-kube/src/show.rs",
-            "impl",
-            "\n#[cfg(test)]",
-        ),
+        ("crates/provider-kube/src/show.rs", "impl", "\n#[cfg(test)]"),
         (
             "crates/provider-kube/src/guard.rs",
             "async fn unreadable",

@@ -254,7 +254,7 @@ async fn the_first_cancel_arrives_soon_after_an_outage() {
             tokio::time::sleep(MINUTE * 2).await;
             let stopped = town.sim.journal()[0].stopped;
             let late = stopped.map(|at| at.elapsed_since(back));
-            say(&format!("{fault:?}: the job is cancelled after {late:?}"));
+            say(&format!("{fault:?}: the job is canceled after {late:?}"));
             assert!(
                 late.is_some_and(|late| late < MINUTE * 3 / 2),
                 "{fault:?}: {late:?}"

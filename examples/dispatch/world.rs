@@ -366,7 +366,7 @@ impl World for Repository {
                 run.log = format!("{} {TOKEN}\n{}", run.log, "a line\n".repeat(300_000));
                 run.conclusion = Some("failure");
             }
-            Deed::BeCancelled => run.conclusion = Some("cancelled"),
+            Deed::BeCanceled => run.conclusion = Some("cancelled"),
             Deed::BeForgotten => run.forgotten = true,
             Deed::SpeakUnknownWord => run.status = Some("hibernating"),
             // A person runs it again: another attempt of the same run, and no copy.

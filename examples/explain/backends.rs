@@ -25,7 +25,7 @@ enum Word {
     Missing,
     /// It can do nothing that is optional.
     None,
-    /// Its jobs can be cancelled.
+    /// Its jobs can be canceled.
     Cancel,
     /// Its jobs are found by the token of their launch.
     Find,

@@ -251,7 +251,7 @@ pub(crate) fn running(outcome: &Outcome) -> bool {
 pub(crate) struct Report {
     json: bool,
     bar: Option<ProgressBar>,
-    pub(crate) cancelled: Vec<String>,
+    pub(crate) canceled: Vec<String>,
 }
 
 impl Report {
@@ -269,7 +269,7 @@ impl Report {
         Self {
             json,
             bar,
-            cancelled: Vec::new(),
+            canceled: Vec::new(),
         }
     }
 
@@ -324,7 +324,7 @@ impl Report {
 
     fn event(&mut self, resource: &Resource, event: &Event) {
         if event.kind == EventKind::Canceled && event.job_type == JobType::Provision {
-            self.cancelled.push(resource.name().to_owned());
+            self.canceled.push(resource.name().to_owned());
         }
         if self.json {
             println!("{}", json!({"object": resource.name(), "event": event}));

@@ -106,8 +106,8 @@ async fn ask(what: &str, answers: &str) {
         }
         "cancel" => {
             for job_type in types() {
-                let cancelled = aap.cancel(&resource, &job(job_type, "job", "7")).await;
-                check_answer(cancelled, check_cancel);
+                let canceled = aap.cancel(&resource, &job(job_type, "job", "7")).await;
+                check_answer(canceled, check_cancel);
             }
         }
         "find" => {

@@ -245,7 +245,7 @@ fn core_says_its_defaults() {
         DeadlinesConfig = policy.deadlines,
         queued,
         running,
-        cancelling,
+        canceling,
         unknown
     );
     defaults!(

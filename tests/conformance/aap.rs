@@ -227,7 +227,7 @@ impl World for AapWorld {
                 let text = super::loud(ADMIN_TOKEN, &run.extra_vars);
                 self.sim.end(run.id, &failed(text))
             }
-            Deed::BeCancelled => {
+            Deed::BeCanceled => {
                 self.sim.cancel(run.id);
                 true
             }

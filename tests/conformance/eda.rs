@@ -266,7 +266,7 @@ impl World for EdaWorld {
     }
 }
 
-/// An event is seen neither to fail, nor to be cancelled by others, nor found again; and nobody is asked
+/// An event is seen neither to fail, nor to be canceled by others, nor found again; and nobody is asked
 /// about it, so that no question fails.
 const NO_SIGNS: [&str; 9] = [
     "a_wake_up_names_its_job",

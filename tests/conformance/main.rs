@@ -44,7 +44,7 @@ const ABOUT_CANCEL: [&str; 11] = [
     "a_refused_cancel_is_an_error",
     "a_cancel_that_loses_is_not_believed",
     "a_deprovision_waits_after_a_cancel_that_lost",
-    "a_cancelled_provision_clears_the_way",
+    "a_canceled_provision_clears_the_way",
 ];
 
 /// What a provider that cannot find jobs by their token is not asked.

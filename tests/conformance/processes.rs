@@ -176,7 +176,7 @@ impl World for ProcessWorld {
                 std::fs::write(self.path("loud"), "").unwrap();
                 end("3")
             }
-            Deed::BeCancelled => {
+            Deed::BeCanceled => {
                 let pid = line[3].parse().ok().and_then(Pid::from_raw);
                 kill_process(pid.unwrap(), Signal::TERM).is_ok()
             }

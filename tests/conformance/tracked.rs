@@ -184,7 +184,7 @@ impl World for TrackedWorld {
                 let text = super::loud(ADMIN_TOKEN, &run.extra_vars);
                 self.aap.end(run.id, &failed(text))
             }
-            Deed::BeCancelled => {
+            Deed::BeCanceled => {
                 self.aap.cancel(run.id);
                 true
             }
@@ -257,7 +257,7 @@ async fn eda_passes_by_event_stream_with_its_jobs_in_sight() {
     super::passes(&BY_STREAM, &[&UNSEEN, &beforehand, &super::ABOUT_FIND]).await;
 }
 
-/// Seen when it is over, and not before: neither asked about nor cancelled.
+/// Seen when it is over, and not before: neither asked about nor canceled.
 #[tokio::test]
 async fn eda_passes_with_its_jobs_in_the_audit() {
     let unseen = [

@@ -116,7 +116,7 @@ impl Scene {
             Deed::Delete => "deleted",
             Deed::Retry => "retries asked for",
             Deed::Ask => "restarts asked for",
-            Deed::Cancel => "cancelled by people",
+            Deed::Cancel => "canceled by people",
             Deed::Relaunch => "relaunched by people",
             Deed::Purge => "purged",
             Deed::Mode("managed") => "managed again",

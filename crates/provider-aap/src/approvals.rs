@@ -198,13 +198,13 @@ impl AapProvider {
             return;
         };
         let now = self.clock.now();
-        // Who is waited for by a workflow that is being cancelled is on record already.
-        if !body.is_cancelling() && self.approvals.is_due(id, now) {
+        // Who is waited for by a workflow that is being canceled is on record already.
+        if !body.is_canceling() && self.approvals.is_due(id, now) {
             self.ask_for_approvals(now).await;
         }
         if let Some(text) = self.approvals.text(id, now) {
             status.message = match status.message.as_str() {
-                said if body.is_cancelling() => format!("{said}; {text}"),
+                said if body.is_canceling() => format!("{said}; {text}"),
                 _ => text,
             };
         }

@@ -87,7 +87,7 @@ impl JobBody {
     }
 
     /// Whether somebody has asked it to stop.
-    pub(crate) fn is_cancelling(&self) -> bool {
+    pub(crate) fn is_canceling(&self) -> bool {
         self.cancel == Cancel::Requested
     }
 
@@ -97,12 +97,12 @@ impl JobBody {
     }
 
     /// Whether it is said that nobody has.
-    pub(crate) fn was_never_cancelled(&self) -> bool {
+    pub(crate) fn was_never_canceled(&self) -> bool {
         self.cancel == Cancel::Never
     }
 
     /// Whether it is `canceled`, and not told by whom.
-    pub(crate) fn hides_who_cancelled(&self) -> bool {
+    pub(crate) fn hides_who_canceled(&self) -> bool {
         &*self.status == "canceled" && self.cancel == Cancel::Untold
     }
 

@@ -148,11 +148,11 @@ impl AapProvider {
     /// and watches its end; the cancel at once keeps it from doing more.
     async fn withdraw(&self, template: &Template, job: &JobRef, kind: Kind) -> ProviderError {
         let path = format!("{}/{}/cancel/", kind.collection(), job.id);
-        let cancelled = self.client.post_cancel(&path, "the cancel").await.is_ok();
-        let done = if cancelled {
-            "was cancelled"
+        let canceled = self.client.post_cancel(&path, "the cancel").await.is_ok();
+        let done = if canceled {
+            "was canceled"
         } else {
-            "could NOT be cancelled"
+            "could NOT be canceled"
         };
         ProviderError::new(
             Effect::MaybeSent,

@@ -110,7 +110,7 @@ impl AapProvider {
         let mut seen = self.watch(&tracked.job, known).await?;
         self.is_it(resource, tracked, &seen.body, seen.is_detail)
             .await?;
-        if seen.body.hides_who_cancelled() && !seen.is_detail {
+        if seen.body.hides_who_canceled() && !seen.is_detail {
             let read = self.read(&tracked.job).await?;
             (seen.body, seen.is_detail, seen.lacks_detail) = (read.body, true, false);
         }
@@ -224,7 +224,7 @@ impl AapProvider {
         Ok(status)
     }
 
-    /// Whether no job of a cancelled or failed workflow may be running on.
+    /// Whether no job of a canceled or failed workflow may be running on.
     async fn children_settled(
         &self,
         id: &str,
@@ -276,7 +276,7 @@ impl AapProvider {
         Ok(true)
     }
 
-    /// The status of a job that was to be cancelled: its end, where it has one, is told as any other.
+    /// The status of a job that was to be canceled: its end, where it has one, is told as any other.
     pub(crate) async fn judge_end(&self, read: Found) -> Result<JobStatus, ProviderError> {
         let mut status = self.judge(&read.body, read.job, read.now).await?;
         Box::pin(self.tell_more(&mut status, &read.body)).await;

@@ -237,7 +237,7 @@ impl AapProvider {
                     format!("the end of {job} is not certain yet")
                 } else {
                     self.send_cancel(&status.job).await?;
-                    format!("{job} was still {} and is being cancelled", status.state)
+                    format!("{job} was still {} and is being canceled", status.state)
                 };
                 let is_provision = record.job_type == JobType::Provision;
                 return Ok(Some(Unsettled {

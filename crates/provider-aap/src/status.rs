@@ -69,11 +69,11 @@ pub(crate) struct Confirmation {
 }
 
 impl JobBody {
-    /// Where the job stands. What nobody has cancelled has failed: AWX itself ends jobs so that were just
+    /// Where the job stands. What nobody has canceled has failed: AWX itself ends jobs so that were just
     /// starting when its dispatcher was restarted (AWX 24.6.1), and they may be tried again.
     pub(crate) fn state(&self) -> JobState {
         match map_status(&self.status) {
-            JobState::Canceled if self.was_never_cancelled() => JobState::Failed,
+            JobState::Canceled if self.was_never_canceled() => JobState::Failed,
             state => state,
         }
     }
@@ -161,7 +161,7 @@ impl JobBody {
                 format!(": {last}")
             };
             return format!(
-                "the controller cancelled the job itself, nobody has asked for it{last}"
+                "the controller canceled the job itself, nobody has asked for it{last}"
             );
         }
         if !explanation.is_empty() {
@@ -184,7 +184,7 @@ impl JobBody {
                 "the controller reports the unknown status \"{}\"",
                 bounded(&self.status, 40)
             ),
-            JobState::Pending | JobState::Waiting | JobState::Running if self.is_cancelling() => {
+            JobState::Pending | JobState::Waiting | JobState::Running if self.is_canceling() => {
                 "a cancel was requested".to_owned()
             }
             // What it has waited for is over.

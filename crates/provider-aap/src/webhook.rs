@@ -1,7 +1,7 @@
 //! Hints from the controller's webhook notifications.
 //!
 //! A notification is sent once, late by seconds, and not for every end (AWX 24.6.1: not for jobs that
-//! are cancelled while pending). It has no signature, so a header with a secret tells who sends it; and
+//! are canceled while pending). It has no signature, so a header with a secret tells who sends it; and
 //! it only ever makes a look come earlier.
 
 use std::sync::Arc;

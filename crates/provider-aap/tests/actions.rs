@@ -185,7 +185,7 @@ async fn an_action_called_delete_does_not_launch_what_deletes() {
 // ---- before a deprovision ----
 
 #[tokio::test]
-async fn a_living_job_that_does_not_deprovision_is_cancelled_and_settled_before_one_that_does() {
+async fn a_living_job_that_does_not_deprovision_is_canceled_and_settled_before_one_that_does() {
     for job_type in [JobType::Provision, JobType::Action(restart()), unknown()] {
         for is_named in [true, false] {
             let s = setup();

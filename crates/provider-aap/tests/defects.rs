@@ -463,7 +463,7 @@ async fn d28_a_refused_cancel_of_an_ended_job_says_so() {
 }
 
 #[tokio::test]
-async fn a_pending_job_is_cancelled_at_once() {
+async fn a_pending_job_is_canceled_at_once() {
     let s = setup(Template::job(CREATE)).await;
     let launched = s.provision(1).await;
     let job = TrackedJob::new(JobType::Provision, job_of(&launched));
@@ -579,7 +579,7 @@ async fn d33_a_template_that_does_not_prompt_is_refused_before_the_launch() {
 }
 
 #[tokio::test]
-async fn d33_a_job_that_ran_without_our_variables_is_cancelled() {
+async fn d33_a_job_that_ran_without_our_variables_is_canceled() {
     // Between the look at the template and the launch somebody edits it.
     let s = setup(Template::job(CREATE)).await;
     s.aap.preflight(&["ComputeInstance".to_owned()]).await;
@@ -592,7 +592,7 @@ async fn d33_a_job_that_ran_without_our_variables_is_cancelled() {
     assert!(
         error
             .to_string()
-            .contains("ran without them and was cancelled"),
+            .contains("ran without them and was canceled"),
         "{error}"
     );
     assert_eq!(s.sim.status(9), Some("canceled"));

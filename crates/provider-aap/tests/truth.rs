@@ -127,7 +127,7 @@ fn is_replaced(error: &ProviderError, parts: &[&str]) {
 }
 
 #[tokio::test]
-async fn a_job_that_got_our_id_after_a_restore_is_neither_believed_nor_cancelled() {
+async fn a_job_that_got_our_id_after_a_restore_is_neither_believed_nor_canceled() {
     let plan = RunPlan::lasting(Duration::from_secs(600));
     // By itself, and on pages.
     for batch_from in [32, 0] {
@@ -243,7 +243,7 @@ async fn a_persons_relaunch_of_our_job_carries_our_token_and_is_ours_whenever_it
 }
 
 #[tokio::test]
-async fn a_stray_job_of_ours_is_watched_and_cancelled_although_it_has_no_token() {
+async fn a_stray_job_of_ours_is_watched_and_canceled_although_it_has_no_token() {
     let s = setup(Template::job(CREATE).with_plan(RunPlan::endless()), 32).await;
     let id = s.sim.launch(CREATE, &Map::new(), &[]).unwrap();
     let stray = TrackedJob::new(
@@ -325,17 +325,17 @@ async fn a_job_of_another_template_is_not_ours_by_its_time_when_its_variables_ca
             let ours = TrackedJob::new(JobType::Provision, JobRef::new("aap", "job", "7"))
                 .with_token(token(1))
                 .with_launched_at(start());
-            let cancelled = aap.cancel(&vm(), &ours).await;
+            let canceled = aap.cancel(&vm(), &ours).await;
             let seen = aap.status(&vm(), &ours).await;
             let requests = server.received_requests().await.unwrap();
             let posts = requests.iter().filter(|sent| sent.method == "POST").count();
             if name == CREATE {
-                assert_eq!((cancelled, posts), (Ok(CancelResult::Requested), 1));
+                assert_eq!((canceled, posts), (Ok(CancelResult::Requested), 1));
                 assert_eq!(seen.unwrap().state, JobState::Running);
                 continue;
             }
             let part = "of another template, with variables that cannot be read";
-            is_replaced(&cancelled.unwrap_err(), &[THEIRS, part]);
+            is_replaced(&canceled.unwrap_err(), &[THEIRS, part]);
             is_replaced(&seen.unwrap_err(), &[THEIRS, part]);
             assert_eq!(posts, 0, "{variables}");
         }
@@ -444,7 +444,7 @@ async fn times_are_read_however_they_are_written() {
 }
 
 #[tokio::test]
-async fn a_cancelled_workflow_is_settled_after_a_minute_whatever_its_nodes_run() {
+async fn a_canceled_workflow_is_settled_after_a_minute_whatever_its_nodes_run() {
     for other in [
         Other::ProjectUpdate,
         Other::InventoryUpdate,
@@ -528,7 +528,7 @@ async fn a_node_that_nobody_lets_us_see_is_settled_with_the_limit() {
 }
 
 #[tokio::test]
-async fn a_job_that_awx_cancelled_of_its_own_accord_has_failed_and_says_so() {
+async fn a_job_that_awx_canceled_of_its_own_accord_has_failed_and_says_so() {
     for batch_from in [32, 0] {
         let s = setup(
             Template::job(CREATE).with_plan(RunPlan::endless()),
@@ -547,7 +547,7 @@ async fn a_job_that_awx_cancelled_of_its_own_accord_has_failed_and_says_so() {
         assert_eq!((status.state, status.settled), (JobState::Failed, true));
         assert_eq!(
             status.message,
-            "the controller cancelled the job itself, nobody has asked for it: RuntimeError: not starting \
+            "the controller canceled the job itself, nobody has asked for it: RuntimeError: not starting \
              canceled task"
         );
         assert_eq!(
@@ -558,7 +558,7 @@ async fn a_job_that_awx_cancelled_of_its_own_accord_has_failed_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_row_that_does_not_say_who_cancelled_is_asked_by_itself() {
+async fn a_row_that_does_not_say_who_canceled_is_asked_by_itself() {
     let row = |more: Value| {
         let mut row = json!({"id": 7, "type": "job", "status": "canceled", "work_unit_id": null});
         row.as_object_mut()

@@ -72,7 +72,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Starts a job that removes the resource, unless a job that provisions or acts is in the way.
     ///
-    /// *Behaviour*: while a job of `history` that does not deprovision is not settled, it is cancelled and
+    /// *Behaviour*: while a job of `history` that does not deprovision is not settled, it is canceled and
     /// the answer is [`DeprovisionResult::Waiting`]; nothing is started then. May be called again
     /// after `Waiting` with the same token. After `Triggered` it must not be called again.
     ///
@@ -186,7 +186,7 @@ pub type WakeUps = Pin<Box<dyn Stream<Item = JobRef> + Send>>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Jobs can be cancelled.
+    /// Jobs can be canceled.
     pub cancel: bool,
     /// Jobs can be found by the token of their launch.
     pub find_launched: bool,

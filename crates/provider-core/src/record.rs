@@ -145,13 +145,13 @@ pub enum Reason {
     Assumed,
     /// The backend no longer knows the job; its result will never be known.
     Purged,
-    /// Cancelled because the object is being deleted, or to make room.
+    /// Canceled because the object is being deleted, or to make room.
     CanceledByUs,
-    /// Cancelled by someone else.
+    /// Canceled by someone else.
     CanceledByOthers,
-    /// Cancelled because a newer configuration is wanted.
+    /// Canceled because a newer configuration is wanted.
     Superseded,
-    /// Cancelled because a deadline passed.
+    /// Canceled because a deadline passed.
     DeadlineExceeded,
     /// A second job of the same launch was found.
     Duplicate,

@@ -165,7 +165,7 @@ impl JobStatus {
     }
 }
 
-/// What became of the wish to cancel a job. Cancelling is a request that may lose.
+/// What became of the wish to cancel a job. Canceling is a request that may lose.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub enum CancelResult {

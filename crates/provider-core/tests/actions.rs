@@ -166,7 +166,7 @@ async fn an_action_has_as_many_tries_as_the_policy_says_with_back_offs_of_its_ow
 }
 
 #[tokio::test]
-async fn what_somebody_else_has_cancelled_or_what_was_something_else_is_held() {
+async fn what_somebody_else_has_canceled_or_what_was_something_else_is_held() {
     for stray in [false, true] {
         let life = asked(|_| {}).await;
         life.step().await;
@@ -232,7 +232,7 @@ async fn another_configuration_waits_for_an_action_or_ends_it_by_the_policy() {
 }
 
 #[tokio::test]
-async fn an_action_that_ended_by_itself_before_it_could_be_cancelled_is_not_repeated() {
+async fn an_action_that_ended_by_itself_before_it_could_be_canceled_is_not_repeated() {
     let mut life = asked(|p| p.supersede = Supersede::Cancel).await;
     life.step().await;
     life.fake.end(2, JobState::Failed);

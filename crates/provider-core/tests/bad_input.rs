@@ -148,7 +148,7 @@ async fn modes_are_respected() {
     life.desired.retry_request = Some("now".to_owned());
     life.step().await;
     assert_eq!(life.jobs(), 1);
-    // Paused in mid-job: it is watched, and nothing is started or cancelled.
+    // Paused in mid-job: it is watched, and nothing is started or canceled.
     life.desired.mode = Mode::Paused;
     life.delete();
     life.for_a_while(Duration::from_secs(7_200)).await;

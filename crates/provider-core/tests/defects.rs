@@ -433,7 +433,7 @@ async fn d26_every_phase_has_a_deadline() {
 }
 
 #[tokio::test]
-async fn d28_a_job_that_cannot_be_cancelled_is_waited_for() {
+async fn d28_a_job_that_cannot_be_canceled_is_waited_for() {
     let mut life = Life::new(endless());
     life.step().await;
     life.delete();

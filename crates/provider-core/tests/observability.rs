@@ -48,7 +48,7 @@ async fn an_explanation_names_the_decision_its_evidence_and_the_wake_up() {
     life.until(|o| matches!(o.standing, Standing::Held(_)))
         .await;
     let (text, data) = explained(&life).await;
-    assert!(text.contains("somebody else cancelled it"), "{text}");
+    assert!(text.contains("somebody else canceled it"), "{text}");
     assert!(
         text.contains("advice:"),
         "a hold says how it is ended: {text}"

@@ -36,7 +36,7 @@ fn away() -> Trouble {
 }
 
 #[tokio::test]
-async fn a_relaunched_create_job_is_cancelled_before_the_object_is_deprovisioned() {
+async fn a_relaunched_create_job_is_canceled_before_the_object_is_deprovisioned() {
     let mut life = applied(endless()).await;
     let copy = life.fake.copy(1).unwrap();
     life.delete();
@@ -498,7 +498,7 @@ async fn two_replicas_that_see_one_relaunch_put_it_on_record_once() {
 // ---- ids that were given to strangers ----
 
 #[tokio::test]
-async fn a_job_whose_id_belongs_to_a_stranger_is_neither_believed_nor_cancelled() {
+async fn a_job_whose_id_belongs_to_a_stranger_is_neither_believed_nor_canceled() {
     for purge in [Purge::Rerun, Purge::AssumeSucceeded] {
         let change = move |p: &mut PolicyConfig| p.purge = purge;
         let life = Life::with(endless(), policy(change));
@@ -525,7 +525,7 @@ async fn a_job_whose_id_belongs_to_a_stranger_is_neither_believed_nor_cancelled(
 }
 
 #[tokio::test]
-async fn on_deletion_a_stranger_is_not_cancelled_twice() {
+async fn on_deletion_a_stranger_is_not_canceled_twice() {
     for find in [true, false] {
         let mut life = Life::new(endless().with_capabilities(|c| c.find_launched = find));
         life.step().await;

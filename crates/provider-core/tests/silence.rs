@@ -179,7 +179,7 @@ async fn a_state_that_the_backend_cannot_tell_is_taken_as_over_on_deletion() {
 
 /// A route that is gone answers every request with 404, also the search.
 #[tokio::test]
-async fn a_job_that_a_gateway_hid_is_cancelled_before_its_object_is_deprovisioned() {
+async fn a_job_that_a_gateway_hid_is_canceled_before_its_object_is_deprovisioned() {
     for restarts in [false, true] {
         let mut life = at_work(Policy::default()).await;
         life.fake.away(&Function::ALL, not_found());
@@ -294,7 +294,7 @@ async fn while_the_backend_is_away_nobody_is_called_to_a_job_whose_end_was_seen(
 }
 
 #[tokio::test]
-async fn a_job_that_we_cancelled_does_not_succeed_by_being_forgotten() {
+async fn a_job_that_we_canceled_does_not_succeed_by_being_forgotten() {
     for state in [JobState::Running, JobState::Canceled, JobState::Unknown] {
         for (reason, failures) in [(Reason::Superseded, 0), (Reason::DeadlineExceeded, 1)] {
             let life = forgotten(
@@ -587,7 +587,7 @@ async fn a_job_that_cannot_be_seen_now_and_then_is_still_running() {
 }
 
 #[tokio::test]
-async fn a_job_gone_astray_that_cannot_be_cancelled_has_a_deadline() {
+async fn a_job_gone_astray_that_cannot_be_canceled_has_a_deadline() {
     let fake = endless().with_capabilities(|c| c.cancel = false);
     let life = Life::new(fake);
     life.step().await;

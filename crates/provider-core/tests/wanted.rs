@@ -80,7 +80,12 @@ async fn an_absent_target_that_is_said_to_be_there_is_removed_once() {
     life.fake.end(1, JobState::Succeeded);
     for _ in 0..3 {
         let outcome = life.until(is_absent).await;
-        assert_eq!(outcome.standing, Standing::Absent { left_behind: vec![] });
+        assert_eq!(
+            outcome.standing,
+            Standing::Absent {
+                left_behind: vec![]
+            }
+        );
         life.restart();
         life.pass(3_600);
     }
@@ -427,7 +432,7 @@ async fn a_launch_without_a_name_is_no_doubt_and_its_name_follows() {
 }
 
 #[tokio::test]
-async fn a_job_without_a_name_is_cancelled_once_it_has_one() {
+async fn a_job_without_a_name_is_canceled_once_it_has_one() {
     let mut life = Life::new(unnamed(3));
     life.step().await;
     life.delete();

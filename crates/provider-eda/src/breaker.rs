@@ -116,7 +116,7 @@ mod tests {
         let later = clock::add(start, pause);
         let probe = breaker.enter("h", later).unwrap();
         assert!(breaker.enter("h", later).is_err());
-        // Whoever sent it was cancelled.
+        // Whoever sent it was canceled.
         drop(probe);
         let probe = breaker.enter("h", later).unwrap();
         assert!(probe.probe);

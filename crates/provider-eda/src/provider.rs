@@ -430,7 +430,7 @@ impl Provider for EdaProvider {
         job: &TrackedJob,
     ) -> Result<CancelResult, ProviderError> {
         let (Some(tracker), true) = (&self.tracker, self.is_live()) else {
-            return Err(ProviderError::unsupported("cancelling an event"));
+            return Err(ProviderError::unsupported("canceling an event"));
         };
         self.own(&job.job)?;
         if kind::is_copy(&job.job.kind) {

@@ -306,9 +306,9 @@ async fn an_event_of_an_action_that_is_lost_holds_no_deletion_for_ever() {
     }
 }
 
-/// The provider by itself: the job behind the event of an action is seen, cancelled, and has no version.
+/// The provider by itself: the job behind the event of an action is seen, canceled, and has no version.
 #[tokio::test]
-async fn the_job_of_an_action_is_seen_and_cancelled_like_any_other() {
+async fn the_job_of_an_action_is_seen_and_canceled_like_any_other() {
     let mut life = Life::new(By::Label).await;
     let job_ref = life.act(1).await;
     let job = tracked_as(action("restart"), 1);
@@ -338,7 +338,7 @@ async fn the_job_of_an_action_is_seen_and_cancelled_like_any_other() {
     else {
         panic!("{waits:?}");
     };
-    assert!(reason.contains("is being cancelled"), "{reason}");
+    assert!(reason.contains("is being canceled"), "{reason}");
     assert_eq!(provision_job, None);
     life.clock.advance(Duration::from_secs(30));
     life.step();

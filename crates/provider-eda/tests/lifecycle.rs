@@ -540,7 +540,7 @@ async fn switched_from_aap_to_eda_and_deleted_in_mid_provision() {
         in_state(standing, JobType::Deprovision, JobState::Running)
     })
     .await;
-    // The provision job was cancelled, and seen to have ended, before the event went out.
+    // The provision job was canceled, and seen to have ended, before the event went out.
     assert_eq!(life.jobs(), [(CREATE.to_owned(), false)]);
     let stopped = life.aap.journal()[0].stopped.unwrap();
     let event = life.eda.journal()[0].clone();

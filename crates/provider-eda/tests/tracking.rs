@@ -331,7 +331,7 @@ async fn deleting_in_mid_provision_cancels_the_real_job_first() {
 /// The event is in the queue of the rulebook, behind the job of another object, and is worked off
 /// only after the deletion.
 #[tokio::test]
-async fn an_event_that_waits_in_the_rulebook_is_cancelled_when_its_job_appears() {
+async fn an_event_that_waits_in_the_rulebook_is_canceled_when_its_job_appears() {
     let mut life = by_label().await;
     let mut other = object("other", "tenant");
     other["metadata"]["uid"] = json!("uid-other");
@@ -355,7 +355,7 @@ async fn an_event_that_waits_in_the_rulebook_is_cancelled_when_its_job_appears()
         .collect();
     let templates: Vec<&str> = runs.iter().map(|run| run.template.as_str()).collect();
     assert_eq!(templates[0], CREATE);
-    assert!(!runs[0].succeeded, "the job was cancelled: {runs:#?}");
+    assert!(!runs[0].succeeded, "the job was canceled: {runs:#?}");
     assert!(life.aap.overlaps().is_empty());
 }
 
@@ -820,7 +820,7 @@ async fn a_controller_that_does_not_answer_holds_the_deletion() {
     assert!(life.aap.overlaps().is_empty());
 }
 
-/// The provider by itself: what runs is cancelled, and no delete event goes out until its end.
+/// The provider by itself: what runs is canceled, and no delete event goes out until its end.
 #[tokio::test]
 async fn a_deprovision_waits_for_the_provision_job_and_asks_it_to_stop() {
     let mut life = by_label().await;
@@ -857,7 +857,7 @@ async fn a_deprovision_waits_for_the_provision_job_and_asks_it_to_stop() {
         life.step();
     };
     assert_eq!(job.unwrap().id, common::token(2).as_str());
-    assert!(waits[0].contains("is being cancelled"), "{waits:#?}");
+    assert!(waits[0].contains("is being canceled"), "{waits:#?}");
     assert!(
         waits.last().unwrap().contains("not certain yet"),
         "{waits:#?}"
@@ -867,7 +867,7 @@ async fn a_deprovision_waits_for_the_provision_job_and_asks_it_to_stop() {
     assert_eq!(life.eda.journal().len(), 2);
 }
 
-/// A job that was cancelled before it began has left nothing: no delete event, but not before its
+/// A job that was canceled before it began has left nothing: no delete event, but not before its
 /// marks would have been seen.
 #[tokio::test]
 async fn a_provision_that_never_began_needs_no_delete_event() {

@@ -201,7 +201,7 @@ async fn requests_that_are_given_up_by_a_timer_around_them_are_unanswered_too() 
     assert!(forwarder.connections() >= 2);
 }
 
-/// As a program does that ends, or a pass that is cancelled.
+/// As a program does that ends, or a pass that is canceled.
 #[tokio::test]
 async fn requests_that_are_given_up_at_once_say_nothing_of_their_connection() {
     let (pool, url, forwarder, _kept) = over_http2(|http| {

@@ -161,7 +161,7 @@ const fn backend(kind: ErrorKind) -> &'static str {
 }
 
 /// Whether there are records of targets which nobody looks after.
-pub(crate) fn strays(targets: &[String], resource: &Resource) -> Condition {
+pub(crate) fn undeclared(targets: &[String], resource: &Resource) -> Condition {
     let (status, reason, message) = if targets.is_empty() {
         ("True", "AllKnown", String::new())
     } else {

@@ -103,13 +103,13 @@ impl<K> Provisioner<K> {
             return Ok(Passed::Rest(None));
         }
         let (basis, records) = handle.contents(&handle.view())?;
-        let strays = if unmanaged {
+        let undeclared = if unmanaged {
             Vec::new()
         } else {
-            targets::strays(&records, wanted)
+            targets::undeclared(&records, wanted)
         };
         let alone = handle.view().finalizers().len() == 1 && steered.len() == 1;
-        let may_leave_last = first && alone && strays.is_empty();
+        let may_leave_last = first && alone && undeclared.is_empty();
 
         let (mut released, mut absent) = (Vec::new(), 0_usize);
         let mut wake: Option<Duration> = None;
@@ -133,14 +133,14 @@ impl<K> Provisioner<K> {
                 Step::Ended(passed) => return Ok(passed),
             }
         }
-        if !strays.is_empty() {
+        if !undeclared.is_empty() {
             wake = [wake, Some(LOOK_AGAIN)].into_iter().flatten().min();
         }
-        if let Some(ended) = self.report(&strays, wanted, handle, &basis).await? {
+        if let Some(ended) = self.report(&undeclared, wanted, handle, &basis).await? {
             return Ok(ended);
         }
         let gone = released.len().saturating_add(absent) == steered.len();
-        if strays.is_empty() && gone && basis.is_deleting() {
+        if undeclared.is_empty() && gone && basis.is_deleting() {
             let released = released.iter().filter_map(|target| found.of(*target));
             return self.release(handle, released.collect()).await;
         }
@@ -273,17 +273,17 @@ impl<K> Provisioner<K> {
     /// Says which targets nobody names; or, once it was said, that there are none any more.
     async fn report(
         &self,
-        strays: &[String],
+        undeclared: &[String],
         wanted: &[Desired],
         handle: &Handle<'_>,
         basis: &Resource,
     ) -> Result<Option<Passed>, Error> {
         let view = handle.view();
         let known = object::reason(&view, TARGETS_KNOWN);
-        if strays.is_empty() && known.is_none() {
+        if undeclared.is_empty() && known.is_none() {
             return Ok(None);
         }
-        let condition = conditions::strays(strays, basis);
+        let condition = conditions::undeclared(undeclared, basis);
         let is_news = known != Some(condition.reason.as_str());
         let present = object::conditions(&view);
         let left = conditions::without_former(present, &targets::names(wanted));
@@ -299,7 +299,7 @@ impl<K> Provisioner<K> {
             Err(StoreError::Gone) => return Ok(Some(Passed::Gone)),
             Err(error) => return Err(handle.error("write the conditions", &error)),
         }
-        if is_news && !strays.is_empty() {
+        if is_news && !undeclared.is_empty() {
             self.tell(&view, vec![events::of_obstacle(&condition)])
                 .await;
         }

@@ -50,7 +50,7 @@ const MAX_PASSES: u32 = 8;
 /// # Guarantees
 /// Those of the [engine](provider_core::lifecycle), for any number of replicas at once: leader
 /// election saves requests, and safety does not need it. The object that is passed in may be as old
-/// as a watch cache can be: nothing is launched, cancelled or let go but right after a write that the
+/// as a watch cache can be: nothing is launched, canceled or let go but right after a write that the
 /// API server accepted on the newest version of the object, nothing is decided on an object older
 /// than this process' own last write, and what is wanted is always asked of the object that is at hand.
 ///
@@ -203,7 +203,7 @@ where
     ///
     /// It is called with the newest object that is known, may read whatever else belongs to what is wanted, and
     /// may fail: then the object says so by the condition [`DESIRED_KNOWN`](crate::DESIRED_KNOWN) and an event,
-    /// nothing is started, cancelled or let go, and the error comes back, to be tried again. What is only not there
+    /// nothing is started, canceled or let go, and the error comes back, to be tried again. What is only not there
     /// yet is no failure: see [`Desired::not_yet`].
     ///
     /// ```no_run

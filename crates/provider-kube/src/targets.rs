@@ -97,11 +97,11 @@ fn types(desired: &Desired, records: &[JobRecord]) -> usize {
 /// ever shorten their history. The newest record stays, because numbers go on from it.
 pub(crate) fn without_former(records: &[JobRecord], all: &[Desired]) -> Vec<JobRecord> {
     let newest = records.iter().map(|record| record.attempt).max();
-    let strays = stray_names(records, all);
+    let undeclared = undeclared_names(records, all);
     let kept = |record: &&JobRecord| {
         all.is_empty()
             || all.iter().any(|desired| desired.owns(record))
-            || strays.contains(&record.target)
+            || undeclared.contains(&record.target)
             || Some(record.attempt) == newest
     };
     records.iter().filter(kept).cloned().collect()
@@ -120,20 +120,23 @@ fn is_prefix(name: &str) -> bool {
 }
 
 /// The targets that have records by which something may be there, and that nobody names.
-pub(crate) fn strays(records: &[JobRecord], all: &[Desired]) -> Vec<String> {
+pub(crate) fn undeclared(records: &[JobRecord], all: &[Desired]) -> Vec<String> {
     let told = |name: Option<String>| match name {
         Some(name) => format!("target \"{name}\""),
         None => "no target".to_owned(),
     };
-    stray_names(records, all).into_iter().map(told).collect()
+    undeclared_names(records, all)
+        .into_iter()
+        .map(told)
+        .collect()
 }
 
-fn stray_names(records: &[JobRecord], all: &[Desired]) -> BTreeSet<Option<String>> {
-    let stray = |record: &&JobRecord| !all.iter().any(|desired| desired.owns(record));
-    let strays: Vec<&JobRecord> = records.iter().filter(stray).collect();
-    let names: BTreeSet<_> = strays.iter().map(|record| &record.target).collect();
+fn undeclared_names(records: &[JobRecord], all: &[Desired]) -> BTreeSet<Option<String>> {
+    let is_undeclared = |record: &&JobRecord| !all.iter().any(|desired| desired.owns(record));
+    let undeclared: Vec<&JobRecord> = records.iter().filter(is_undeclared).collect();
+    let names: BTreeSet<_> = undeclared.iter().map(|record| &record.target).collect();
     let something = |name: &&Option<String>| {
-        let of_it = || strays.iter().filter(|record| record.target == **name);
+        let of_it = || undeclared.iter().filter(|record| record.target == **name);
         // What actions have done is gone with what they were done to.
         let ran = of_it().filter(|record| {
             let main = [JobType::Provision, JobType::Deprovision].contains(&record.job_type);
@@ -214,7 +217,7 @@ mod tests {
         assert!(check(&names(10), 2, &[], &present).is_err());
         // Former targets make room, and what they have left does not.
         assert!(check(&[desired("x"), desired("y")], 2, &[], &present).is_ok());
-        let strays: Vec<JobRecord> = (1..=90)
+        let undeclared: Vec<JobRecord> = (1..=90)
             .map(|n| {
                 let mut record = JobRecord::new(n, JobType::Provision);
                 record.target = Some("old".to_owned());
@@ -223,8 +226,8 @@ mod tests {
                 record
             })
             .collect();
-        assert!(check(&[desired("x")], 2, &strays, &[]).is_ok());
-        assert!(check(&[desired("x")], 4, &strays, &[]).is_err());
+        assert!(check(&[desired("x")], 2, &undeclared, &[]).is_ok());
+        assert!(check(&[desired("x")], 4, &undeclared, &[]).is_err());
     }
 
     #[test]
@@ -240,7 +243,7 @@ mod tests {
         let removed = record(2, JobType::Deprovision, JobState::Succeeded);
         let removing = record(2, JobType::Deprovision, JobState::Running);
         let named = [desired("new")];
-        let found = |records: &[JobRecord], named: &[Desired]| strays(records, named).len();
+        let found = |records: &[JobRecord], named: &[Desired]| undeclared(records, named).len();
         assert_eq!(found(std::slice::from_ref(&provisioned), &named), 1);
         assert_eq!(found(&[provisioned.clone(), removing], &named), 1);
         assert_eq!(found(&[provisioned.clone(), removed], &named), 0);

@@ -49,7 +49,7 @@ async fn a_whole_life_by_the_controller_alone() {
     assert_eq!(live.fake.count(Function::TriggerDeprovision), 1);
 }
 
-/// A backend where nobody relaunches: what a person has cancelled is not looked at again.
+/// A backend where nobody relaunches: what a person has canceled is not looked at again.
 fn once() -> FakeProvider {
     common::fake().with_capabilities(|can| can.find_relaunched = false)
 }

@@ -123,7 +123,7 @@ async fn what_goes_on_record_with_the_removal_of_the_finalizer_is_told_with_it()
 }
 
 #[tokio::test]
-async fn a_cancelled_job_is_told() {
+async fn a_canceled_job_is_told() {
     let s = setup();
     s.fake.next_ending(JobState::Canceled);
     s.until(PROGRESSING, "CanceledByOthers").await;

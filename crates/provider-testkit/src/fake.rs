@@ -122,7 +122,7 @@ struct State {
     /// Ids under which a stranger's job is found.
     strangers: BTreeSet<u64>,
     endings: VecDeque<JobState>,
-    /// How many of the next jobs go on when they are cancelled.
+    /// How many of the next jobs go on when they are canceled.
     stubborn: u32,
     /// How many of the next cancels come too early, and when to ask again.
     too_early: (u32, Duration),
@@ -233,7 +233,7 @@ impl FakeProvider {
         self
     }
 
-    /// The same with jobs that go on when they are cancelled.
+    /// The same with jobs that go on when they are canceled.
     #[must_use]
     pub fn ignoring_cancels(mut self) -> Self {
         self.obeys_cancels = false;
@@ -297,7 +297,7 @@ impl FakeProvider {
         self.lock().endings.push_back(state);
     }
 
-    /// The next job goes on when it is cancelled; further calls are for the jobs after it.
+    /// The next job goes on when it is canceled; further calls are for the jobs after it.
     pub fn next_ignores_cancels(&self) {
         self.lock().stubborn += 1;
     }

@@ -219,7 +219,7 @@ async fn marks_that_the_server_refused_are_left_at_the_next_step() {
 }
 
 #[tokio::test]
-async fn a_failed_job_is_repeated_by_one_of_its_own_and_a_cancelled_one_is_not() {
+async fn a_failed_job_is_repeated_by_one_of_its_own_and_a_canceled_one_is_not() {
     let mut s = setup(Rulebook::sequential([rule().with_retries(1)])).await;
     let failing =
         RunPlan::lasting(Duration::from_secs(1)).ending(Ending::Explained("no".to_owned()));

@@ -180,7 +180,7 @@ impl Inquiry<'_> {
                 .iter()
                 .find(|node| node.has_lost_its_template() && !node.is_handled())
         };
-        // What was cancelled may be so because something else has failed.
+        // What was canceled may be so because something else has failed.
         let failed = with(&["failed", "error"]).or_else(|| with(&["canceled"]));
         let Some((node, job)) = failed.and_then(|node| Some((node, node.job()?))) else {
             let lost = lost().map(|node| {
@@ -225,7 +225,7 @@ impl Inquiry<'_> {
     async fn of_approval(&mut self, job: &NodeJob, node: Option<&str>) -> String {
         let what = waiting(&self.bounded(&job.name, 200), node);
         if job.status == "canceled" {
-            return format!("{what} was cancelled");
+            return format!("{what} was canceled");
         }
         let Ok(row) = self.row("workflow_approvals", job.id).await else {
             return format!("{what} was not given");
@@ -245,8 +245,8 @@ impl Inquiry<'_> {
         }
     }
 
-    /// What a workflow was waiting for when it was cancelled: approvals that were cancelled with it.
-    pub(super) async fn of_cancelled(&mut self, id: u64) -> Result<Diagnosis, ProviderError> {
+    /// What a workflow was waiting for when it was canceled: approvals that were canceled with it.
+    pub(super) async fn of_canceled(&mut self, id: u64) -> Result<Diagnosis, ProviderError> {
         let mut workflows = vec![(id, 0_u8)];
         let mut cut = None;
         while let Some((id, depth)) = workflows.pop() {

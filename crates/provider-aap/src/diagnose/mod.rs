@@ -165,7 +165,7 @@ impl AapProvider {
         let (kind, id, _) = key;
         let mut inquiry = self.inquiry();
         let found = match state {
-            JobState::Canceled => inquiry.of_cancelled(id).await,
+            JobState::Canceled => inquiry.of_canceled(id).await,
             _ => inquiry.of(kind.word(), id).await,
         };
         admission.tell(found.as_ref().err());

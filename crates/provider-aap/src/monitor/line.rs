@@ -63,7 +63,7 @@ pub(super) struct Watched {
 #[derive(Default)]
 pub(super) struct More {
     /// Its end is waited for.
-    pub(super) cancelling_until: Option<Instant>,
+    pub(super) canceling_until: Option<Instant>,
     /// Whether somebody was told of its end without what the job itself tells of it.
     pub(super) owes_detail: bool,
     /// How many rows a page had that should have held it.
@@ -73,7 +73,7 @@ pub(super) struct More {
 
 impl More {
     fn is_nothing(&self) -> bool {
-        self.cancelling_until.is_none()
+        self.canceling_until.is_none()
             && !self.owes_detail
             && self.missed.is_none()
             && self.waiters.is_empty()
@@ -125,9 +125,9 @@ impl Watched {
         self.lasting.filter(|_| self.shown_until > Some(at))
     }
 
-    pub(super) fn is_cancelling(&self, now: Instant) -> bool {
+    pub(super) fn is_canceling(&self, now: Instant) -> bool {
         let more = self.more.as_ref();
-        more.is_some_and(|more| more.cancelling_until > Some(now))
+        more.is_some_and(|more| more.canceling_until > Some(now))
     }
 
     pub(super) fn has_waiters(&self) -> bool {

@@ -12,7 +12,7 @@ use super::Seen;
 /// After so long in the queue, a job is looked at less often.
 const LONG_QUEUE: Duration = Duration::from_secs(600);
 /// How often a job is looked at that we have asked to stop: its end is waited for.
-const CANCELLING: Duration = Duration::from_secs(5);
+const CANCELING: Duration = Duration::from_secs(5);
 /// The golden ratio, without its one.
 const GOLDEN: f64 = 0.618_033_988_749_895;
 /// Templates whose usual duration is remembered.
@@ -82,11 +82,11 @@ impl Pace {
     pub(super) fn wait(
         &self,
         seen: &Seen,
-        is_cancelling: bool,
+        is_canceling: bool,
         chance: Chance,
         has_neared_end: &mut bool,
     ) -> Duration {
-        let next = self.until_next(seen, is_cancelling, chance);
+        let next = self.until_next(seen, is_canceling, chance);
         if *has_neared_end {
             return next;
         }
@@ -117,10 +117,10 @@ impl Pace {
 
     /// For a job that is not over, and that we have asked to stop or have not. Up to a tenth sooner: an
     /// interval is the longest that an end may stay unseen.
-    pub(super) fn until_next(&self, seen: &Seen, is_cancelling: bool, chance: Chance) -> Duration {
+    pub(super) fn until_next(&self, seen: &Seen, is_canceling: bool, chance: Chance) -> Duration {
         let interval = self.interval.mul_f64(1.0 - chance.sooner / 10.0);
-        if is_cancelling {
-            return interval.min(CANCELLING);
+        if is_canceling {
+            return interval.min(CANCELING);
         }
         match seen.state() {
             JobState::Pending | JobState::Waiting => {

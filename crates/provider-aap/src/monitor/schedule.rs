@@ -260,7 +260,7 @@ impl Schedule {
         if let Some(job) = self.jobs.get_mut(&id) {
             job.last = None;
             job.lasting = None;
-            job.more().cancelling_until = Some(now + CANCEL_PATIENCE);
+            job.more().canceling_until = Some(now + CANCEL_PATIENCE);
             job.voided = job.place == Place::Asked;
         }
         self.hint(id, now);

@@ -320,7 +320,7 @@ impl<'a> Rules<'a> {
 
     // ---- shared rules ----
 
-    /// A failed, cancelled or forgotten attempt after which a person must decide.
+    /// A failed, canceled or forgotten attempt after which a person must decide.
     fn hold_after(&self, newest: &JobRecord) -> Option<Decision> {
         let n = newest.attempt;
         if newest.state == JobState::Canceled && newest.cancel_requested_at.is_none() {

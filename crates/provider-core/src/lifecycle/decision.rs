@@ -242,11 +242,11 @@ impl Standing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Hold {
-    /// The object is paused. Live jobs are watched, nothing is started, cancelled or released.
+    /// The object is paused. Live jobs are watched, nothing is started, canceled or released.
     Paused,
     /// In manual mode every job is started by a retry request.
     Manual,
-    /// Somebody else cancelled the job.
+    /// Somebody else canceled the job.
     CanceledByOthers {
         /// The attempt.
         attempt: u64,
@@ -295,12 +295,12 @@ pub enum Block {
         /// The attempt.
         attempt: u64,
     },
-    /// A job runs past its deadline and cannot be cancelled, or does not obey.
+    /// A job runs past its deadline and cannot be canceled, or does not obey.
     NotEnding {
         /// The attempt.
         attempt: u64,
     },
-    /// A job is to be cancelled, and the backend refuses to.
+    /// A job is to be canceled, and the backend refuses to.
     CancelRefused {
         /// The attempt.
         attempt: u64,

@@ -222,10 +222,10 @@ pub enum Mode {
     /// Everything.
     #[default]
     Managed,
-    /// Nothing is started, cancelled or let go. Live jobs are watched.
+    /// Nothing is started, canceled or let go. Live jobs are watched.
     Paused,
     /// Jobs start on a [retry request](Desired::retry_request) only, and actions on theirs. What runs is
-    /// watched, and is cancelled where deletion or a deadline asks for it.
+    /// watched, and is canceled where deletion or a deadline asks for it.
     Manual,
     /// Nothing at all, not even a look. Deletion lets the object go, with a receipt for what
     /// is left behind and what is still at work.

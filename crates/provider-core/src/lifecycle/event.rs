@@ -63,12 +63,12 @@ pub enum EventKind {
     /// Its job moved on.
     Progressed,
     /// A request to cancel it follows.
-    Cancelling,
+    Canceling,
     /// Its job ended well.
     Succeeded,
     /// Its job ended badly.
     Failed,
-    /// Its job was cancelled.
+    /// Its job was canceled.
     Canceled,
     /// The backend has forgotten its job.
     Purged,
@@ -97,7 +97,7 @@ impl EventKind {
             Self::Adopted => "Adopted",
             Self::SentAgain => "SentAgain",
             Self::Progressed => "Progressed",
-            Self::Cancelling => "Cancelling",
+            Self::Canceling => "Canceling",
             Self::Succeeded => "Succeeded",
             Self::Failed => "Failed",
             Self::Canceled => "Canceled",
@@ -138,7 +138,7 @@ fn of_change(old: &JobRecord, new: &JobRecord) -> [Option<EventKind>; 2] {
     // The wish, and from the second one on the requests that were taken.
     let wished = new.cancel_requested_at.is_some() && old.cancel_requested_at.is_none();
     if (wished && new.may_be_live()) || new.cancel_requests > old.cancel_requests.max(1) {
-        return [Some(EventKind::Cancelling), None];
+        return [Some(EventKind::Canceling), None];
     }
     if !new.may_be_live() {
         // Nobody but a search names the job of an attempt and its end at once.

@@ -113,7 +113,7 @@ fn next(action: &Action) -> String {
             then: Some(Right::Cancel(n)),
             ..
         } => {
-            format!("record that attempt {n} is to be cancelled, then ask its backend")
+            format!("record that attempt {n} is to be canceled, then ask its backend")
         }
         Action::Write { forget, .. } if !forget.is_empty() => {
             format!("forget {} record(s) of a target that is gone", forget.len())
@@ -165,7 +165,7 @@ fn standing(standing: &Standing) -> String {
             Hold::Paused => "nothing: the object is paused".to_owned(),
             Hold::Manual => "nothing: in manual mode a job starts on request".to_owned(),
             Hold::CanceledByOthers { attempt } => {
-                format!("hold: attempt {attempt} was cancelled by somebody else")
+                format!("hold: attempt {attempt} was canceled by somebody else")
             }
             Hold::Purged { attempt } => {
                 format!("hold: the backend has forgotten the job of attempt {attempt}")
@@ -194,7 +194,7 @@ fn standing(standing: &Standing) -> String {
                 format!("watch: attempt {attempt} should have ended and does not")
             }
             Block::CancelRefused { attempt } => {
-                format!("watch: attempt {attempt} is to be cancelled, and its backend refuses to")
+                format!("watch: attempt {attempt} is to be canceled, and its backend refuses to")
             }
         },
         Standing::Released(release) => match release.ground {

@@ -265,7 +265,7 @@ fn watch(rules: &Rules<'_>, record: &JobRecord, caps: &Capabilities) -> Need {
     };
     // A job disobeys what the backend was asked for, and not what it has never heard of.
     let longer = |at: Option<Timestamp>| {
-        at.is_some_and(|at| now.elapsed_since(at) >= rules.s.policy.cancelling)
+        at.is_some_and(|at| now.elapsed_since(at) >= rules.s.policy.canceling)
     };
     let past = !caps.cancel && late.is_some_and(|at| at <= now);
     if past || longer(record.cancel_accepted_at) {

@@ -3,13 +3,13 @@
 //! # Expected flow
 //! A controller calls [`Lifecycle::reconcile`] for an object whenever something about it changed
 //! and whenever the last outcome's wake-up is due. Each call reads the records from the
-//! [`StatusStore`], [`decide`]s step by step, and gives an [`Outcome`]: where the object stands,
+//! [`StatusStore`], [decides](crate::engine::decide) step by step, and gives an [`Outcome`]: where the object stands,
 //! what happened, when to come back, and whether the finalizer may go.
 //!
 //! # Guarantees
 //! Whatever crashes, however many replicas run, however old a read is:
 //! 1. At most one live job per object and target, as far as the backend's answers allow to know.
-//! 2. No deprovision job is launched while a provision job may run.
+//! 2. No deprovision job is launched while another job of its target may run.
 //! 3. The object is let go only on a [`Ground`].
 //! 4. Every standing that is not final has a wake-up.
 //! 5. Nothing is launched before its intent is durable.
@@ -17,7 +17,7 @@
 //!
 //! # Assumptions
 //! - The store keeps its [guarantees](StatusStore).
-//! - A launch is sent within [`LAUNCH_LEASE`] of its intent, and is visible at the backend
+//! - A launch is sent within [`LAUNCH_LEASE`](crate::engine::LAUNCH_LEASE) of its intent, and is visible at the backend
 //!   within the provider's [visibility window](crate::Capabilities::visibility_window) or never.
 //! - Clocks of replicas may differ by any amount, and may be set back. What is concluded from silence
 //!   (a launch that is absent, a job that is forgotten, a state that nobody can tell) rests on how long

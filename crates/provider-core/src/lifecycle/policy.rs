@@ -34,7 +34,7 @@ pub struct PolicyConfig {
     /// How often a live job is asked about. Default: none, which follows the provider's own pace.
     #[serde(serialize_with = "friendly::optional")]
     pub poll_interval: Option<SignedDuration>,
-    /// How often a job that is being cancelled is asked about. Default: 5s.
+    /// How often a job that is being canceled is asked about. Default: 5s.
     #[serde(serialize_with = "friendly::required")]
     pub cancel_poll_interval: SignedDuration,
     /// How much intervals are varied, as a part of them, so that objects do not march in step:
@@ -99,16 +99,16 @@ pub struct BackoffConfig {
 )]
 #[non_exhaustive]
 pub struct DeadlinesConfig {
-    /// From the launch to the start. Past it, the job is cancelled and counts as failed. Default: 6h.
+    /// From the launch to the start. Past it, the job is canceled and counts as failed. Default: 6h.
     #[serde(serialize_with = "friendly::optional")]
     pub queued: Option<SignedDuration>,
-    /// From the start to the end. Past it, the job is cancelled and counts as failed. Default: 24h.
+    /// From the start to the end. Past it, the job is canceled and counts as failed. Default: 24h.
     #[serde(serialize_with = "friendly::optional")]
     pub running: Option<SignedDuration>,
     /// From the first request to cancel that the backend took to the end. Past it, a person is called for.
     /// Default: 30m.
     #[serde(serialize_with = "friendly::required")]
-    pub cancelling: SignedDuration,
+    pub canceling: SignedDuration,
     /// How long a job may be in a state that cannot be told. Past it, provisioning calls for a
     /// person, and deletion takes the job as over, when the backend has answered and cannot tell; a
     /// backend that does not answer is waited for. Zero takes that risk at the first answer. Default: 15m.
@@ -162,7 +162,7 @@ pub enum Purge {
 pub enum Supersede {
     /// It runs to its end, then the new configuration is provisioned.
     Wait,
-    /// It is cancelled, then the new configuration is provisioned.
+    /// It is canceled, then the new configuration is provisioned.
     Cancel,
 }
 
@@ -190,7 +190,7 @@ pub enum Ambiguity {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum RunningProvision {
-    /// It is cancelled.
+    /// It is canceled.
     Cancel,
     /// It runs to its end.
     Wait,
@@ -282,7 +282,7 @@ impl Default for DeadlinesConfig {
         Self {
             queued: Some(SignedDuration::from_hours(6)),
             running: Some(SignedDuration::from_hours(24)),
-            cancelling: SignedDuration::from_mins(30),
+            canceling: SignedDuration::from_mins(30),
             unknown: SignedDuration::from_mins(15),
         }
     }
@@ -319,7 +319,7 @@ pub struct Policy {
     pub(crate) backoff_cap: Duration,
     pub(crate) queued: Option<Duration>,
     pub(crate) running: Option<Duration>,
-    pub(crate) cancelling: Duration,
+    pub(crate) canceling: Duration,
     pub(crate) unknown: Duration,
     pub(crate) cancel_retry: Duration,
     pub(crate) escalate_after: Duration,
@@ -368,7 +368,7 @@ impl Policy {
             backoff_cap: cap,
             queued: optional("deadlines.queued", config.deadlines.queued)?,
             running: optional("deadlines.running", config.deadlines.running)?,
-            cancelling: positive("deadlines.cancelling", config.deadlines.cancelling)?,
+            canceling: positive("deadlines.canceling", config.deadlines.canceling)?,
             unknown: not_negative("deadlines.unknown", config.deadlines.unknown)?,
             cancel_retry: positive("cancelRetry", config.cancel_retry)?,
             escalate_after,

@@ -97,7 +97,7 @@ fn measure(event: &Event, record: &JobRecord) {
     };
     observe("queued", record.sent_at, record.started_at);
     observe("running", record.started_at, record.finished_at);
-    observe("cancelling", record.cancel_requested_at, record.finished_at);
+    observe("canceling", record.cancel_requested_at, record.finished_at);
 }
 
 /// Somebody else wrote the object at the same time.

@@ -91,7 +91,7 @@ impl Protocol {
             spec: asked.config_version.clone(),
             state: JobState::Running,
             alive: true,
-            cancelled: false,
+            canceled: false,
             asked: false,
             forgotten: false,
             copy: false,
@@ -240,7 +240,7 @@ impl Protocol {
         job.asked = true;
         match way {
             // It stops later, or ends by itself before that.
-            1 => job.cancelled = true,
+            1 => job.canceled = true,
             2 => {
                 job.state = JobState::Canceled;
                 world.faults -= 1;

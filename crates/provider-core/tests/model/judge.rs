@@ -194,7 +194,7 @@ impl Protocol {
             }
             for job in 0..world.jobs.len() {
                 if world.jobs[job].alive {
-                    let action = if world.jobs[job].cancelled {
+                    let action = if world.jobs[job].canceled {
                         Move::Stop { job }
                     } else {
                         Move::End { job, well: true }

@@ -93,7 +93,7 @@ impl Protocol {
             forgotten,
             token,
             down,
-            cancelled,
+            canceled,
             ..
         } = &world.jobs[job];
         if *alive {
@@ -101,7 +101,7 @@ impl Protocol {
             if world.failures > 0 {
                 moves.push(Move::End { job, well: false });
             }
-            if *cancelled {
+            if *canceled {
                 moves.push(Move::Stop { job });
             }
         }
@@ -120,7 +120,7 @@ impl Protocol {
             if *state == JobState::Running && !down {
                 moves.push(Move::CancelThere { job });
             }
-            // What people have cancelled is not taken for a success: it is not forgotten before that was seen.
+            // What people have canceled is not taken for a success: it is not forgotten before that was seen.
             let silent = match state {
                 JobState::Succeeded => true,
                 JobState::Canceled => !self.bounds.everything,
@@ -166,7 +166,7 @@ impl Protocol {
             Move::CancelThere { job } => {
                 next.faults -= 1;
                 next.jobs[job].state = JobState::Canceled;
-                next.jobs[job].cancelled = true;
+                next.jobs[job].canceled = true;
             }
             Move::Forget { job } => {
                 next.faults -= 1;
@@ -177,7 +177,7 @@ impl Protocol {
                 let copy = Job {
                     state: JobState::Running,
                     alive: true,
-                    cancelled: false,
+                    canceled: false,
                     asked: false,
                     copy: true,
                     ..next.jobs[job].clone()

@@ -74,7 +74,7 @@ impl Protocol {
         config.deadlines.running = None;
         if bounds.silence {
             config.deadlines.unknown = tick;
-            config.deadlines.cancelling = tick;
+            config.deadlines.canceling = tick;
             config.cancel_retry = SignedDuration::try_from(TICK * 2).unwrap();
             config.purge = Purge::AssumeSucceeded;
         }

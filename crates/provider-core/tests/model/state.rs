@@ -75,7 +75,7 @@ pub(crate) struct Job {
     pub(crate) state: JobState,
     /// Whether it does its work, whatever the backend says.
     pub(crate) alive: bool,
-    pub(crate) cancelled: bool,
+    pub(crate) canceled: bool,
     /// Whether the backend has taken a request of ours to cancel it.
     pub(crate) asked: bool,
     /// Whether the backend has forgotten it.
@@ -108,7 +108,7 @@ pub(crate) enum Seen {
     Skipped,
     Status(usize, JobState, bool),
     Asked,
-    /// The job cannot be cancelled yet.
+    /// The job cannot be canceled yet.
     NotYet,
     Ended(usize, JobState, bool),
     Found(Vec<(usize, JobState, bool)>),

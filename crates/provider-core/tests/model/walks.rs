@@ -142,7 +142,7 @@ fn policy(dice: &Dice) -> Policy {
     config.deadlines.unknown = ticks(u32::from(LATE_TICKS) + 2);
     config.deadlines.queued = dice.pick(&[None, Some(ticks(2))]);
     config.deadlines.running = dice.pick(&[None, Some(ticks(3))]);
-    config.deadlines.cancelling = ticks(2);
+    config.deadlines.canceling = ticks(2);
     config.purge = dice.pick(&[Purge::Rerun, Purge::AssumeSucceeded, Purge::Hold]);
     config.ambiguity = dice.pick(&[None, Some(Ambiguity::Hold)]);
     config.incomparable_version =
@@ -222,7 +222,7 @@ fn older(world: &mut World) {
         spec: None,
         state: JobState::Succeeded,
         alive: false,
-        cancelled: false,
+        canceled: false,
         asked: false,
         forgotten: false,
         copy: false,

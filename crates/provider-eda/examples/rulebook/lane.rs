@@ -202,7 +202,7 @@ impl Lane {
         self.wait(eda, name, &job).await;
     }
 
-    /// Jobs seen, and cancelled, by their label alone: no playbook leaves a mark here.
+    /// Jobs seen, and canceled, by their label alone: no playbook leaves a mark here.
     pub(crate) async fn tracked(&mut self, rulebook: &Rulebook) {
         let aap = AapConfig::new(self.aap.url(), Auth::token(ADMIN_TOKEN)).with_http(
             provider_aap::HttpConfig {

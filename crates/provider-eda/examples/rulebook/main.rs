@@ -102,7 +102,7 @@ async fn main() {
     println!("ok: an event that no rule fits is taken and stays Unknown");
 
     lane.tracked(&rulebook).await;
-    println!("ok: jobs are seen by the label that the rulebook gives them, and cancelled");
+    println!("ok: jobs are seen by the label that the rulebook gives them, and canceled");
 
     lane.twenty(&eda, "parallel").await;
     let at_once = lane.at_once("parallel");

@@ -157,7 +157,7 @@ impl EdaProvider {
             {
                 tracker.cancel(resource, token).await?;
             }
-            let reason = format!("{} and is being cancelled", status.message);
+            let reason = format!("{} and is being canceled", status.message);
             return Ok(wait(reason, known.then_some(status)));
         }
         // What the engine has settled was doubted then.

@@ -163,7 +163,7 @@ impl Tracker {
             Self::Jobs(jobs) => jobs.cancel(resource, token).await,
             Self::Audit(_) => {
                 let _ = (resource, token);
-                Err(ProviderError::unsupported("cancelling an event"))
+                Err(ProviderError::unsupported("canceling an event"))
             }
         }
     }

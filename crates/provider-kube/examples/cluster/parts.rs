@@ -354,7 +354,7 @@ pub(crate) async fn spec_edit(world: &World) -> String {
     "spec edited in mid-job: two jobs, one after the other".to_owned()
 }
 
-/// The job is cancelled and seen to end before the deprovision is launched.
+/// The job is canceled and seen to end before the deprovision is launched.
 pub(crate) async fn deletion_in_mid_provision(world: &World) -> String {
     let aap = jobs(600, 400).await;
     aap.plan_next("osac-create-compute-instance", RunPlan::endless());
@@ -372,13 +372,13 @@ pub(crate) async fn deletion_in_mid_provision(world: &World) -> String {
     let runs = aap.journal();
     assert!(runs.len() == 2 && !runs[0].succeeded && runs[1].succeeded);
     operator.stop().await;
-    "deleted in mid-provision: cancelled, seen ended, deprovisioned".to_owned()
+    "deleted in mid-provision: canceled, seen ended, deprovisioned".to_owned()
 }
 
 /// Paused, an unknown word, and a retry after a person's cancel.
 pub(crate) async fn annotations(world: &World) -> String {
     let aap = jobs(300, 300).await;
-    // It runs until it is cancelled, so that nobody has to be quick to see it.
+    // It runs until it is canceled, so that nobody has to be quick to see it.
     aap.plan_next("osac-create-compute-instance", RunPlan::endless());
     let mode = |word: Value| json!({"metadata": {"annotations": {"osac.openshift.io/management-state": word}}});
     let object = world.create("person").await;

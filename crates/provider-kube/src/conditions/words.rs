@@ -195,7 +195,7 @@ pub(crate) const fn held(hold: Hold) -> (&'static str, &'static str) {
         Hold::Manual => ("Manual", "jobs start on a retry request only"),
         Hold::CanceledByOthers { .. } => (
             "CanceledByOthers",
-            "somebody cancelled the job; change the spec or ask for a retry",
+            "somebody canceled the job; change the spec or ask for a retry",
         ),
         Hold::Purged { .. } => (
             "Purged",

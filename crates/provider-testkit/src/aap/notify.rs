@@ -1,7 +1,7 @@
 //! Webhook notifications: who is told of which job, when, and in which words.
 //!
 //! As recorded from AWX 24.6.1: at the start; some seconds after the end, and never of a job that was
-//! cancelled while pending; each once, without a signature, whatever the answer.
+//! canceled while pending; each once, without a signature, whatever the answer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -16,7 +16,7 @@ pub struct RunPlan {
     /// Time spent `pending`.
     #[serde(with = "millis")]
     pub queue: Duration,
-    /// Time spent `running`; `None` runs until it is cancelled.
+    /// Time spent `running`; `None` runs until it is canceled.
     #[serde(with = "optional_millis")]
     pub run: Option<Duration>,
     /// The end it comes to when nobody interferes.

@@ -99,7 +99,7 @@ pub enum Fault {
     RefusesCancel,
     /// The next cancel is carried out, and its answer never arrives.
     LosesCancelAnswer,
-    /// The next job that is launched goes on when it is cancelled.
+    /// The next job that is launched goes on when it is canceled.
     IgnoresCancel,
 }
 
@@ -116,7 +116,7 @@ pub enum Deed {
     /// the variables of its launch, one of which is [`SECRET`](super::SECRET).
     FailLoudly,
     /// Somebody else cancels it, and it stops.
-    BeCancelled,
+    BeCanceled,
     /// The backend forgets it; it has ended before.
     BeForgotten,
     /// The backend tells its state in a word that it never used before; it goes on working.

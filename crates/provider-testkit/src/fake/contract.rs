@@ -228,7 +228,7 @@ impl Provider for FakeProvider {
         tracked: &TrackedJob,
     ) -> Result<CancelResult, ProviderError> {
         if !self.capabilities.cancel {
-            return Err(ProviderError::unsupported("cancelling jobs"));
+            return Err(ProviderError::unsupported("canceling jobs"));
         }
         let state = &mut *self.lock();
         let lost = self.enter(state, Function::Cancel, resource, Some(&tracked.job))?;

@@ -57,10 +57,10 @@ impl Wrong {
         resource: &Resource,
         job: &TrackedJob,
     ) -> Result<JobStatus, ProviderError> {
-        let (known, cancelled) = {
+        let (known, canceled) = {
             let memory = self.memory();
             let id = &job.job.id;
-            (memory.known.contains(id), memory.cancelled.contains_key(id))
+            (memory.known.contains(id), memory.canceled.contains_key(id))
         };
         if self.is("a_restart_loses_no_action") && !known {
             return Err(error(Effect::Rejected, ErrorKind::NotFound));
@@ -68,7 +68,7 @@ impl Wrong {
         let mut status = self.fake.status(resource, job).await?;
         match (self.defect, status.state) {
             ("an_action_is_a_job_like_any_other/end", JobState::Succeeded)
-                if known && !cancelled =>
+                if known && !canceled =>
             {
                 status.state = JobState::Failed;
             }

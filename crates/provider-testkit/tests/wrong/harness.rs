@@ -175,7 +175,7 @@ impl World for FakeWorld {
                     .say(job.id, format!("password: {SECRET}\n{lines}"));
                 self.fake.end(job.id, JobState::Failed);
             }
-            Deed::BeCancelled => self.fake.end(job.id, JobState::Canceled),
+            Deed::BeCanceled => self.fake.end(job.id, JobState::Canceled),
             Deed::BeForgotten => self.fake.purge(job.id),
             Deed::SpeakUnknownWord => self.fake.end(job.id, JobState::Unknown),
             Deed::BeCopied => return self.fake.copy(job.id).is_some(),

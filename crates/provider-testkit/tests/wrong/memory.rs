@@ -17,7 +17,7 @@ pub struct Memory {
     /// How often a job was asked about.
     pub asked: BTreeMap<String, u32>,
     /// How often its cancel was asked for.
-    pub cancelled: BTreeMap<String, u32>,
+    pub canceled: BTreeMap<String, u32>,
     /// What is being worked on.
     pub busy: BTreeSet<String>,
     /// The job of the last call.

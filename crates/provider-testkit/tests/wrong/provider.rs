@@ -180,16 +180,16 @@ impl Wrong {
 
     fn changed_status(&self, mut status: JobStatus, asked: u32, of: &TrackedJob) -> JobStatus {
         let id = &of.job.id;
-        let (found, cancelled) = {
+        let (found, canceled) = {
             let memory = self.memory();
-            (memory.found.contains(id), memory.cancelled.contains_key(id))
+            (memory.found.contains(id), memory.canceled.contains_key(id))
         };
         let at_first_sight = asked == 1 && !found;
         let succeeded = status.state == JobState::Succeeded;
         let live = !status.state.is_terminal();
         match self.defect {
             "a_job_at_work_has_not_ended" if live && asked >= 3 => status.settled = true,
-            "a_success_is_seen" if succeeded && at_first_sight && !cancelled => {
+            "a_success_is_seen" if succeeded && at_first_sight && !canceled => {
                 status.state = JobState::Failed;
             }
             "a_success_reports_its_version" if succeeded && at_first_sight => {
@@ -198,7 +198,7 @@ impl Wrong {
             "a_failure_is_seen" if status.state == JobState::Failed => {
                 status.state = JobState::Succeeded;
             }
-            "a_cancel_by_others_is_seen" if status.state == JobState::Canceled && !cancelled => {
+            "a_cancel_by_others_is_seen" if status.state == JobState::Canceled && !canceled => {
                 status.state = JobState::Failed;
             }
             "only_a_success_reports_a_version" if live => {
@@ -208,7 +208,7 @@ impl Wrong {
                 status.state = JobState::Failed;
                 status.settled = true;
             }
-            "a_cancel_that_loses_is_not_believed" if live && cancelled => {
+            "a_cancel_that_loses_is_not_believed" if live && canceled => {
                 status.state = JobState::Canceled;
                 status.settled = true;
             }
@@ -447,8 +447,8 @@ impl Provider for Wrong {
         let acting = self.is_live(&name, |of| of.action().is_some());
         let newest = history.last();
         let in_doubt = newest.is_some_and(|record| record.job_id.is_none());
-        let cancelling = newest.is_some_and(|record| record.cancel_requested_at.is_some());
-        let at_work = live && !in_doubt && !cancelling;
+        let canceling = newest.is_some_and(|record| record.cancel_requested_at.is_some());
+        let at_work = live && !in_doubt && !canceling;
         let wait = || DeprovisionResult::Waiting {
             reason: "wrong on purpose".to_owned(),
             retry_after: Duration::from_secs(1),
@@ -472,7 +472,7 @@ impl Provider for Wrong {
             "a_deprovision_waits_for_a_launch_in_doubt" if live && in_doubt => {
                 return self.forced(&request).await;
             }
-            "a_deprovision_waits_after_a_cancel_that_lost" if live && cancelling => {
+            "a_deprovision_waits_after_a_cancel_that_lost" if live && canceling => {
                 return self.forced(&request).await;
             }
             "a_deprovision_needs_no_history" if history.is_empty() => {
@@ -480,7 +480,7 @@ impl Provider for Wrong {
                     reason: "wrong on purpose".to_owned(),
                 });
             }
-            "a_cancelled_provision_clears_the_way" if live => return Ok(wait()),
+            "a_canceled_provision_clears_the_way" if live => return Ok(wait()),
             "waiting_starts_nothing" if at_work => {
                 let answer = self.fake.trigger_deprovision(&request, history).await?;
                 if let DeprovisionResult::Triggered { job, .. } = self.forced(&request).await? {
@@ -532,7 +532,7 @@ impl Provider for Wrong {
     ) -> Result<CancelResult, ProviderError> {
         let times = {
             let mut memory = self.memory();
-            let times = memory.cancelled.entry(job.job.id.clone()).or_default();
+            let times = memory.canceled.entry(job.job.id.clone()).or_default();
             *times += 1;
             *times
         };

@@ -59,9 +59,9 @@ impl Schedule {
             };
             (wait, Place::Rest)
         } else {
-            let is_cancelling = job.is_cancelling(now);
+            let is_canceling = job.is_canceling(now);
             let neared = &mut job.has_neared_end;
-            let wait = self.pace.wait(&seen, is_cancelling, chance, neared);
+            let wait = self.pace.wait(&seen, is_canceling, chance, neared);
             let place = if few {
                 Place::Rest
             } else {
@@ -173,7 +173,7 @@ impl Schedule {
             let Some(job) = job.filter(|job| job.place == Place::Asked) else {
                 continue;
             };
-            let (is_cancelling, has_waiters) = (job.is_cancelling(now), job.has_waiters());
+            let (is_canceling, has_waiters) = (job.is_canceling(now), job.has_waiters());
             // What was seen may have been voided since: it is asked about by itself then.
             let Some(last) = job.last.as_mut().filter(|_| !job.voided) else {
                 left.push(id);
@@ -181,7 +181,7 @@ impl Schedule {
             };
             last.seen.read = Arc::clone(&rows.read);
             let neared = &mut job.has_neared_end;
-            let wait = self.pace.wait(&last.seen, is_cancelling, chance, neared);
+            let wait = self.pace.wait(&last.seen, is_canceling, chance, neared);
             last.good_for = self.pace.good_for(wait);
             if has_waiters {
                 let told = Ok(last.seen.clone());

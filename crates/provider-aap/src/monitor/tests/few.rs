@@ -105,9 +105,9 @@ async fn who_waits_for_what_a_page_has_left_out_is_told_although_jobs_have_becom
     all_are_asked_about(&mut schedule, now, told);
 }
 
-/// What was seen of a job counts no more because we have cancelled it, while a page with it was out.
+/// What was seen of a job counts no more because we have canceled it, while a page with it was out.
 #[tokio::test(start_paused = true)]
-async fn who_waits_for_a_job_that_was_cancelled_is_told_although_its_page_is_refused() {
+async fn who_waits_for_a_job_that_was_canceled_is_told_although_its_page_is_refused() {
     let (mut schedule, ids, told, now) = jobs_become_few();
     for id in &ids {
         schedule.distrust(*id, now);

@@ -468,7 +468,7 @@ async fn long_queues_are_looked_at_less_often() {
 
 /// Whoever has asked a job to stop waits for its end, and not for the next round.
 #[tokio::test(start_paused = true)]
-async fn a_job_that_is_being_cancelled_is_looked_at_often() {
+async fn a_job_that_is_being_canceled_is_looked_at_often() {
     let controller = Controller::with(100);
     let monitor = monitor(&controller, &in_rounds());
     futures::future::join_all((1..=100).map(|id| monitor.seen(KIND, id))).await;
@@ -487,7 +487,7 @@ async fn a_job_that_is_being_cancelled_is_looked_at_often() {
     assert!(late <= Duration::from_secs(8), "{late:?}");
 }
 
-/// What was on its way when we cancelled was read before it.
+/// What was on its way when we canceled was read before it.
 #[tokio::test(start_paused = true)]
 async fn a_look_from_before_our_cancel_is_told_to_nobody() {
     let controller = Controller::with_latency(2, Duration::from_secs(1));

@@ -55,7 +55,7 @@ pub enum Why {
     VerifyPurge(u64),
     /// The backend has forgotten the job.
     Purged(u64),
-    /// Somebody else cancelled the job.
+    /// Somebody else canceled the job.
     CanceledByOthers(u64),
     /// The job was started without what it was to be given.
     Stray(u64),
@@ -83,7 +83,7 @@ pub enum Why {
     ActionRequested,
     /// An action was asked for, and the provider has none.
     NoActions,
-    /// An action has failed as often as the policy allows, was cancelled by somebody else, or did something else.
+    /// An action has failed as often as the policy allows, was canceled by somebody else, or did something else.
     ActionHeld(u64),
     /// What is there was taken over, and no job ran.
     Imported,
@@ -186,7 +186,7 @@ impl fmt::Display for Why {
             Self::UnknownPastDeadline(_) => "its state has been unknown past the deadline",
             Self::VerifyPurge(_) => "the backend does not know its job; it is searched by token",
             Self::Purged(_) => "the backend has forgotten its job",
-            Self::CanceledByOthers(_) => "somebody else cancelled it",
+            Self::CanceledByOthers(_) => "somebody else canceled it",
             Self::Stray(_) => "its job was started without what it was to be given",
             Self::Mode => "the mode of the object says so",
             Self::DefectiveRecord(_) => "its record cannot be read",

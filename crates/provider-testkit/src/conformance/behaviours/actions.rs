@@ -82,7 +82,7 @@ pub async fn a_cancel_stops_an_action(case: &Case) -> Verdict {
     })?;
     ended_as(case, &acted, JobState::Canceled).await?;
     check(!case.at_work(&acted).await, || {
-        "it was told as cancelled, and is still at work".to_owned()
+        "it was told as canceled, and is still at work".to_owned()
     })
 }
 

@@ -22,7 +22,7 @@ pub async fn a_cancel_stops_the_job(case: &Case) -> Verdict {
         format!("it was told as {}", status.state)
     })?;
     check(!case.has_live("vm", JobType::Provision).await, || {
-        "it was told as cancelled, and is still at work".to_owned()
+        "it was told as canceled, and is still at work".to_owned()
     })
 }
 

@@ -101,8 +101,8 @@ pub async fn a_deprovision_needs_no_history(case: &Case) -> Verdict {
     check(count == 1, || format!("{count} jobs were started"))
 }
 
-/// A cancelled provision job is out of the way, sooner or later.
-pub async fn a_cancelled_provision_clears_the_way(case: &Case) -> Verdict {
+/// A canceled provision job is out of the way, sooner or later.
+pub async fn a_canceled_provision_clears_the_way(case: &Case) -> Verdict {
     case.needs_cancel()?;
     let launched = case.provision("vm").await?;
     case.a_while().await;

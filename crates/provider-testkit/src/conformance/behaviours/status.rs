@@ -55,10 +55,10 @@ pub async fn a_failure_is_seen(case: &Case) -> Verdict {
     ended_as(case, &launched, JobState::Failed).await.map(drop)
 }
 
-/// A job that somebody else cancels is seen to be cancelled.
+/// A job that somebody else cancels is seen to be canceled.
 pub async fn a_cancel_by_others_is_seen(case: &Case) -> Verdict {
     let launched = case.provision("vm").await?;
-    case.make(Deed::BeCancelled, &launched).await?;
+    case.make(Deed::BeCanceled, &launched).await?;
     ended_as(case, &launched, JobState::Canceled)
         .await
         .map(drop)
