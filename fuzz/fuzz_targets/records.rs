@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use provider_core::lifecycle::{Desired, Lifecycle, MemoryStore, Mode, Policy, ProviderRegistry, SeededEntropy};
+use provider_core::lifecycle::{
+    Desired, Lifecycle, MemoryStore, Mode, Policy, ProviderRegistry, SeededEntropy,
+};
 use provider_core::{
     CancelResult, Capabilities, ConfigVersion, DeprovisionResult, Effect, ErrorKind, FindRequest,
     JobRecord, JobRef, JobState, JobStatus, LaunchRequest, Preflight, Provider, ProviderError,
@@ -83,11 +85,7 @@ impl Provider for Backend {
         Ok(ProvisionResult::new(self.launch()?, JobState::Pending, ""))
     }
 
-    async fn status(
-        &self,
-        _: &Resource,
-        job: &TrackedJob,
-    ) -> Result<JobStatus, ProviderError> {
+    async fn status(&self, _: &Resource, job: &TrackedJob) -> Result<JobStatus, ProviderError> {
         self.known(job)
     }
 
