@@ -19,7 +19,7 @@ command -v cargo-mutants >/dev/null || {
 # there is a test that takes no minute.
 declare -A sources tests
 sources[core]="-f crates/provider-core/src/lifecycle/** -f crates/provider-core/src/history.rs -f crates/provider-core/src/history/**"
-tests[core]="-p provider-core --lib --test bad_input --test defects --test late --test observability --test pace --test relaunched --test silence --test actions --test wanted --test records"
+tests[core]="-p provider-core --lib --test bad_input --test defects --test late --test observability --test pace --test relaunched --test silence --test actions --test wanted --test unnamed --test records"
 sources[aap]="-f crates/provider-aap/src/find.rs -f crates/provider-aap/src/look.rs -f crates/provider-aap/src/launch.rs -f crates/provider-aap/src/answer.rs -f crates/provider-aap/src/status.rs"
 tests[aap]="-p provider-aap --lib --test defects --test status_mapping --test surprises --test truth --test cause --test search --test actions"
 sources[monitor]="-f crates/provider-aap/src/monitor/**"
