@@ -58,6 +58,8 @@ pub(crate) enum Mutant {
     KeptBesideAJob,
     /// What is said to be there already is put on record although there is a record.
     ImportOverRecords,
+    /// Jobs of types that are not known are taken for ended.
+    UnknownTypesAreIgnored,
     /// Jobs are adopted without a look at what they were given.
     AdoptedUnchecked,
 }
@@ -100,6 +102,8 @@ pub(crate) struct Bounds {
     pub(crate) keep: bool,
     /// Whether the status may be lost, and is imported then.
     pub(crate) imports: bool,
+    /// Whether a newer version was here before, and has left a job of a type that only it knows.
+    pub(crate) newer: bool,
     /// Whether the answer to a write may be lost.
     pub(crate) lost_writes: bool,
     /// So many times a person asks for another try, sets a mode, or chooses the other provider.
@@ -133,6 +137,7 @@ impl Bounds {
             absent: false,
             keep: false,
             imports: false,
+            newer: false,
             lost_writes: false,
             people: 0,
             everything: false,

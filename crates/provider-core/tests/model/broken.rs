@@ -75,6 +75,11 @@ impl Protocol {
                     end(record);
                 }
             },
+            Mutant::UnknownTypesAreIgnored => |record| {
+                if matches!(record.job_type, JobType::Other(_)) {
+                    end(record);
+                }
+            },
             Mutant::KeptBesideAJob if wish.keep && deleting.is_some() => end,
             _ => return None,
         })

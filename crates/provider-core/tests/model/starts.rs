@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use provider_core::{JobState, Reason};
+use provider_core::{ActionName, JobRecord, JobState, JobType, OperationToken, Reason, history};
 
-use crate::protocol::Protocol;
-use crate::state::{Move, Records, Seen, What, World};
+use crate::protocol::{Protocol, at, version};
+use crate::state::{Job, Move, Records, Seen, What, World};
 
 const LOAD: Move = Move::Load {
     replica: 0,
@@ -24,9 +24,54 @@ fn in_doubt(world: &mut World) {
     world.before = None;
 }
 
+/// A newer version has provisioned the object, was at work on it in a way that only it knows, and was rolled
+/// back.
+pub(crate) fn left_by_a_newer_version(world: &mut World) {
+    let n = world.jobs.len();
+    let job = |token: &str, act: Option<u8>, state: JobState| Job {
+        token: token.to_owned(),
+        at_other: false,
+        down: false,
+        act,
+        spec: Some(version(1)),
+        state,
+        alive: !state.is_terminal(),
+        canceled: false,
+        asked: false,
+        forgotten: false,
+        copy: false,
+        stray: false,
+    };
+    let record = |attempt: u64, job_type: JobType, id: usize, token: &str, state: JobState| {
+        JobRecord::new(attempt, job_type).with(|record| {
+            record.provider = Some("b".to_owned());
+            record.kind = Some("k".to_owned());
+            record.job_id = Some(id.to_string());
+            record.token = Some(OperationToken::from_text(token));
+            record.config_version = Some(version(1));
+            record.state = state;
+            record.state_since = Some(at(0));
+            record.sent_at = Some(at(0));
+            record.finished_at = state.is_terminal().then(|| at(0));
+        })
+    };
+    let other = JobType::Other(ActionName::new("migrate").unwrap());
+    let (up, at_work) = (JobState::Succeeded, JobState::Running);
+    let mut records = (*world.records.0).clone();
+    let attempt = history::next_attempt(&records);
+    records.push(record(attempt, JobType::Provision, n, "made", up));
+    records.push(record(attempt + 1, other, n + 1, "moved", at_work));
+    world.records = Records(Arc::new(records));
+    world.jobs.push(job("made", None, up));
+    world.jobs.push(job("moved", Some(0), at_work));
+}
+
 impl Protocol {
     pub(crate) fn starts(&self) -> Vec<World> {
-        let fresh = self.fresh();
+        let mut fresh = self.fresh();
+        if self.bounds.newer {
+            left_by_a_newer_version(&mut fresh);
+        }
         if self.bounds.from_a_stall {
             return vec![self.stalled(fresh)];
         }

@@ -18,6 +18,7 @@ use provider_core::{Capabilities, ConfigVersion, JobRecord, JobState, JobType, O
 
 use crate::bounds::Bounds;
 use crate::protocol::{Both, LATE_TICKS, Protocol, TICK};
+use crate::starts::left_by_a_newer_version;
 use crate::state::{Job, Move, Records, World};
 use crate::{say, sized};
 
@@ -353,6 +354,8 @@ fn walk(seed: u64, walked: &mut Walked) -> Result<(), String> {
     let mut world = protocol.fresh();
     if dice.percent(15) {
         older(&mut world);
+    } else if dice.percent(10) {
+        left_by_a_newer_version(&mut world);
     }
     let mut path: Vec<Move> = Vec::new();
     let mut moves = Vec::new();

@@ -133,6 +133,25 @@ fn a_status_that_is_lost() {
     check("one replica, a status that is lost", one);
 }
 
+fn newer() -> Bounds {
+    Bounds {
+        edits: 1,
+        newer: true,
+        ..wishes()
+    }
+}
+
+#[test]
+fn a_job_that_only_a_newer_version_knows() {
+    for supersede in [Supersede::Wait, Supersede::Cancel] {
+        let one = Bounds {
+            supersede,
+            ..newer()
+        };
+        check("one replica, a job of an unknown type, an edit", one);
+    }
+}
+
 #[test]
 fn every_broken_rule_about_wishes_is_caught() {
     let edited = Bounds {
@@ -152,4 +171,5 @@ fn every_broken_rule_about_wishes_is_caught() {
     caught(absent().broken(Mutant::ForgottenTooEarly));
     caught(keep().broken(Mutant::KeptBesideAJob));
     caught(imports().broken(Mutant::ImportOverRecords));
+    caught(newer().broken(Mutant::UnknownTypesAreIgnored));
 }
