@@ -4,7 +4,7 @@
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use provider_core::lifecycle::Desired;
-use provider_core::{ConfigVersion, JobRecord};
+use provider_core::{ConfigVersion, JobRecord, Reason};
 use serde::{Deserialize, Serialize};
 
 use crate::conditions;
@@ -45,7 +45,8 @@ fn entries(object: &DynamicObject, annotation: &str) -> Vec<Entry> {
 
 /// The desired state of a target: where there is no record of it, what the annotation says is there already.
 pub(crate) fn restored(mut desired: Desired, object: &DynamicObject, annotation: &str) -> Desired {
-    if desired.already.is_none() && !desired.absent {
+    // Of a target that is to go, too: what is taken over is removed then.
+    if desired.already.is_none() {
         let entries = entries(object, annotation);
         let entry = entries.into_iter().find(|e| e.target == desired.target);
         desired.already = entry.map(|entry| entry.version);
@@ -85,12 +86,18 @@ pub(crate) fn withdrawn(
 }
 
 /// What is applied by these records; of a target without one, what is said already: it is still to be taken over.
+/// Of one that is to go, what is said stays until its removal begins: the word goes by a write of its own, and
+/// would be gone before what it says is on record.
 fn after(said: &[Entry], records: &[JobRecord], all: &[Desired]) -> Vec<Entry> {
-    let applied = all.iter().filter(|desired| !desired.absent);
     let entry = |desired: &Desired| {
-        if !records.iter().any(|record| desired.owns(record)) {
+        let mine = || records.iter().filter(|record| desired.owns(record));
+        let taken_over = |record: &JobRecord| record.reason == Some(Reason::Imported);
+        if mine().next().is_none() || desired.absent && mine().all(taken_over) {
             let mut said = said.iter();
             return said.find(|one| one.target == desired.target).cloned();
+        }
+        if desired.absent {
+            return None;
         }
         let record = conditions::applied(records, desired)?;
         Some(Entry {
@@ -99,7 +106,7 @@ fn after(said: &[Entry], records: &[JobRecord], all: &[Desired]) -> Vec<Entry> {
             attempt: record.attempt,
         })
     };
-    applied.filter_map(entry).collect()
+    all.iter().filter_map(entry).collect()
 }
 
 fn text(object: &DynamicObject, applied: Vec<Entry>) -> String {

@@ -266,3 +266,34 @@ async fn a_status_that_is_lost_at_any_step_takes_nothing_for_applied_that_is_not
         "{lost} were lost, {imported} imported"
     );
 }
+
+/// A target that is to go, of an object whose status was lost, has something all the same.
+#[tokio::test(start_paused = true)]
+async fn what_an_object_without_its_status_has_of_an_absent_target_is_removed_once() {
+    fn gone(machine: &Machine) -> Result<Desired, BoxError> {
+        Ok(desired(machine).absent())
+    }
+    let live = Live::start_with(fake(), PolicyConfig::default(), kept, one);
+    live.until("noted", |server| note(server) != Value::Null)
+        .await;
+    let backup = restored(&live.server.value("m"));
+
+    let server = Server::default();
+    server.put("m", backup);
+    let fake = Arc::new(fake());
+    let provisioner = live::provisioner(&server, &fake, PolicyConfig::default());
+    let provisioner = Arc::new(kept(provisioner));
+    let api = Api::<Guarded<Machine>>::all(server.client());
+    let controller = provisioner.controller(api, watcher::Config::default());
+    let again = Live::of(server, fake, provisioner, controller, gone);
+    again
+        .until("removed and forgotten", |server| {
+            let object = server.value("m");
+            let jobs = object["status"]["jobs"].as_array();
+            jobs.is_none_or(Vec::is_empty) && note(server) == Value::Null
+        })
+        .await;
+    again.hours(48).await;
+    assert_eq!(again.fake.count(Function::TriggerDeprovision), 1);
+    assert_eq!(again.fake.count(Function::TriggerProvision), 0);
+}
