@@ -56,7 +56,7 @@ fn a_resource_that_is_acted_on() {
 
 fn unnamed() -> Bounds {
     Bounds {
-        ticks: sized(3, 6),
+        ticks: sized(3, 4),
         faults: 1,
         unnamed: true,
         ..wishes()
