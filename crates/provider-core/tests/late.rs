@@ -136,6 +136,28 @@ fn a_second_deprovision_job_is_put_on_record_too() {
     assert_eq!(changed[0].block_deletion_on_failure, Some(false));
 }
 
+/// A backend that was restored from a backup gives ids again: the job of a launch in doubt has the id of one that
+/// an earlier attempt had.
+#[test]
+fn a_job_with_the_id_of_an_earlier_one_is_adopted_by_the_launch_whose_token_it_carries() {
+    let mut asked = sent(JobType::Provision, 1);
+    (asked.attempt, asked.token) = (2, Some(OperationToken::from_random(2)));
+    let mut earlier = sent(JobType::Provision, 1);
+    earlier.token = Some(OperationToken::from_random(1));
+    earlier.set_job_ref(JobRef::new("fake", "job", "18"));
+    earlier.state = JobState::Succeeded;
+    let found = Observation::Found(Ok(vec![JobStatus::new(
+        JobRef::new("fake", "job", "18"),
+        JobState::Running,
+    )]));
+    let changed = seen(&[earlier.clone(), asked.clone()], &asked, &found);
+    assert_eq!((changed.len(), changed[0].attempt), (1, 2));
+    assert_eq!(changed[0].job_id.as_deref(), Some("18"));
+    // As long as the earlier one may be alive, it is asked first what became of it.
+    earlier.state = JobState::Running;
+    assert!(seen(&[earlier, asked.clone()], &asked, &found).is_empty());
+}
+
 #[test]
 fn equal_ids_at_two_providers_are_two_jobs_when_one_is_adopted() {
     let unresolved = sent(JobType::Provision, 1);

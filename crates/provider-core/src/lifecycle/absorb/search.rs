@@ -117,7 +117,8 @@ pub(super) fn is_job_of(record: &JobRecord, job: &crate::JobRef) -> bool {
         && (kind.is_empty() || job.kind.is_empty() || kind == job.kind)
 }
 
-/// Whether a job of this record's provider has another record. Two providers may count alike.
+/// Whether a job of this record's provider has another record. Two providers may count alike, and one that was
+/// restored from a backup gives ids again: a record of another launch that has ended is that of another job.
 pub(in crate::lifecycle) fn is_known(
     records: &[JobRecord],
     record: &JobRecord,
@@ -125,7 +126,10 @@ pub(in crate::lifecycle) fn is_known(
 ) -> bool {
     records.iter().any(|other| {
         let both = other.provider.as_ref().zip(record.provider.as_ref());
-        other.attempt != record.attempt
+        let tokens = other.token.as_ref().zip(record.token.as_ref());
+        let given_again = tokens.is_some_and(|(one, two)| one != two) && !other.may_be_live();
+        !given_again
+            && other.attempt != record.attempt
             && other.job_type == record.job_type
             && both.is_none_or(|(one, two)| one == two)
             && is_job_of(other, job)
