@@ -144,6 +144,24 @@ async fn what_an_absent_target_may_have_left_stays_on_record_with_a_receipt() {
 }
 
 #[tokio::test]
+async fn what_a_person_has_relaunched_of_an_absent_target_is_removed_before_it_is_forgotten() {
+    let mut life = applied(endless()).await;
+    life.desired = life.desired.clone().absent();
+    life.until(|o| in_progress(o, 2)).await;
+    // It has ended before anybody looks.
+    let copy = life.fake.copy(1).unwrap();
+    life.fake.end(copy, JobState::Succeeded);
+    life.fake.end(2, JobState::Succeeded);
+    life.until(|o| matches!(o.standing, Standing::InProgress { attempt: 4, .. }))
+        .await;
+    let last = life.fake.jobs().pop().unwrap();
+    assert_eq!(last.job_type, JobType::Deprovision);
+    life.fake.end(last.id, JobState::Succeeded);
+    life.until(is_absent).await;
+    assert!(life.records().is_empty());
+}
+
+#[tokio::test]
 async fn other_targets_know_nothing_of_one_that_goes() {
     let mut life = Life::new(endless());
     let [dns, vm] = ["dns", "vm"].map(|name| life.desired.clone().for_target(name));

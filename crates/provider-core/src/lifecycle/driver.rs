@@ -261,7 +261,7 @@ async fn ask(registry: &ProviderRegistry, question: &Question) -> Option<Observa
         Method::Find(query) => Observation::Found(provider.find_launched(query).await),
         Method::FindRelaunched(query) => Observation::Relaunched {
             found: provider.find_relaunched(query).await,
-            deleting: resource.deletion_timestamp().is_some(),
+            deleting: question.removing,
         },
     })
 }

@@ -196,7 +196,13 @@ impl Protocol {
             Method::Status(job) if way > 3 => {
                 let known = Self::ever_named(world, &job.job.id);
                 match known.map(|i| (i, &world.jobs[i])) {
-                    Some((i, job)) if job.down && job.state != JobState::Succeeded && way == 4 => {
+                    // What nobody can tell of for so long is over: that is the assumption.
+                    Some((i, job))
+                        if job.down
+                            && !job.alive
+                            && job.state != JobState::Succeeded
+                            && way == 4 =>
+                    {
                         world.faults -= 1;
                         Seen::Undone(i)
                     }

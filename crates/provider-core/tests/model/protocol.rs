@@ -207,7 +207,7 @@ impl Protocol {
                 let Stage::Asking(asked) = &running.machine.stage else {
                     panic!("an answer to no question");
                 };
-                let deleting = running.machine.resource.is_deleting();
+                let deleting = running.machine.resource.is_deleting() || running.wish.absent;
                 let observation = self.observation(world, &asked.record, &seen, deleting);
                 running.seen = Some(seen);
                 Happened::Saw(Box::new(observation))

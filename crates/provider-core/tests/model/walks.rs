@@ -112,6 +112,10 @@ const ROWS: &[(&str, &str)] = &[
     ("WantedAgain", "find_relaunched"),
 ];
 
+/// Decisions that so few walks make that an ordinary run may make none: an older job that must end for a newer one,
+/// and is not ended.
+const RARE: &[(&str, &str)] = &[("NotTheNewest", "Blocked")];
+
 struct Dice(SeededEntropy);
 
 impl Dice {
@@ -302,7 +306,11 @@ impl Walked {
             .map(|(why, action)| (&**why, *action))
             .collect();
         let known: BTreeSet<(&str, &str)> = ROWS.iter().copied().collect();
-        let new: Vec<_> = rows.difference(&known).collect();
+        let rare: BTreeSet<(&str, &str)> = RARE.iter().copied().collect();
+        let new: Vec<_> = rows
+            .difference(&known)
+            .filter(|row| !rare.contains(row))
+            .collect();
         assert!(new.is_empty(), "decisions that are not in ROWS: {new:?}");
         let missing: Vec<_> = known.difference(&rows).collect();
         assert!(

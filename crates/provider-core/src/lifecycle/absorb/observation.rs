@@ -26,7 +26,7 @@ pub enum Observation {
     Relaunched {
         /// What it answered.
         found: Result<Vec<Relaunched>, ProviderError>,
-        /// Whether the object was to be deleted when it was asked.
+        /// Whether what was provisioned was to go when it was asked, with its object or without.
         deleting: bool,
     },
 }

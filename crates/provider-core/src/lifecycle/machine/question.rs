@@ -18,6 +18,8 @@ pub struct Question {
     pub resource: Resource,
     /// What the job is for, of which it is asked.
     pub job_type: JobType,
+    /// Whether what was provisioned is to go, with its object or without.
+    pub removing: bool,
     /// The method, and its arguments.
     pub method: Method,
 }
@@ -85,6 +87,7 @@ impl Machine {
             provider: owner.to_owned(),
             resource: self.resource.clone(),
             job_type: record.job_type,
+            removing: self.resource.is_deleting() || setting.desired.absent,
             method,
         })
     }
