@@ -196,14 +196,15 @@ impl Protocol {
             Method::Status(job) if way > 3 => {
                 let known = Self::ever_named(world, &job.job.id);
                 match known.map(|i| (i, &world.jobs[i])) {
-                    // What nobody can tell of for so long is over: that is the assumption.
-                    Some((i, job))
-                        if job.down
-                            && !job.alive
-                            && job.state != JobState::Succeeded
-                            && way == 4 =>
-                    {
+                    Some((i, job)) if job.down && job.state != JobState::Succeeded && way == 4 => {
                         world.faults -= 1;
+                        // It was lost on its way. What nobody can tell of for so long is over: that is
+                        // the assumption.
+                        let job = &mut world.jobs[i];
+                        job.alive = false;
+                        if !job.state.is_terminal() {
+                            job.state = JobState::Failed;
+                        }
                         Seen::Undone(i)
                     }
                     Some((_, job)) if job.forgotten => Seen::Replaced,
