@@ -1,4 +1,4 @@
-//! Text that leaves the library: bounded, on one line, without control characters.
+//! Text that leaves the library: bounded, on one line, without control characters; and kinds as names have them.
 
 /// The most bytes of text that a record or an error carries.
 ///
@@ -104,9 +104,44 @@ fn escaped(text: &str) -> String {
     inner.unwrap_or_default().to_owned()
 }
 
+/// A kind in kebab case, as names of templates and URLs have it: lower case, with a dash before each word.
+///
+/// `ComputeInstance` → `compute-instance`, `ExternalIP` → `external-ip`, `VMPool` → `vm-pool`.
+#[must_use]
+pub fn kebab(kind: &str) -> String {
+    let mut out = String::with_capacity(kind.len() + 4);
+    let mut before: Option<char> = None;
+    let mut rest = kind.chars().peekable();
+    while let Some(c) = rest.next() {
+        if let Some(before) = before.filter(|_| c.is_uppercase()) {
+            let begins_word = rest.peek().is_some_and(|next| !next.is_uppercase());
+            if !before.is_uppercase() || begins_word {
+                out.push('-');
+            }
+        }
+        out.extend(c.to_lowercase());
+        before = Some(c);
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn kinds_become_kebab_case() {
+        for (kind, expected) in [
+            ("ComputeInstance", "compute-instance"),
+            ("ExternalIP", "external-ip"),
+            ("VMPool", "vm-pool"),
+            ("Tenant", "tenant"),
+            ("S3Bucket", "s3-bucket"),
+            ("", ""),
+        ] {
+            assert_eq!(kebab(kind), expected);
+        }
+    }
 
     #[test]
     fn foreign_text_is_cut_at_a_character_and_kept_on_one_line() {

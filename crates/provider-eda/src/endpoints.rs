@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use provider_core::text::kebab;
 use provider_core::{ActionName, JobType};
 use serde::Deserialize;
 use url::Url;
@@ -15,7 +16,7 @@ mod text;
 
 pub(crate) use made::Made;
 use text::parse;
-pub(crate) use text::{kebab, shown};
+pub(crate) use text::shown;
 
 /// What stands for the kind in a URL.
 const KIND: &str = "{kind}";

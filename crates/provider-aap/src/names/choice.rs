@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use provider_core::text::kebab;
 use provider_core::{ActionName, JobType};
 
 use super::{KindTemplates, TargetTemplates, TemplateName, Templates};
@@ -212,43 +213,11 @@ fn conventional(prefix: &str, job_type: &JobType, kind: &str) -> TemplateName {
     TemplateName::new(format!("{prefix}{dash}{does}-{}", kebab(kind)))
 }
 
-/// `ComputeInstance` → `compute-instance`, `ExternalIP` → `external-ip`, `VMPool` → `vm-pool`.
-fn kebab(kind: &str) -> String {
-    let chars: Vec<char> = kind.chars().collect();
-    let mut out = String::with_capacity(kind.len() + 4);
-    for (at, c) in chars.iter().enumerate() {
-        let upper = |at: Option<usize>| at.and_then(|at| chars.get(at)).map(|c| c.is_uppercase());
-        if c.is_uppercase() {
-            let after_lower = upper(at.checked_sub(1)) == Some(false);
-            let begins_word = at > 0 && upper(Some(at + 1)) == Some(false);
-            if after_lower || begins_word {
-                out.push('-');
-            }
-        }
-        out.extend(c.to_lowercase());
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
-
-    #[test]
-    fn kinds_become_kebab_case() {
-        for (kind, expected) in [
-            ("ComputeInstance", "compute-instance"),
-            ("ExternalIP", "external-ip"),
-            ("VMPool", "vm-pool"),
-            ("Tenant", "tenant"),
-            ("S3Bucket", "s3-bucket"),
-            ("", ""),
-        ] {
-            assert_eq!(kebab(kind), expected);
-        }
-    }
 
     fn templates(json: &serde_json::Value) -> Templates {
         serde_json::from_str(&json.to_string()).unwrap()

@@ -4,12 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use provider_core::Resource;
+use provider_core::text::kebab;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::tidy_text;
 use crate::ConfigError;
-use crate::endpoints::kebab;
 
 /// What stands for the object's API group in a name.
 const GROUP: &str = "{group}";

@@ -1,4 +1,4 @@
-//! URLs and kinds as text.
+//! URLs as text.
 
 use url::Url;
 
@@ -39,41 +39,9 @@ pub(crate) fn shown(given: &str) -> String {
     provider_core::text::bounded(&plain, 200)
 }
 
-/// `ComputeInstance` → `compute-instance`, `ExternalIP` → `external-ip`, `VMPool` → `vm-pool`.
-pub(crate) fn kebab(kind: &str) -> String {
-    let mut out = String::with_capacity(kind.len() + 4);
-    let mut before: Option<char> = None;
-    let mut rest = kind.chars().peekable();
-    while let Some(c) = rest.next() {
-        if let Some(before) = before.filter(|_| c.is_uppercase()) {
-            let begins_word = rest.peek().is_some_and(|next| !next.is_uppercase());
-            if !before.is_uppercase() || begins_word {
-                out.push('-');
-            }
-        }
-        out.extend(c.to_lowercase());
-        before = Some(c);
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn kinds_become_kebab_case() {
-        for (kind, expected) in [
-            ("ComputeInstance", "compute-instance"),
-            ("ExternalIP", "external-ip"),
-            ("VMPool", "vm-pool"),
-            ("Tenant", "tenant"),
-            ("S3Bucket", "s3-bucket"),
-            ("", ""),
-        ] {
-            assert_eq!(kebab(kind), expected);
-        }
-    }
 
     #[test]
     fn a_url_that_cannot_work_is_refused_with_the_reason() {
