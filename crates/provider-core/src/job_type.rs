@@ -149,14 +149,6 @@ impl std::str::FromStr for ActionName {
     }
 }
 
-impl TryFrom<&str> for ActionName {
-    type Error = BadActionName;
-
-    fn try_from(name: &str) -> Result<Self, Self::Error> {
-        Self::new(name)
-    }
-}
-
 impl fmt::Display for ActionName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())

@@ -1,6 +1,6 @@
 //! Where events go: one URL for each action, fixed, of single kinds, or of single targets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use provider_core::text::kebab;
 use provider_core::{ActionName, JobType};
@@ -292,17 +292,14 @@ impl Endpoints {
     }
 
     /// The actions that are named anywhere.
-    pub(crate) fn action_names(&self) -> Vec<ActionName> {
+    pub(crate) fn action_names(&self) -> BTreeSet<ActionName> {
         let kinds = self.kinds.values().map(|kind| &kind.actions);
         let targets = self.targets.values().flat_map(|target| {
             let kinds = target.kinds.values().map(|kind| &kind.actions);
             kinds.chain([&target.actions])
         });
         let all = kinds.chain(targets).chain([&self.actions]);
-        let names: BTreeMap<ActionName, ()> = all
-            .flat_map(|actions| actions.keys().map(|name| (*name, ())))
-            .collect();
-        names.into_keys().collect()
+        all.flat_map(|actions| actions.keys().copied()).collect()
     }
 
     /// Where actions go that are named nowhere.

@@ -101,7 +101,7 @@ impl<'a> Rules<'a> {
             self.remove()
         } else if let Some(missing) = &self.s.desired.not_yet {
             let reason = missing.reason.clone();
-            // Once a minute at most: whoever waits for something says when to look, and zero is no answer.
+            // Whoever waits for something says when to look, and zero is no answer.
             let wait = missing.retry_after.max(self.s.policy.cancel_poll_interval);
             let wake = Some(add(self.s.now, wait));
             self.rest(Standing::NotYet { reason }, wake, Why::PrerequisiteMissing)

@@ -8,20 +8,20 @@ use crate::lifecycle::desired::ActionRequest;
 use crate::{JobRecord, JobState, JobType, Reason};
 
 /// What becomes of one request.
-pub(in crate::lifecycle) enum Act {
+enum Act<'a> {
     /// It was answered.
     Done,
     /// It is launched for the first time, or once more.
     Launch,
     /// Its launch was turned away, and goes out again under its token.
-    Again(u64),
+    Again(&'a JobRecord),
     /// It is tried again at this moment.
     Later(Timestamp),
     /// Nothing more is done about it until another request comes.
     Held(u64),
 }
 
-impl Rules<'_> {
+impl<'a> Rules<'a> {
     /// The first action that is to be started now, or what the object rests on with its actions.
     pub(super) fn act(&self) -> Result<Decision, (Option<Timestamp>, Option<Why>)> {
         let mut wake: Option<Timestamp> = None;
@@ -34,10 +34,9 @@ impl Rules<'_> {
                     return Ok(self.launch(job_type, Why::ActionRequested));
                 }
                 Act::Launch => why = why.or(Some(Why::NoActions)),
-                Act::Again(n) => {
-                    if let Some(record) = self.record(n) {
-                        return Ok(self.send_again(record, Why::BackoffOver(n)));
-                    }
+                Act::Again(record) => {
+                    let why = Why::BackoffOver(record.attempt);
+                    return Ok(self.send_again(record, why));
                 }
                 Act::Later(at) => wake = Some(wake.map_or(at, |known| known.min(at))),
                 Act::Held(n) => why = why.or(Some(Why::ActionHeld(n))),
@@ -52,7 +51,7 @@ impl Rules<'_> {
         caps.is_none_or(|caps| caps.actions)
     }
 
-    fn state_of(&self, action: &ActionRequest) -> Act {
+    fn state_of(&self, action: &ActionRequest) -> Act<'a> {
         let newest = self.newest(JobType::Action(action.name));
         let Some(newest) = newest.filter(|r| r.action_request.as_ref() == Some(&action.request))
         else {
@@ -65,7 +64,7 @@ impl Rules<'_> {
         if newest.was_turned_away() {
             return match self.backoff_left(newest) {
                 Some(until) => Act::Later(until),
-                None if self.is_to_be_sent_again(newest) => Act::Again(n),
+                None if self.is_to_be_sent_again(newest) => Act::Again(newest),
                 None => Act::Launch,
             };
         }
