@@ -555,6 +555,32 @@ fn a_job_that_is_found_after_the_next_was_launched_is_one_too_many() {
     }
 }
 
+#[test]
+fn a_launch_that_was_taken_stays_so_after_the_next_was_launched() {
+    for job_type in [JobType::Provision, JobType::Deprovision] {
+        let asked = sent(job_type, 1);
+        let newer = sent(job_type, 1).with(|r| {
+            r.attempt = 2;
+            r.token = Some(OperationToken::from_random(2));
+            r.set_job_ref(JobRef::new("fake", "job", "502"));
+        });
+        let observation = match job_type {
+            JobType::Provision => Observation::Provisioned(Ok(ProvisionResult::unnamed("taken"))),
+            _ => Observation::Deprovisioned(Ok(DeprovisionResult::Triggered {
+                job: None,
+                initial_state: JobState::Pending,
+                block_deletion_on_failure: true,
+                provision_job: None,
+            })),
+        };
+        let changed = seen(std::slice::from_ref(&newer), &asked, &observation);
+        assert_eq!(changed.len(), 1, "{job_type}");
+        // Its name is still looked for, and in vain it is gone rather than never launched.
+        assert_eq!(changed[0].reason, Some(Reason::Unnamed), "{job_type}");
+        assert!(changed[0].may_be_live(), "{job_type}");
+    }
+}
+
 #[tokio::test]
 async fn two_sends_that_two_clocks_give_one_time_are_two_launches() {
     let life = Life::new(endless());

@@ -58,10 +58,6 @@ pub fn absorb(
         Observation::Provisioned(Ok(result)) => {
             let (job, state) = (result.job.clone(), result.initial_state);
             let known = record.job_id.is_some();
-            let Some(job) = job else {
-                unnamed(&mut record, &result.message, context);
-                return changed(there, record, others);
-            };
             let named = launched(records, &mut record, &mut others, job, state, context);
             // Of a job that is known already, more is known than how its launch went.
             if !known || named.reason == Some(Reason::Duplicate) && named.message.is_empty() {
@@ -103,18 +99,12 @@ pub fn absorb(
         | Observation::Found(Err(_))
         | Observation::Relaunched { .. } => {}
     }
-    if was_trimmed && record.may_be_live() && record.reason != Some(Reason::Stray) {
+    // What is known of the job for sure stays: that it is a stranger, or that its name is still to come.
+    let for_sure = matches!(record.reason, Some(Reason::Stray | Reason::Unnamed));
+    if was_trimmed && record.may_be_live() && !for_sure {
         // It was taken for never launched, or is heard of so late that it has ended since.
         record.reason = Some(Reason::Duplicate);
     }
-    changed(there, record, others)
-}
-
-fn changed(
-    there: Option<&JobRecord>,
-    record: JobRecord,
-    mut others: Vec<JobRecord>,
-) -> Vec<JobRecord> {
     if there != Some(&record) {
         others.push(record);
     }
@@ -146,15 +136,19 @@ fn put_back(records: &[JobRecord], asked: &JobRecord) -> JobRecord {
 
 // ---- launches ----
 
-/// Names the job of a launch, and gives the record that has it.
+/// Names the job of a launch, and gives the record that has it; a job without a name yet is this attempt's.
 fn launched<'a>(
     records: &[JobRecord],
     record: &'a mut JobRecord,
     others: &'a mut Vec<JobRecord>,
-    job: crate::JobRef,
+    job: Option<crate::JobRef>,
     state: JobState,
     context: &Context<'_>,
 ) -> &'a mut JobRecord {
+    let Some(job) = job else {
+        unnamed(record, context);
+        return record;
+    };
     if record.job_id.is_some() {
         // Mostly it was adopted meanwhile by another process, and what that saw is at least as new.
         if job.id.is_empty()
@@ -188,13 +182,13 @@ fn launched<'a>(
 }
 
 /// The launch was carried out, and its job has no name yet. Another process may have found it meanwhile.
-fn unnamed(record: &mut JobRecord, message: &str, context: &Context<'_>) {
+fn unnamed(record: &mut JobRecord, context: &Context<'_>) {
     if record.job_id.is_some() {
         return;
     }
     record.reason = Some(Reason::Unnamed);
     record.turned_away = 0;
-    record.set_message(message);
+    record.message.clear();
     move_to(record, JobState::Pending, context.now);
 }
 
@@ -212,16 +206,8 @@ fn deprovisioned(
             block_deletion_on_failure,
             provision_job,
         } => {
-            let named = match job {
-                Some(job) => {
-                    let job = job.clone();
-                    launched(records, record, others, job, *initial_state, context)
-                }
-                None => {
-                    unnamed(record, "", context);
-                    &mut *record
-                }
-            };
+            let job = job.clone();
+            let named = launched(records, record, others, job, *initial_state, context);
             named.block_deletion_on_failure = Some(*block_deletion_on_failure);
             others.extend(provision_record(records, provision_job.as_ref(), context));
         }
@@ -287,7 +273,7 @@ fn strayed(
         records,
         record,
         others,
-        job.clone(),
+        Some(job.clone()),
         JobState::Pending,
         context,
     );
