@@ -13,7 +13,8 @@ mod support;
 use std::time::Duration;
 
 use provider_core::lifecycle::{
-    Desired, EventKind, Ground, Mode, NeverProvisioned, Outcome, Standing, Why,
+    Desired, EventKind, Ground, Mode, NeverProvisioned, Outcome, RunningProvision, Standing,
+    Supersede, Why,
 };
 use provider_core::{JobState, JobType, Reason, history};
 use provider_testkit::Function;
@@ -141,6 +142,27 @@ async fn what_an_absent_target_may_have_left_stays_on_record_with_a_receipt() {
         assert_eq!(life.records().len(), 2);
         life.restart();
     }
+}
+
+#[tokio::test]
+async fn a_job_of_a_target_that_goes_is_not_ended_for_a_configuration_that_nobody_wants() {
+    let waits = policy(|p| {
+        p.deletion.running_provision = RunningProvision::Wait;
+        p.supersede = Supersede::Cancel;
+    });
+    let mut life = Life::with(endless(), waits);
+    life.step().await;
+    life.desired.version = version("b");
+    life.desired = life.desired.clone().absent();
+    for _ in 0..5 {
+        let outcome = life.step().await;
+        assert!(in_progress(&outcome, 1), "{:?}", outcome.standing);
+        life.clock.advance(outcome.wake_after(life.now()).unwrap());
+    }
+    assert_eq!(life.fake.count(Function::Cancel), 0);
+    life.fake.end(1, JobState::Succeeded);
+    life.until(|o| in_progress(o, 2)).await;
+    assert_eq!(life.fake.jobs()[1].job_type, JobType::Deprovision);
 }
 
 #[tokio::test]

@@ -385,9 +385,19 @@ impl<'a> Rules<'a> {
         self.s.deleting_since.is_some()
     }
 
-    /// Whether what was provisioned is to be removed, with its object or without.
+    /// Whether the target goes, with its object or without.
+    pub(super) fn goes(&self) -> bool {
+        self.deleting() || self.s.desired.absent
+    }
+
+    /// Whether the target is wanted, and now.
+    pub(super) fn lives(&self) -> bool {
+        !self.goes() && self.s.desired.not_yet.is_none()
+    }
+
+    /// Whether what was provisioned is to be removed.
     pub(super) fn removing(&self) -> bool {
-        (self.deleting() || self.s.desired.absent) && !self.keeps()
+        self.goes() && !self.keeps()
     }
 
     /// Whether the object goes and what was provisioned stays.

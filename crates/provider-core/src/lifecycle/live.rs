@@ -201,11 +201,10 @@ fn is_wanted(rules: &Rules<'_>, record: &JobRecord) -> bool {
         .all(|r| r.attempt == record.attempt || !r.may_be_live());
     let same_owner = record.provider.as_deref() == Some(desired.provider.as_str());
     let same_version = record.config_version.as_ref() == Some(&desired.version);
-    let lives = !rules.deleting() && !desired.absent && desired.not_yet.is_none();
     let same_purpose = match record.job_type {
-        JobType::Provision => lives && same_version,
+        JobType::Provision => rules.lives() && same_version,
         JobType::Deprovision => rules.removing(),
-        JobType::Action(_) => lives && same_version && rules.is_asked_for(record),
+        JobType::Action(_) => rules.lives() && same_version && rules.is_asked_for(record),
         JobType::Other(_) => false,
     };
     newest && alone && same_owner && same_purpose
@@ -323,8 +322,7 @@ fn must_end(
         return Some((Reason::Duplicate, Why::NotTheNewest(n)));
     }
     let other_version = record.config_version.as_ref() != Some(&rules.s.desired.version);
-    let lives = !rules.deleting() && rules.s.desired.not_yet.is_none();
-    if provision && !newer && lives && other_version && rules.supersede_cancels() {
+    if provision && !newer && rules.lives() && other_version && rules.supersede_cancels() {
         return Some((Reason::Superseded, Why::SupersededBy(n)));
     }
     if record.state != JobState::Unknown && late.is_some_and(|at| at <= rules.s.now) {
@@ -367,20 +365,19 @@ fn unknown_too_long(rules: &Rules<'_>, record: &JobRecord) -> Option<Need> {
     }
     let policy = rules.s.policy;
     let provision = record.job_type != JobType::Deprovision;
-    let removing = rules.deleting() || rules.s.desired.absent;
     // Only what this process was answered itself, after all that time by its own clock, says that nobody
     // can tell. A backend that is away has said nothing.
     let told = look.answered
         && look
             .dark_since
             .is_some_and(|dark| look.asked.elapsed_since(dark) >= policy.unknown);
-    if told && removing && record.reason == Some(Reason::Unfinished) {
+    if told && rules.goes() && record.reason == Some(Reason::Unfinished) {
         let mut closed = rules.closed(record, JobState::Failed, Reason::Unfinished);
         super::absorb::failed(&mut closed, policy, rules.s.now, rules.s.seed);
         let why = Why::UnknownPastDeadline(n);
         return Some(Need::Now(write(vec![closed], None, why)));
     }
-    let assumed_over = told && removing && (provision || !blocks(rules, record));
+    let assumed_over = told && rules.goes() && (provision || !blocks(rules, record));
     if !assumed_over && !rules.retry_requested() {
         return None;
     }
