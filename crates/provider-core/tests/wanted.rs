@@ -138,10 +138,29 @@ async fn what_an_absent_target_may_have_left_stays_on_record_with_a_receipt() {
                 left_behind: vec![1, 2]
             }
         );
-        assert_eq!(outcome.receipt.unwrap().jobs.len(), 2);
+        let receipt = outcome.receipt.unwrap();
+        let (ground, jobs) = (receipt.ground, receipt.jobs.len());
+        assert_eq!((ground, jobs), ("FailureDoesNotBlock", 2));
         assert_eq!(life.records().len(), 2);
         life.restart();
     }
+}
+
+#[tokio::test]
+async fn the_receipt_of_an_absent_target_says_that_its_removal_went_well() {
+    let mut life = Life::new(endless().ignoring_cancels());
+    life.step().await;
+    life.fake.end(1, JobState::Unknown);
+    life.desired = life.desired.clone().absent();
+    life.until(|o| !o.records[0].may_be_live()).await;
+    life.fake.end(1, JobState::Failed); // nobody asks any more
+    life.until(|o| in_progress(o, 2)).await;
+    life.fake.end(2, JobState::Succeeded);
+    let outcome = life.until(is_absent).await;
+    // The end of the first job was never known.
+    assert_eq!(outcome.records[0].reason, Some(Reason::Assumed));
+    let receipt = outcome.receipt.unwrap();
+    assert_eq!((receipt.ground, receipt.jobs.len()), ("Deprovisioned", 1));
 }
 
 #[tokio::test]

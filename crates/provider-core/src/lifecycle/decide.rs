@@ -224,11 +224,7 @@ impl<'a> Rules<'a> {
     fn deprovision_after(&self, newest: &JobRecord) -> Decision {
         let n = newest.attempt;
         if newest.state == JobState::Succeeded {
-            let ground = match newest.reason {
-                Some(Reason::Skipped) => Ground::ProviderSkipped,
-                _ => Ground::Deprovisioned,
-            };
-            return self.release(ground, Why::DeprovisionSucceeded(n));
+            return self.release(Ground::after(newest), Why::DeprovisionSucceeded(n));
         }
         if self.retry_requested() && !newest.is_held_back() {
             return self.launch(JobType::Deprovision, Why::RetryRequested);
@@ -257,10 +253,7 @@ impl<'a> Rules<'a> {
         // One that is known to have removed nothing is not done, nor is one that did something else.
         let undone = matches!(newest.reason, Some(Reason::Stray | Reason::Unfinished));
         if newest.state == JobState::Failed && newest.may_have_run() && !blocks && !undone {
-            return self.release(
-                Ground::FailureDoesNotBlock,
-                Why::DeprovisionFailureIgnored(n),
-            );
+            return self.release(Ground::after(newest), Why::DeprovisionFailureIgnored(n));
         }
         if let Some(decision) = self.hold_after(newest) {
             return decision;

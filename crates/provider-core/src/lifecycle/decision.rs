@@ -6,7 +6,7 @@ use jiff::Timestamp;
 
 pub use why::Why;
 
-use crate::{ConfigVersion, JobRecord, JobState, JobType};
+use crate::{ConfigVersion, JobRecord, JobState, JobType, Reason};
 
 /// One step, and the rule that it follows from.
 #[derive(Debug, Clone, PartialEq)]
@@ -374,6 +374,15 @@ pub enum Ground {
 }
 
 impl Ground {
+    /// What a deprovision that counts as the end of its target has shown.
+    pub(super) fn after(deprovision: &JobRecord) -> Self {
+        match (deprovision.state, &deprovision.reason) {
+            (JobState::Succeeded, Some(Reason::Skipped)) => Self::ProviderSkipped,
+            (JobState::Succeeded, _) => Self::Deprovisioned,
+            _ => Self::FailureDoesNotBlock,
+        }
+    }
+
     /// The word for conditions, logs and metrics.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

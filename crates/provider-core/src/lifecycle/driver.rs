@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use tracing::Instrument;
 
 use super::decide::{Pass, Situation};
-use super::decision::{Ground, Standing};
+use super::decision::{Ground, Standing, Why};
 use super::entropy::{Entropy, SystemEntropy};
 use super::machine::{Effect, End, Happened, Machine, Method, Question, RETRY_BROKEN_OFF, Setting};
 use super::outcome::{OrphanReceipt, Outcome};
@@ -213,8 +213,10 @@ impl Lifecycle {
                 OrphanReceipt::new(key, release.ground, &release.left_behind, &machine.records)
             }
             Standing::Absent { left_behind } => {
-                // It is as after a failure that does not block, of the object as a whole.
-                let ground = Ground::FailureDoesNotBlock;
+                let by = why.and_then(Why::attempt);
+                let mut records = machine.records.iter();
+                let removal = records.find(|record| Some(record.attempt) == by);
+                let ground = removal.map_or(Ground::FailureDoesNotBlock, Ground::after);
                 OrphanReceipt::new(key, ground, left_behind, &machine.records)
             }
             _ => None,
